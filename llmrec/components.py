@@ -1,0 +1,121 @@
+"""Finds heads, losses, encoders and the like by file name; a component's constructor is its option schema.
+
+The file's name is the name used in configs and on the command line. Its one public class takes what the program
+supplies as positional arguments and what the user may set as keyword-only arguments with annotated defaults.
+"""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from llmrec.errors import ConfigError, nearest
+
+KINDS = {
+    "baselines": "baseline",
+    "encoders": "encoder",
+    "heads": "head",
+    "losses": "loss",
+    "metrics": "metric",
+    "sources": "source",
+    "splits": "split",
+    "transforms": "transform",
+    "tuning": "tuning",
+}
+_PACKAGE = Path(__file__).parent
+
+
+def names(kind: str) -> list[str]:
+    """Lists the components of a kind without importing them."""
+    return sorted(path.stem for path in (_PACKAGE / kind).glob("*.py") if not path.stem.startswith("_"))
+
+
+def load(kind: str, name: str) -> type:
+    """Returns the public class of ``llmrec/<kind>/<name>.py``.
+
+    Raises:
+        ConfigError: no such file; the message names the nearest one.
+    """
+    if name not in names(kind):
+        raise ConfigError(f"no {KINDS[kind]} {name!r}{nearest(name, names(kind))}")
+    module = importlib.import_module(f"llmrec.{kind}.{name}")
+    public = [
+        value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not key.startswith("_")
+    ]
+    if len(public) != 1:
+        raise TypeError(f"{module.__name__} must hold one public class, has {len(public)}")
+    return public[0]
+
+
+def resolve(kind: str, given: str | dict[str, Any]) -> dict[str, Any]:
+    """Fills in a component's defaults and checks every option against its constructor.
+
+    Args:
+        kind: the folder, such as ``heads``.
+        given: a name, or a mapping with ``name`` and options.
+
+    Returns:
+        ``{"name": ..., **all options}``.
+
+    Raises:
+        ConfigError: an unknown name, an unknown option or a value of the wrong type.
+    """
+    options = {"name": given} if isinstance(given, str) else dict(given)
+    if "name" not in options:
+        raise ConfigError(f"{KINDS[kind]}: {options} has no 'name' (have: {', '.join(names(kind))})")
+    name = options.pop("name")
+    schema = _schema(load(kind, name))
+    for option in options:
+        if option not in schema.model_fields:
+            raise ConfigError(f"{KINDS[kind]} {name!r} has no option {option!r}{nearest(option, schema.model_fields)}")
+    try:
+        return {"name": name, **schema(**options).model_dump()}
+    except ValidationError as error:
+        raise ConfigError(f"{KINDS[kind]} {name!r}: {explain(error)}") from None
+
+
+def create(kind: str, spec: dict[str, Any], *supplied: Any) -> Any:
+    """Builds a component from a resolved specification and what the program supplies."""
+    options = {key: value for key, value in spec.items() if key != "name"}
+    return load(kind, spec["name"])(*supplied, **options)
+
+
+def describe(name: str) -> str:
+    """What ``--help NAME`` prints: docstring and options of every component with that name."""
+    found = []
+    for kind in KINDS:
+        if (_PACKAGE / kind).is_dir() and name in names(kind):
+            component = load(kind, name)
+            options = [
+                f"  {key}: {inspect.formatannotation(option.annotation)} = {option.default!r}"
+                for key, option in _options(component).items()
+            ]
+            heading = f"{KINDS[kind]} {name} (llmrec/{kind}/{name}.py)"
+            found.append("\n".join([heading, "", inspect.getdoc(component) or "", "", "options:", *options]))
+    if not found:
+        every = {name for kind in KINDS if (_PACKAGE / kind).is_dir() for name in names(kind)}
+        raise ConfigError(f"no component {name!r}{nearest(name, every)}")
+    return "\n\n".join(found)
+
+
+def explain(error: ValidationError) -> str:
+    """One line per fault: the option, what is wrong and what came."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (came: {fault['input']!r})" for fault in error.errors()
+    )
+
+
+def _options(component: type) -> dict[str, inspect.Parameter]:
+    if component.__init__ is object.__init__:  # type: ignore[misc]
+        return {}
+    parameters = inspect.signature(component).parameters
+    return {key: value for key, value in parameters.items() if value.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _schema(component: type) -> Any:
+    fields: dict[str, Any] = {key: (value.annotation, value.default) for key, value in _options(component).items()}
+    return create_model(component.__name__, __config__=ConfigDict(extra="forbid", strict=False), **fields)

@@ -1,0 +1,191 @@
+"""One run's options: defaults, a YAML file, ``key.path=value`` overrides and flags, checked before anything is loaded."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from llmrec import components
+from llmrec.errors import ConfigError, nearest
+
+Spec = dict[str, Any]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureOptions(_Options):
+    """How an item becomes text and the text a vector."""
+
+    prompt: str = "items/title_genres"
+    """File below ``prompts/`` that writes the item's text."""
+    pooling: Literal["mean", "last", "cls"] = "mean"
+    """Which of the text's own tokens make its vector."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the language model while encoding."""
+    max_tokens: int = Field(64, ge=2)
+    """Longer texts are cut there; the run says how many were."""
+
+
+class TrainingOptions(_Options):
+    """The loop."""
+
+    epochs: int = Field(150, ge=1)
+    """The most epochs; early stopping usually ends before."""
+    batch_size: int = Field(128, ge=1)
+    """Windows per step, over all processes."""
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's, on matrices only; biases, norms and embeddings have none."""
+    warmup_steps: int = Field(100, ge=0)
+    """Steps over which the learning rate rises; then it stays."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    patience: int = Field(15, ge=1)
+    """Epochs without a better validation nDCG@10 after which training stops: exactly so many."""
+    windows: Literal["all", "last"] = "all"
+    """``all``: every position of a history is a target once an epoch; ``last``: only the most recent window."""
+    checkpoint_steps: int = Field(50, ge=1)
+    """At most so many steps are done again after a crash."""
+
+
+class ProtocolOptions(_Options):
+    """How to measure."""
+
+    mask_history: bool = True
+    """Whether the user's whole history leaves his ranking."""
+    k: int = Field(10, ge=1)
+    """Length of the saved rankings."""
+
+
+class RunConfig(_Options):
+    """Everything a run depends on, as saved in ``config.json``."""
+
+    data: str = "ml-100k"
+    data_dir: Path | None = None
+    model: str = "id"
+    """``id`` or a language model: a short name, a hub id, a folder or a .gguf file."""
+    embedding_dim: int = Field(64, ge=1)
+    max_seq_len: int = Field(50, ge=1)
+    split: Spec = {"name": "leave_one_out"}
+    features: FeatureOptions = FeatureOptions()
+    transform: Spec = {"name": "standardise"}
+    encoder: Spec = {}
+    """Options of the encoder, which ``model`` chooses."""
+    tuning: Spec = {"name": "frozen"}
+    head: Spec = {"name": "sasrec"}
+    loss: Spec = {"name": "softmax"}
+    training: TrainingOptions = TrainingOptions()
+    protocol: ProtocolOptions = ProtocolOptions()
+    seed: int = Field(0, ge=0)
+    output: Path | None = None
+
+    @field_validator("split", "transform", "tuning", "head", "loss", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether items are described by a language model."""
+        return self.model != "id"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is saved."""
+        if self.output is not None:
+            return self.output
+        model = Path(self.model).stem if "/" in self.model else self.model
+        parts = [self.data, self.head["name"], model]
+        parts += [self.tuning["name"]] if self.uses_text else []
+        return Path("runs") / "-".join([*parts, self.loss["name"], f"s{self.seed}"])
+
+    def resolved(self) -> "RunConfig":
+        """The same with every component's options filled in and checked.
+
+        Raises:
+            ConfigError: an unknown component or option.
+        """
+        encoder = components.resolve("encoders", {**self.encoder, "name": "text" if self.uses_text else "id"})
+        kinds = {"split": "splits", "head": "heads", "loss": "losses", "transform": "transforms", "tuning": "tuning"}
+        specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in kinds.items()}
+        return self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
+
+
+def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunConfig:
+    """Puts the options of a run together; later ones win.
+
+    Args:
+        file: YAML, or None.
+        overrides: ``key.path=value``, the value in YAML.
+        flags: by name; None means not given. ``epochs`` is one of training.
+
+    Raises:
+        ConfigError: a file that cannot be read, an option that does not exist, or a value out of range.
+    """
+    options = _read(file) if file else {}
+    for flag, value in flags.items():
+        if value is not None:
+            _set(options, "training.epochs" if flag == "epochs" else flag, value)
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"override {override!r} is not of the form key.path=value, such as protocol.mask_history=false"
+            )
+        try:
+            _set(options, path, yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from None
+    return parse(options)
+
+
+def parse(options: dict[str, Any]) -> RunConfig:
+    """Checks a mapping of options.
+
+    Raises:
+        ConfigError: names the option, what came and what is allowed.
+    """
+    _check_names(options, RunConfig, "")
+    try:
+        return RunConfig(**options)
+    except ValidationError as error:
+        raise ConfigError(components.explain(error)) from None
+
+
+def _check_names(options: dict[str, Any], model: type[BaseModel], path: str) -> None:
+    for name, value in options.items():
+        if name not in model.model_fields:
+            raise ConfigError(f"no option {path + name!r}{nearest(name, model.model_fields)}")
+        kind = model.model_fields[name].annotation
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            _check_names(value, kind, f"{path}{name}.")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        have = [str(path) for path in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
+        raise ConfigError(f"no config file {str(file)!r}{nearest(str(file), have)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from None
+    if not isinstance(options, dict):
+        raise ConfigError(f"{file} must hold options by name, holds {type(options).__name__}")
+    return options
+
+
+def _set(options: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        inner = options.setdefault(parent, {})
+        if isinstance(inner, str):  # head: sasrec, then head.num_layers=3
+            inner = options[parent] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{path!r}: {parent!r} is {inner!r} and has no options")
+        options = inner
+    if isinstance(options.get(last), dict) and isinstance(value, str):  # --head over a file's head with options
+        value = {"name": value} if options[last].get("name") != value else options[last]
+    options[last] = value

@@ -1,0 +1,82 @@
+"""Progress and notices on stderr; results go to stdout."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from llmrec.splits import Split
+
+EVERY = 10
+"""Without a terminal, training says a line every so many epochs."""
+
+
+class Console:
+    """Where a command talks to its user.
+
+    Args:
+        quiet: say nothing; for all processes but the first.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.terminal = Terminal(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """One line."""
+        self.terminal.print(line, markup=False)
+
+    def say_data(self, split: Split) -> None:
+        """What was read, what was mended, and who has no part in the evaluation."""
+        data = split.dataset
+        self.say(
+            f"{data.name}: {data.num_users:,} users, {data.num_items:,} items, {len(data.interactions):,} interactions; "
+            f"{len(split.train.values):,} train, {len(split.validation):,} validate, {len(split.test):,} test"
+        )
+        for note in data.notes:
+            self.say(f"  {note}")
+        if without := len(split.without_case):
+            user, reason = split.without_case.row(0)
+            self.say(f"  {without} users have no case and only train, such as {user!r} ({reason})")
+
+    @contextmanager
+    def counting(self, title: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar that appears with the first call of what it yields, ``show(done, total)``."""
+        with self._bar() as bar:
+            task = bar.add_task(title, visible=False)
+            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+    @contextmanager
+    def training(self, epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """A bar over epochs; yields what takes the rows of ``metrics.jsonl``."""
+        best: dict[str, Any] = {}
+        with self._bar() as bar:
+            task = bar.add_task("training", total=epochs)
+
+            def show(row: dict[str, Any]) -> None:
+                if row["event"] == "resume":
+                    self.say(f"resumed after step {row['step']}; {row['steps_repeated']} steps are done again")
+                if row["event"] == "epoch":
+                    best.update(row if row["best"] else {})
+                    text = _epoch_line(row, best)
+                    bar.update(task, completed=row["epoch"] + 1, description=text)
+                    if not self.terminal.is_terminal and (row["epoch"] + 1) % EVERY == 0:
+                        self.say(text)
+
+            yield show
+
+    def _bar(self) -> Progress:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        shown = self.terminal.is_terminal
+        return Progress(*columns, console=self.terminal, transient=True, disable=not shown)
+
+
+def _epoch_line(row: dict[str, Any], best: dict[str, Any]) -> str:
+    line = f"epoch {row['epoch'] + 1}: loss {row['loss']:.3f}, validation nDCG@10 {row['validation']['nDCG@10']:.4f}"
+    return line + (f", best {best['validation']['nDCG@10']:.4f} in epoch {best['epoch'] + 1}" if best else "")

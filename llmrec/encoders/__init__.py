@@ -1,0 +1,5 @@
+"""Items -> vectors.
+
+An encoder is a module; called without arguments it returns the vectors of all items by index,
+``[num_items + 1, embedding_dim]``, with zeros for the padding in row 0.
+"""

@@ -1,0 +1,56 @@
+"""Every error llmrec raises on purpose.
+
+LlmrecError
+├── DataError       a file, row, id or text that cannot be used
+│   └── AssetError  a named data set or model that is neither cached nor reachable, or is damaged
+├── ConfigError     an option or a component name
+├── PromptError     a prompt file or what it asks for
+├── ProtocolError   numbers that were measured differently and must not be compared
+├── RunError        a run folder that is missing, unfinished, finished or damaged
+└── MemoryLimitError    a model larger than the free memory
+
+A message says what came, what is allowed and what to do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LlmrecError(Exception):
+    """Base of all errors that a user can mend; the commands print it in one paragraph and exit with 2."""
+
+
+class DataError(LlmrecError):
+    """A file, row, id or text that cannot be used."""
+
+
+class AssetError(DataError):
+    """A named data set or model that is neither cached nor reachable, or fails its checksum."""
+
+
+class ConfigError(LlmrecError):
+    """An option or component name that does not exist, or a value outside its range."""
+
+
+class PromptError(LlmrecError):
+    """A prompt file that cannot be read or rendered."""
+
+
+class ProtocolError(LlmrecError):
+    """Numbers measured under different protocols were about to be compared."""
+
+
+class RunError(LlmrecError):
+    """A run folder in another state than the command needs."""
+
+
+class MemoryLimitError(LlmrecError):
+    """A model that does not fit into the free memory."""
+
+
+def nearest(name: str, have: Iterable[str]) -> str:
+    """Says which known name was probably meant, and lists the rest."""
+    known = sorted(have)
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} (have: {', '.join(known)})"

@@ -1,0 +1,244 @@
+"""From scores to a run table, and from a run table to numbers with their interval and chance level."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+
+from llmrec import components, metrics, ranking
+from llmrec.baselines import Known
+from llmrec.errors import DataError, RunError
+from llmrec.interactions import Dataset
+from llmrec.protocol import Protocol
+from llmrec.runs import CASES, RunTable, provenance
+from llmrec.scoring import Scorer, rankings_table
+from llmrec.splits import Cases
+
+METRICS = ("HR@10", "nDCG@10", "MRR@10", "Recall@10")
+DRAWS = 10_000
+CHUNK_SCORES = 1 << 24
+"""Scores held at once; rows are taken in chunks of this size over the catalogue."""
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def rank_cases(
+    scorer: Scorer, cases: Cases, dataset: Dataset, *, mask_history: bool, k: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ranks the whole catalogue for each case, a chunk of cases at a time.
+
+    Returns:
+        The ``cases`` and ``rankings`` tables of :class:`RunTable`.
+
+    Raises:
+        DataError: a score that is not finite.
+    """
+    chunk = max(1, CHUNK_SCORES // (dataset.num_items + 1))
+    others = _other_targets(cases)
+    parts = [
+        _rank_chunk(scorer, cases.take(rows), [others[row] for row in rows], dataset, mask_history, k)
+        for rows in np.split(np.arange(len(cases)), range(chunk, len(cases), chunk))
+    ]
+    return pl.concat([part[0] for part in parts]), pl.concat([part[1] for part in parts])
+
+
+def cases_hash(cases: Cases, dataset: Dataset) -> str:
+    """Hash of the case ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(cases.case_ids(dataset.user_ids))).encode()).hexdigest()[:16]
+
+
+def summary(table: RunTable, specifications: tuple[str, ...] = METRICS) -> dict[str, dict[str, float]]:
+    """Every metric of a run table with interval, number of users and chance level.
+
+    Raises:
+        RunError: a metric that looks deeper than the saved lists where only lists are known.
+    """
+    result = {}
+    for name in specifications:
+        values = per_user(table, name)["value"].to_numpy()
+        interval = bootstrap(values)
+        result[name] = {**interval._asdict(), "n": len(values), "chance": chance(table, name)}
+    return result
+
+
+def chance(table: RunTable, specification: str) -> float:
+    """What a random order of each case's candidates is expected to reach."""
+    number = table.cases["num_candidates"].to_numpy()
+    values = metrics.parse(specification)(np.zeros_like(number), number - 1)
+    return float(np.mean(_user_means(table.cases.select("user_id").with_columns(value=values))["value"].to_numpy()))
+
+
+def means(tables: tuple[pl.DataFrame, pl.DataFrame], specifications: tuple[str, ...] = METRICS) -> dict[str, float]:
+    """Mean over users of every metric, for choosing the epoch: no interval, no chance level."""
+    cases = tables[0]
+    above, tied = cases["target_above"].to_numpy(), cases["target_tied"].to_numpy()
+    result = {}
+    for name in specifications:
+        values = cases.select("user_id").with_columns(value=metrics.parse(name)(above, tied))
+        result[name] = float(np.mean(_user_means(values)["value"].to_numpy()))
+    return result
+
+
+def run_metrics(tables: dict[str, RunTable]) -> dict[str, Any]:
+    """The content of ``metrics.json``: each part's summary, the protocol and the provenance."""
+    test = tables["test"]
+    summaries = {part: summary(table) for part, table in tables.items()}
+    return {**summaries, "protocol": test.protocol.model_dump(), "provenance": test.provenance}
+
+
+def baseline_tables(known: Known, cases: Cases, dataset: Dataset, protocol: Protocol) -> dict[str, RunTable]:
+    """Run tables of every baseline that can be made from what is known."""
+    tables = {}
+    for name in components.names("baselines"):
+        specification = components.resolve("baselines", name)
+        baseline = components.create("baselines", specification)
+        if known.has(baseline.needs):
+            scorer = baseline.fit(known)
+            ranked = rank_cases(scorer, cases, dataset, mask_history=protocol.mask_history, k=protocol.k)
+            tables[name] = RunTable(*ranked, protocol, provenance(baseline=specification))
+    return tables
+
+
+def per_user(table: RunTable, specification: str) -> pl.DataFrame:
+    """``user_id, value``: the metric of each user, the mean over his cases; sorted by id."""
+    above, tied = _counts(table, metrics.parse(specification).k)
+    values = metrics.parse(specification)(above, tied)
+    return _user_means(table.cases.select("user_id").with_columns(value=values))
+
+
+def bootstrap(values: Float[np.ndarray, " users"], seed: int = 0) -> Interval:
+    """Mean over users with the 95 % percentile interval of 10,000 bootstrap draws over users.
+
+    Resampling users is drawing how often each distinct value occurs, so the draws come from a multinomial over the
+    distinct values: the same distribution, and fast for a million users.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    generator = np.random.default_rng(seed)
+    draws = np.concatenate(
+        [generator.multinomial(len(values), counts / len(values), size=DRAWS // 10) @ distinct for _ in range(10)]
+    )
+    low, high = np.percentile(draws / len(values), [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def paired_difference(a: list[RunTable], b: list[RunTable], specification: str) -> Interval:
+    """Difference a - b of the per-user metric, each averaged over its runs (seeds), with a bootstrap over users.
+
+    ``a`` beats ``b`` if the lower end is above 0, and is not worse if the upper end is at least 0.
+
+    Raises:
+        RunError: the two have not the same users.
+    """
+    first, second = (mean_over_runs(tables, specification) for tables in (a, b))
+    joined = first.join(second, on="user_id", how="inner", suffix="_b")
+    if not len(joined) == len(first) == len(second):
+        raise RunError(f"the compared runs have {len(first)} and {len(second)} users, {len(joined)} in common")
+    return bootstrap((joined["value"] - joined["value_b"]).to_numpy())
+
+
+def protocol_of(dataset: Dataset, split: dict[str, Any], description: str, cases: Cases, options: Any) -> Protocol:
+    """The protocol of a full ranking over the catalogue.
+
+    Args:
+        dataset: what was split.
+        split: the resolved specification of the split.
+        description: of the targets, in words.
+        cases: the test part.
+        options: with ``mask_history`` and ``k``.
+    """
+    return Protocol(
+        data=dataset.name,
+        data_hash=dataset.content_hash,
+        split=split["name"],
+        targets=description,
+        test_history=split["test_history"],
+        mask_history=options.mask_history,
+        dedupe=split["dedupe"],
+        candidates="catalogue",
+        k=options.k,
+        cases=cases_hash(cases, dataset),
+    )
+
+
+def _rank_chunk(
+    scorer: Scorer, cases: Cases, others: list[np.ndarray], dataset: Dataset, mask_history: bool, k: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    scores = scorer.score(cases.histories).float()
+    out = ranking.excluded(cases.histories, dataset.num_items)
+    if not mask_history:
+        out[:, 1:] = False
+    for row, items in enumerate(others):
+        out[row, items] = True
+    ranked = ranking.rank(scores, torch.from_numpy(cases.target).long(), out, k)
+    ids = cases.case_ids(dataset.user_ids)
+    users = dataset.user_ids[cases.user].tolist()
+    table = pl.DataFrame(
+        {
+            "case_id": ids,
+            "user_id": users,
+            "task": [cases.task] * len(cases),
+            "target_index": cases.target_index,
+            "target": dataset.item_ids[cases.target].tolist(),
+            "target_above": ranked.target_above.numpy(),
+            "target_tied": ranked.target_tied.numpy(),
+            "num_candidates": ranked.num_candidates.numpy(),
+        },
+        schema=CASES,
+    )
+    return table, rankings_table(ids, users, dataset.item_ids, ranked.items, ranked.scores)
+
+
+def _other_targets(cases: Cases) -> list[np.ndarray]:
+    """Each case's user's other targets (never the case's own)."""
+    by_user: dict[int, list[int]] = {}
+    for user, target in zip(cases.user.tolist(), cases.target.tolist(), strict=True):
+        by_user.setdefault(user, []).append(target)
+    return [
+        np.array([other for other in by_user[user] if other != target], dtype=np.int64)
+        for user, target in zip(cases.user.tolist(), cases.target.tolist(), strict=True)
+    ]
+
+
+def _counts(table: RunTable, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Items above and tied with each target, from the cases or, where they are null, from the saved lists."""
+    counts = table.cases.select("target_above", "target_tied")
+    if not any(counts.null_count().row(0)):
+        return counts["target_above"].to_numpy(), counts["target_tied"].to_numpy()
+    if depth > table.protocol.k:
+        raise RunError(f"a metric at {depth} was asked for, and only lists of {table.protocol.k} items are known")
+    if table.rankings["score"].is_nan().any() or table.rankings["score"].is_infinite().any():
+        raise DataError("the rankings hold scores that are not finite; nothing can be measured by them")
+    target = table.cases.select("case_id", item_id="target")
+    listed = target.join(table.rankings, on=["case_id", "item_id"], how="left").unique("case_id", keep="first")
+    places = table.cases.select("case_id").join(listed.select("case_id", "score", "rank"), on="case_id", how="left")
+    mates = (
+        table.rankings.join(listed.select("case_id", own="score"), on="case_id")
+        .filter(pl.col("score") == pl.col("own"))
+        .group_by("case_id")
+        .agg(first=pl.col("rank").min(), tied=pl.len() - 1)
+    )
+    found = places.join(mates, on="case_id", how="left", maintain_order="left").with_columns(
+        above=pl.coalesce(pl.col("first"), pl.col("rank")) - 1, tied=pl.col("tied").fill_null(0)
+    )
+    missing = found["above"].is_null()
+    return found["above"].fill_null(table.protocol.k).to_numpy(), (
+        found["tied"].zip_with(~missing, pl.zeros(len(found), dtype=found["tied"].dtype, eager=True)).to_numpy()
+    )
+
+
+def _user_means(values: pl.DataFrame) -> pl.DataFrame:
+    return values.group_by("user_id").agg(pl.col("value").mean()).sort("user_id")
+
+
+def mean_over_runs(tables: list[RunTable], specification: str) -> pl.DataFrame:
+    """``user_id, value``: the per-user metric averaged over runs that differ in their seed."""
+    return _user_means(pl.concat([per_user(table, specification) for table in tables]))

@@ -1,0 +1,198 @@
+"""Text vectors: pooled from a language model once, then kept in a store keyed by content."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from llmrec import loading
+from llmrec.errors import DataError
+from llmrec.runs import write_atomically, write_json
+
+Pooling = Literal["mean", "last", "cls"]
+Progress = Callable[[int, int], None]
+SHARD_TEXTS = 256
+BATCH_TOKENS = 2048
+
+
+class Features(NamedTuple):
+    """Text vectors by item index, row 0 zeros; how many texts were cut; the revision of the model that made them."""
+
+    vectors: Float[Tensor, "num_items+1 text_dim"]
+    cut: int
+    revision: str
+
+
+def pool(
+    hidden: Float[Tensor, "batch seq dim"], own: Bool[Tensor, "batch seq"], how: Pooling
+) -> Float[Tensor, "batch dim"]:
+    """One vector per text, from its own tokens alone.
+
+    Args:
+        hidden: last hidden states.
+        own: which positions hold the text's tokens; neither padding nor, where there is a choice, special tokens.
+        how: ``mean`` of the own tokens, the ``last`` of them, or ``cls``: the first position of all.
+    """
+    hidden = hidden.float()
+    if how == "cls":
+        return hidden[:, 0]
+    if how == "last":
+        position = torch.arange(own.shape[1], device=own.device)
+        last = torch.where(own, position, -1).amax(dim=1)
+        return hidden[torch.arange(len(hidden), device=own.device), last]
+    weight = own.to(hidden.dtype)[..., None]
+    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+@torch.no_grad()
+def encode(
+    texts: list[str], model: loading.LanguageModel, pooling: Pooling, max_tokens: int
+) -> tuple[Float[Tensor, "n dim"], Bool[Tensor, " n"]]:
+    """Vectors of texts, in their order, and which texts were cut; batches hold texts of like length.
+
+    Raises:
+        DataError: a vector that is not finite, naming the text.
+    """
+    encoded = model.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+    full = lengths == max_tokens
+    for row in np.flatnonzero(full):
+        full[row] = len(model.tokenizer(texts[row])["input_ids"]) > max_tokens
+    vectors: list[Tensor] = [torch.empty(0)] * len(texts)
+    for rows in batches_by_length(lengths):
+        batch = model.tokenizer.pad({key: [encoded[key][row] for row in rows] for key in encoded}, return_tensors="pt")
+        special = batch.pop("special_tokens_mask").bool()
+        attended = batch["attention_mask"].bool()
+        own = attended & ~special
+        # A text of special tokens alone is pooled over those: a mean over nothing is not a number.
+        own = torch.where(own.any(dim=1, keepdim=True), own, attended)
+        pooled = pool(model.model(**batch).last_hidden_state, own, pooling)
+        for row, vector in zip(rows, pooled, strict=True):
+            vectors[row] = vector
+    stacked = torch.stack(vectors)
+    if not torch.isfinite(stacked).all():
+        row = int((~torch.isfinite(stacked)).any(dim=1).nonzero()[0])
+        raise DataError(
+            f"{model.files.name} gives a vector that is not finite for {texts[row]!r}; try features.precision=fp32"
+        )
+    return stacked, torch.from_numpy(full)
+
+
+def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:
+    """Groups of rows of like length, the longest first, each of at most ``BATCH_TOKENS`` padded tokens."""
+    batch: list[int] = []
+    for row in np.argsort(-lengths, kind="stable"):
+        if batch and (len(batch) + 1) * max(1, lengths[batch[0]]) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(int(row))
+    if batch:
+        yield batch
+
+
+class FeatureStore:
+    """Vectors on disk, found by the hash of their text; one folder per way of making them.
+
+    Each write adds one safetensors shard under a name of its own by an atomic rename, so writers never meet, an
+    interrupted run loses at most the shard in hand, and a text that changed is the only one that is made again.
+
+    Args:
+        folder: of all stores.
+        key: all that a vector depends on besides its text: model revision, pooling, precision, length, template.
+    """
+
+    def __init__(self, folder: Path, key: dict[str, Any]) -> None:
+        description = json.dumps(key, sort_keys=True)
+        self.folder = folder / hashlib.sha256(description.encode()).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "key.json", key)
+
+    def read(self, texts: list[str]) -> tuple[list[int], dict[int, tuple[Tensor, bool]]]:
+        """Looks texts up; returns the rows that are missing, and vector and cut mark of the rest."""
+        wanted: dict[bytes, list[int]] = {}
+        for row, text in enumerate(texts):
+            wanted.setdefault(_hash(text), []).append(row)
+        found: dict[int, tuple[Tensor, bool]] = {}
+        for shard in sorted(self.folder.glob("*.safetensors")):
+            for key, vector, cut in self._shard(shard):
+                for row in wanted.pop(key, ()):
+                    found[row] = vector, cut
+        return [row for row in range(len(texts)) if row not in found], found
+
+    def write(self, texts: list[str], vectors: Float[Tensor, "n dim"], cut: Bool[Tensor, " n"]) -> None:
+        """Adds one shard."""
+        keys = [_hash(text) for text in texts]
+        tensors = {
+            "keys": torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(len(keys), -1),
+            "vectors": vectors.float().contiguous(),
+            "cut": cut.contiguous(),
+        }
+        name = hashlib.sha256(b"".join(keys)).hexdigest()[:24]
+        write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(tensors, path))
+
+    @staticmethod
+    def _shard(path: Path) -> Iterator[tuple[bytes, Tensor, bool]]:
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path} is damaged ({error}); delete it and its vectors are made again") from error
+        keys = tensors["keys"].numpy()
+        for key, vector, cut in zip(keys, tensors["vectors"], tensors["cut"].tolist(), strict=True):
+            yield key.tobytes(), vector, cut
+
+
+def item_features(
+    texts: list[str],
+    files: loading.ModelFiles,
+    *,
+    store: Path,
+    template: str,
+    pooling: Pooling,
+    precision: loading.Precision,
+    max_tokens: int,
+    progress: Progress,
+) -> Features:
+    """Vectors of all items; only what the store lacks is encoded, equal texts once.
+
+    Args:
+        texts: by item index; entry 0 belongs to the padding and is not encoded.
+        files: of the language model, loaded only if a vector is missing.
+        store: the folder of all stores.
+        template: source of the prompt that made the texts.
+        pooling: see :func:`pool`.
+        precision: of the language model; pooling is in fp32.
+        max_tokens: longer texts are cut there.
+        progress: called with texts done and texts to do.
+    """
+    key = {"model": files.revision, "pooling": pooling, "precision": precision, "max_tokens": max_tokens}
+    shelf = FeatureStore(store, {**key, "template": template})
+    unique = list(dict.fromkeys(texts[1:]))
+    missing, found = shelf.read(unique)
+    if missing:
+        progress(0, len(missing))
+        model = loading.load(files, precision)
+        missing.sort(key=lambda row: len(unique[row]))
+        for start in range(0, len(missing), SHARD_TEXTS):
+            rows = missing[start : start + SHARD_TEXTS]
+            made = [unique[row] for row in rows]
+            vectors, cut = encode(made, model, pooling, max_tokens)
+            shelf.write(made, vectors, cut)
+            found.update(zip(rows, zip(vectors, cut.tolist(), strict=True), strict=True))
+            progress(min(start + SHARD_TEXTS, len(missing)), len(missing))
+    row_of = {text: row for row, text in enumerate(unique)}
+    items = [found[row_of[text]] for text in texts[1:]]
+    vectors = torch.stack([vector for vector, _ in items])
+    padded = torch.cat([torch.zeros(1, vectors.shape[1]), vectors])
+    return Features(padded, sum(cut for _, cut in items), files.revision)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]

@@ -1,0 +1,143 @@
+"""A log of who met what and when, checked and indexed: the one form of data behind everything else."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from llmrec.errors import DataError
+
+ITEM_COLUMNS = {"title": pl.String, "genres": pl.List(pl.String), "description": pl.String, "image": pl.String}
+USER_COLUMNS = {"gender": pl.String, "age": pl.Int64, "occupation": pl.String, "zip_code": pl.String}
+INTERACTION_COLUMNS = {"rating": pl.Float64, "review": pl.String}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Interactions, items and users as three columnar tables.
+
+    Ids are strings end to end. The item in row ``i`` of ``items`` has index ``i + 1``, and index 0 is padding; users
+    are counted the same way. ``interactions`` holds the indices ``user`` and ``item``, ``timestamp`` (int64, seconds
+    UTC) and optional typed columns, sorted by user, time and file order: rows of one user at one time keep the order
+    of the file, never that of the ids, which would make an artificial pattern.
+
+    Build one with :meth:`from_tables`.
+    """
+
+    name: str
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    users: pl.DataFrame
+    notes: tuple[str, ...] = field(default=())
+    """What the reader found and mended, for the data report; never silent."""
+
+    @classmethod
+    def from_tables(
+        cls, name: str, interactions: pl.DataFrame, items: pl.DataFrame | None = None, users: pl.DataFrame | None = None
+    ) -> "Dataset":
+        """Checks three tables with string ids and indexes them.
+
+        Args:
+            name: how reports call the data set.
+            interactions: ``user_id``, ``item_id`` (strings), ``timestamp`` (int64, in file order) and optional columns.
+            items: ``item_id`` and optional columns; items that only the log knows are appended.
+            users: ``user_id`` and optional columns; users that only the log knows are appended.
+
+        Raises:
+            DataError: a missing or mistyped column, a null, or an id that stands twice in an item or user table.
+        """
+        _check_log(name, interactions)
+        items, item_note = _with_missing(name, "item", items, interactions)
+        users, user_note = _with_missing(name, "user", users, interactions)
+        _check_types(name, "items", items, ITEM_COLUMNS)
+        _check_types(name, "users", users, USER_COLUMNS)
+        _check_types(name, "interactions", interactions, INTERACTION_COLUMNS)
+        indexed = (
+            interactions.join(_index(users, "user"), on="user_id", how="left", maintain_order="left")
+            .join(_index(items, "item"), on="item_id", how="left", maintain_order="left")
+            .drop("user_id", "item_id")
+            .sort("user", "timestamp", maintain_order=True)
+        )
+        rest = [column for column in indexed.columns if column not in ("user", "item", "timestamp")]
+        return cls(name, indexed.select("user", "item", "timestamp", *rest), items, users, tuple(item_note + user_note))
+
+    @property
+    def num_items(self) -> int:
+        """Items in the catalogue; padding is not counted."""
+        return len(self.items)
+
+    @property
+    def num_users(self) -> int:
+        """Users in the table; padding is not counted."""
+        return len(self.users)
+
+    @cached_property
+    def item_ids(self) -> np.ndarray:
+        """Item ids by index (objects); entry 0 is the empty string of the padding."""
+        return np.array(["", *self.items["item_id"]], dtype=object)
+
+    @cached_property
+    def user_ids(self) -> np.ndarray:
+        """User ids by index (objects); entry 0 is the empty string of the padding."""
+        return np.array(["", *self.users["user_id"]], dtype=object)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Sixteen hexadecimal digits over log and item table; the same for every file layout of the same data."""
+        digest = hashlib.sha256()
+        for table in (self.users.select("user_id"), self.items.select(sorted(self.items.columns))):
+            for column in table.columns:
+                digest.update(f"{column}\x1f".encode())
+                digest.update("\x1e".join(map(str, table[column].to_list())).encode())
+        for column in ("user", "item", "timestamp"):
+            digest.update(np.ascontiguousarray(self.interactions[column].to_numpy(), dtype=np.int64).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _check_log(name: str, log: pl.DataFrame) -> None:
+    for column, kind in (("user_id", pl.String), ("item_id", pl.String), ("timestamp", pl.Int64)):
+        if column not in log.columns:
+            raise DataError(f"{name}: interactions have no column {column!r}; they have {log.columns}")
+        if log.schema[column] != kind:
+            raise DataError(
+                f"{name}: column {column!r} must be {kind}, is {log.schema[column]}. Ids stay strings (leading zeros "
+                "count) and times are whole seconds (32-bit floats merge neighbouring events)"
+            )
+        if nulls := log[column].null_count():
+            row = log[column].is_null().arg_max()
+            raise DataError(f"{name}: {nulls} interactions have no {column}; the first is row {(row or 0) + 1}")
+    if log.is_empty():
+        raise DataError(f"{name}: the log has no interactions")
+
+
+def _check_types(name: str, table: str, frame: pl.DataFrame, known: dict) -> None:
+    for column, kind in known.items():
+        if column in frame.columns and frame.schema[column] != kind:
+            raise DataError(f"{name}: {table} column {column!r} must be {kind}, is {frame.schema[column]}")
+
+
+def _with_missing(
+    name: str, side: str, table: pl.DataFrame | None, log: pl.DataFrame
+) -> tuple[pl.DataFrame, list[str]]:
+    key = f"{side}_id"
+    seen = log.select(pl.col(key).unique(maintain_order=True))
+    if table is None:
+        return seen, []
+    if key not in table.columns or table.schema[key] != pl.String:
+        raise DataError(f"{name}: the {side} table needs a string column {key!r}; it has {dict(table.schema)}")
+    if twice := table.filter(pl.col(key).is_duplicated())[key].unique().sort().to_list():
+        raise DataError(f"{name}: {len(twice)} {side} ids stand twice in the {side} table, such as {twice[:3]}")
+    missing = seen.join(table.select(key), on=key, how="anti", maintain_order="left")
+    if len(missing) == len(seen):
+        raise DataError(
+            f"{name}: not one {side} id of the log is in the {side} table (log: {seen[key].head(3).to_list()}, "
+            f"table: {table[key].head(3).to_list()}); do the two files number them differently?"
+        )
+    note = [f"{len(missing)} {side}s of the log are not in the {side} table"] if len(missing) else []
+    return pl.concat([table, missing], how="diagonal"), note
+
+
+def _index(table: pl.DataFrame, side: str) -> pl.DataFrame:
+    return table.select(f"{side}_id").with_row_index(side, offset=1).cast({side: pl.Int32})

@@ -1,0 +1,85 @@
+"""What a run knows of its items' texts: the texts themselves, and on demand their vectors."""
+
+from typing import Any
+
+import polars as pl
+from jaxtyping import Float
+from torch import Tensor
+
+from llmrec import assets, loading
+from llmrec.baselines import Known
+from llmrec.config import RunConfig
+from llmrec.errors import DataError, PromptError
+from llmrec.features import Features, Progress, item_features
+from llmrec.interactions import Dataset
+from llmrec.prompting import Prompt, item_texts
+from llmrec.sequences import Sequences
+
+
+class ItemText:
+    """Texts by item index (entry 0 for the padding), or None where an ID model meets data without text.
+
+    Args:
+        config: of the run.
+        texts: by item index.
+        progress: called with texts encoded and texts to encode.
+    """
+
+    def __init__(self, config: RunConfig, texts: list[str] | None, progress: Progress) -> None:
+        self.config, self.texts, self.progress = config, texts, progress
+        self._features: Features | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemText":
+        """Renders every item with the run's prompt.
+
+        Raises:
+            DataError, PromptError: no text, where the model needs it; an ID model goes without.
+        """
+        try:
+            return cls(config, item_texts(dataset, Prompt.load(config.features.prompt)), progress)
+        except (DataError, PromptError):
+            if config.uses_text:
+                raise
+            return cls(config, None, progress)
+
+    def vectors(self) -> Float[Tensor, "num_items+1 text_dim"]:
+        """Pooled text vectors by item index, from the store or from the model."""
+        return self.features().vectors
+
+    def features(self) -> Features:
+        """The same with the number of texts that were cut."""
+        if self._features is None:
+            assert self.texts is not None
+            options = self.config.features
+            self._features = item_features(
+                self.texts,
+                loading.find(self.config.model),
+                store=assets.cache_folder() / "features",
+                template=Prompt.load(options.prompt).source,
+                pooling=options.pooling,
+                precision=options.precision,
+                max_tokens=options.max_tokens,
+                progress=self.progress,
+            )
+        return self._features
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, revision, transform and how many texts were cut."""
+        facts: dict[str, Any] = {"model": self.config.model}
+        if self.config.uses_text:
+            facts |= {
+                "revision": self.features().revision,
+                "features": self.config.features.model_dump(),
+                "transform": self.config.transform,
+                "texts_cut": self.features().cut,
+            }
+        return facts
+
+    def known(self, train: Sequences, num_items: int) -> Known:
+        """What a baseline of this run may look at."""
+        return Known(train, num_items, self.texts, self.vectors() if self.config.uses_text else None)
+
+    def column(self, num_items: int) -> pl.Series:
+        """The texts as a column of the item table; nulls where there are none."""
+        return pl.Series("text", self.texts[1:] if self.texts else [None] * num_items, dtype=pl.String)

@@ -1,0 +1,250 @@
+"""How a language model gets into memory: from a name to a checked, loaded model and its tokenizer."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import torch
+from torch import nn
+
+from llmrec import assets
+from llmrec.errors import AssetError, ConfigError, DataError, MemoryLimitError, nearest
+
+Precision = Literal["fp32", "bf16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model with a short name: where the hub keeps it and how many parameters its text encoder has."""
+
+    repository: str
+    parameters: int
+
+
+MODELS = {
+    "minilm-l6": Known("sentence-transformers/all-MiniLM-L6-v2", 22_700_000),
+    "smollm2-135m": Known("HuggingFaceTB/SmolLM2-135M-Instruct", 134_500_000),
+    "opt-125m": Known("facebook/opt-125m", 125_000_000),
+    "opt-350m": Known("facebook/opt-350m", 331_000_000),
+    "opt-1.3b": Known("facebook/opt-1.3b", 1_316_000_000),
+    "opt-2.7b": Known("facebook/opt-2.7b", 2_652_000_000),
+    "opt-6.7b": Known("facebook/opt-6.7b", 6_658_000_000),
+    "opt-13b": Known("facebook/opt-13b", 12_853_000_000),
+    "opt-30b": Known("facebook/opt-30b", 29_975_000_000),
+    "opt-66b": Known("facebook/opt-66b", 65_720_000_000),
+}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on disk: a folder with ``config.json`` and safetensors, or one ``.gguf`` file."""
+
+    name: str
+    path: Path
+
+    @cached_property
+    def revision(self) -> str:
+        """The hub's commit where the folder is one of its snapshots, else a hash of the weights and the config."""
+        if self.path.parent.name == "snapshots":
+            return self.path.name
+        return _digest(self._weights + sorted(self.path.glob("*.json") if self.path.is_dir() else []))
+
+    @property
+    def _weights(self) -> list[Path]:
+        return [self.path] if self.path.is_file() else sorted(self.path.glob("*.safetensors"))
+
+    def check(self) -> None:
+        """Says in time what is missing.
+
+        Raises:
+            DataError: no config, no safetensors, or a shard that the index names and the folder lacks.
+        """
+        if self.path.is_file():
+            return
+        if not (self.path / "config.json").is_file():
+            raise DataError(
+                f"{self.path} has no config.json; a model folder holds config.json, a tokenizer and safetensors"
+            )
+        if not self._weights:
+            pickled = [path.name for path in self.path.glob("*.bin")]
+            hint = f" ({pickled[0]} is a pickle, which is never loaded; convert it)" if pickled else ""
+            raise DataError(f"{self.path} has no *.safetensors{hint}")
+        index = self.path / "model.safetensors.index.json"
+        if index.is_file():
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            if missing := sorted(shard for shard in named if not (self.path / shard).is_file()):
+                raise DataError(f"{self.path} lacks {len(missing)} of {len(named)} shards, such as {missing[0]}")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded model in evaluation mode, its tokenizer (right padding, a padding token set) and its files."""
+
+    model: nn.Module
+    tokenizer: Any
+    files: ModelFiles
+
+
+def find(name: str) -> ModelFiles:
+    """Finds or fetches a model's files.
+
+    Args:
+        name: a short name (``opt-125m``), a hub id (``facebook/opt-125m``), a folder or a ``.gguf`` file.
+
+    Raises:
+        ConfigError: no such name.
+        AssetError: neither cached nor reachable.
+        MemoryLimitError: not cached, and known to be too large for this machine anyway.
+        DataError: incomplete files.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" or path.is_dir():
+        if not path.exists():
+            raise DataError(f"no file {path}")
+        files = ModelFiles(name, path.resolve())
+    elif name in assets.ASSETS and assets.ASSETS[name].kind == "model":
+        files = ModelFiles(name, assets.fetch(name))
+    else:
+        files = ModelFiles(name, _from_hub(name))
+    files.check()
+    return files
+
+
+def load(files: ModelFiles, precision: Precision) -> LanguageModel:
+    """Loads a model for encoding.
+
+    ``trust_remote_code`` stays off and only safetensors or GGUF are read.
+
+    Raises:
+        MemoryLimitError: the weights are larger than the free memory.
+        DataError: the files cannot be read as a model.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    where: dict[str, Any] = {"local_files_only": True}
+    folder = files.path
+    if files.path.is_file():
+        folder, where["gguf_file"] = files.path.parent, files.path.name
+    try:
+        config = AutoConfig.from_pretrained(folder, **where)
+        with torch.device("meta"):
+            parameters = sum(weight.numel() for weight in AutoModel.from_config(config).parameters())
+        require_memory(files.name, parameters, precision)
+        model = AutoModel.from_pretrained(folder, dtype=DTYPES[precision], use_safetensors=True, **where)
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", **where)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{files.path} cannot be read as a model: {error}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
+    return LanguageModel(model.eval().requires_grad_(False), tokenizer, files)
+
+
+def require_memory(name: str, parameters: int, precision: Precision) -> None:
+    """Refuses a model that does not fit.
+
+    Raises:
+        MemoryLimitError: with the bytes it needs and the bytes that are free.
+    """
+    needed = parameters * DTYPES[precision].itemsize
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise MemoryLimitError(
+            f"{name} needs {needed / 1e9:.1f} GB for {parameters / 1e9:.2f} billion parameters in {precision}, and "
+            f"{free / 1e9:.1f} GB are free. Take a smaller model"
+            + (", or features.precision=bf16 for half of it" if precision == "fp32" else "")
+        )
+
+
+def _from_hub(name: str) -> Path:
+    repository = repository_of(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        snapshot = Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
+        if list(snapshot.glob("*.safetensors")):
+            return snapshot
+    except LocalEntryNotFoundError:
+        pass
+    if not assets.hub_reachable():
+        raise _not_available(name, repository)
+    if name in MODELS:
+        require_memory(name, MODELS[name].parameters, "bf16")
+    return Path(snapshot_download(repository, allow_patterns=_FILES, revision=_safetensors_revision(repository)))
+
+
+def repository_of(name: str) -> str:
+    """The hub id behind a name; ``opt-*`` maps to ``facebook/opt-*``.
+
+    Raises:
+        ConfigError: neither a known name nor of the form ``owner/name``.
+    """
+    if name in MODELS:
+        return MODELS[name].repository
+    if name.startswith("opt-"):
+        return f"facebook/{name}"
+    if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
+        return name
+    raise ConfigError(
+        f"no model {name!r}{nearest(name, [*MODELS, 'id'])}; besides these: a hub id (owner/name), a folder that exists "
+        "or a .gguf file"
+    )
+
+
+def _safetensors_revision(repository: str) -> str | None:
+    """The main branch where it has safetensors, else the hub's own conversion of its pickles."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    if any(file.endswith(".safetensors") for file in api.list_repo_files(repository)):
+        return None
+    for discussion in api.get_repo_discussions(repository, discussion_type="pull_request"):
+        if discussion.author == "SFconvertbot":
+            return discussion.git_reference
+    raise AssetError(f"{repository} holds pickled weights only, which are never loaded; convert them to safetensors")
+
+
+def _not_available(name: str, repository: str) -> Exception:
+    why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
+    message = (
+        f"{name} ({repository}) is not in the hub's cache and {why}. Models at hand: "
+        f"{', '.join(cached_models()) or 'none'}. A local copy is named by its path: --model path/to/folder"
+    )
+    if name in MODELS:
+        try:
+            require_memory(name, MODELS[name].parameters, "bf16")
+        except MemoryLimitError as error:
+            return MemoryLimitError(f"{error}. Besides, {message}")
+    return AssetError(message)
+
+
+def cached_models() -> list[str]:
+    """Hub ids in the hub's cache and names in llmrec's own, without touching the network."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = [repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model"]
+    except CacheNotFound:
+        repositories = []
+    return sorted([*repositories, *assets.cached("model")])
+
+
+def _digest(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()[:40]

@@ -1,0 +1,60 @@
+"""Cross-entropy over all items, fused with the product of users and items."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Softmax:
+    """Full softmax: ``mean_i( log sum_j exp(u_i . v_j) - u_i . v_target(i) )``, in nats per target.
+
+    Scores are made for a few rows at a time and dropped again once their share of the gradients is known, so memory
+    grows with ``chunk_rows * num_items`` and never with ``targets * num_items``.
+
+    Args:
+        chunk_rows: users whose scores are held at once.
+    """
+
+    def __init__(self, *, chunk_rows: int = 512) -> None:
+        self.chunk_rows = chunk_rows
+
+    def __call__(
+        self,
+        users: Float[Tensor, "n dim"],
+        items: Float[Tensor, "m dim"],
+        target: Int[Tensor, " n"],
+        *,
+        item_ids: Int[Tensor, " m"],
+        log_popularity: Float[Tensor, " m"],
+        history_ids: Int[Tensor, "n seq"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """Mean cross-entropy; see :mod:`llmrec.losses` for the arguments."""
+        loss: Tensor = _FusedSoftmax.apply(users, items, target, self.chunk_rows)
+        return loss
+
+
+class _FusedSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, users, items, target, chunk_rows):  # type: ignore[no-untyped-def]
+        total = users.new_zeros(())
+        user_gradient, item_gradient = torch.empty_like(users), torch.zeros_like(items)
+        for start in range(0, len(users), chunk_rows):
+            rows = slice(start, start + chunk_rows)
+            scores = users[rows] @ items.T
+            right = target[rows, None]
+            peak = scores.amax(dim=1, keepdim=True)
+            hit = scores.gather(1, right)
+            weights = scores.sub_(peak).exp_()
+            mass = weights.sum(dim=1, keepdim=True)
+            total += (mass.log() + peak - hit).sum()
+            weights.div_(mass).scatter_add_(1, right, weights.new_full(right.shape, -1.0))
+            torch.mm(weights, items, out=user_gradient[rows])
+            item_gradient.addmm_(weights.T, users[rows])
+        ctx.save_for_backward(user_gradient.div_(len(users)), item_gradient.div_(len(users)))
+        return total / len(users)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        user_gradient, item_gradient = ctx.saved_tensors
+        return user_gradient * gradient, item_gradient * gradient, None, None

@@ -1,0 +1,92 @@
+"""One process or many: accelerate's, with evaluation shared among them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
+
+from llmrec import evaluation
+from llmrec.config import ProtocolOptions
+from llmrec.interactions import Dataset
+from llmrec.recommender import Recommender
+from llmrec.splits import Cases
+
+
+class Processes:
+    """The processes of this run, as many as ``accelerate launch`` or ``torchrun`` started.
+
+    Args:
+        folder: of the run; TensorBoard's files go there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # The first process may encode items for hours before the others are wanted again.
+        waiting = InitProcessGroupKwargs(timeout=timedelta(days=7))
+        wrapped = DistributedDataParallelKwargs(broadcast_buffers=False)
+        self.accelerator = Accelerator(
+            log_with="tensorboard", project_dir=str(folder), kwargs_handlers=[waiting, wrapped]
+        )
+        self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.is_main, self.device = self.accelerator.is_main_process, self.accelerator.device
+
+    def __str__(self) -> str:
+        number = "1 process" if self.count == 1 else f"{self.count} processes"
+        return f"{number} on {self.device.type}, {torch.get_num_threads()} threads each"
+
+    @contextmanager
+    def main_first(self) -> Iterator[bool]:
+        """Runs the body in the main process before the others; yields whether this is the main one.
+
+        An error in the main process ends the others too, instead of leaving them waiting.
+        """
+        failed = False
+        if not self.is_main:
+            failed = self._told()
+        try:
+            if failed:
+                raise SystemExit(2)
+            yield self.is_main
+        except BaseException:
+            if self.is_main:
+                self._tell(True)
+            raise
+        if self.is_main:
+            self._tell(False)
+
+    def start_trackers(self) -> None:
+        """Opens TensorBoard's log."""
+        self.accelerator.init_trackers("tensorboard")
+
+    def rank_cases(
+        self, model: Recommender, cases: Cases, dataset: Dataset, options: ProtocolOptions
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Cases and rankings of all processes together, on each of them; every case exactly once, none padded."""
+        mine = cases.take(np.arange(len(cases))[self.rank :: self.count])
+        tables = evaluation.rank_cases(model, mine, dataset, mask_history=options.mask_history, k=options.k)
+        if self.count == 1:
+            return tables
+        gathered = gather_object([tuple(table.to_dict(as_series=False) for table in tables)])
+        parts = [
+            pl.concat([pl.DataFrame(part[side], schema=tables[side].schema) for part in gathered]) for side in (0, 1)
+        ]
+        order = pl.DataFrame({"case_id": cases.case_ids(dataset.user_ids)})
+        return tuple(order.join(part, on="case_id", maintain_order="left_right") for part in parts)  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Ends trackers and the process group."""
+        self.accelerator.end_training()
+
+    def _tell(self, failed: bool) -> None:
+        if self.count > 1:
+            torch.distributed.broadcast_object_list([failed], src=0)
+
+    def _told(self) -> bool:
+        answer = [False]
+        torch.distributed.broadcast_object_list(answer, src=0)
+        return answer[0]

@@ -1,0 +1,228 @@
+"""Tables, paired tests and plots, all made from run tables of one protocol."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmrec import evaluation, protocol
+from llmrec.evaluation import Interval
+from llmrec.runs import RunTable, write_atomically
+
+SHOWN = ("HR@10", "nDCG@10")
+TESTED = "nDCG@10"
+REFERENCE = "popularity"
+
+Runs = dict[str, list[RunTable]]
+"""Run tables by name; several under one name are seeds of one model."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a results table; metrics by name, each as value, low, high."""
+
+    name: str
+    metrics: dict[str, Interval]
+    n: int
+    chance: dict[str, float]
+    seeds: int
+    trainable_parameters: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Difference ``first - second`` in one metric, with the interval over users."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Interval
+
+    @property
+    def verdict(self) -> str:
+        """In the words used everywhere: beats, not worse, worse."""
+        if self.difference.low > 0:
+            return "beats"
+        return "not worse" if self.difference.high >= 0 else "worse"
+
+
+def rows(runs: Runs) -> list[Row]:
+    """One row per name, the per-user metric averaged over its seeds.
+
+    Raises:
+        ProtocolError: the runs were measured differently.
+    """
+    protocol.require_equal(
+        {f"{name} ({i})": table.protocol for name, tables in runs.items() for i, table in enumerate(tables)}
+    )
+    return [_row(name, tables) for name, tables in runs.items()]
+
+
+def paired_tests(
+    runs: Runs, pairs: Iterable[tuple[str, str]], metrics: tuple[str, ...] = (TESTED,)
+) -> list[PairedTest]:
+    """The paired test of each pair of names in each metric."""
+    return [
+        PairedTest(a, b, metric, evaluation.paired_difference(runs[a], runs[b], metric))
+        for a, b in pairs
+        for metric in metrics
+    ]
+
+
+def show(runs: Runs, pairs: Iterable[tuple[str, str]], width: int | None = None) -> str:
+    """The tables as text for a terminal: results, paired tests, protocol."""
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(_results_table(rows(runs)))
+        if tests := paired_tests(runs, pairs):
+            console.print(_tests_table(tests))
+        console.print(_first(runs).protocol.line(), markup=False, style="dim")
+        console.print(
+            "[dim]Intervals: 95 %, 10,000 bootstrap draws over users. beats: the whole interval above 0; not worse: "
+            "it reaches 0. random: exact expectation.[/dim]"
+        )
+    return captured.get()
+
+
+def markdown(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:
+    """The same as Markdown."""
+    result = [
+        "| model | seeds | HR@10 | nDCG@10 | n | chance HR / nDCG | trainable | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows(runs):
+        cells = [row.name, str(row.seeds), *(_interval(row.metrics[name]) for name in SHOWN), str(row.n)]
+        chance = " / ".join(f"{row.chance[name]:.4f}" for name in SHOWN)
+        result.append(
+            "| " + " | ".join([*cells, chance, _count(row.trainable_parameters), _seconds(row.seconds)]) + " |"
+        )
+    if tests := paired_tests(runs, pairs, SHOWN):
+        result += ["", "| paired test | metric | difference | verdict |", "|---|---|---|---|"]
+        for test in tests:
+            difference = _interval(test.difference, sign="+")
+            result.append(f"| {test.first} - {test.second} | {test.metric} | {difference} | {test.verdict} |")
+    return "\n".join([*result, "", f"Protocol: {_first(runs).protocol.line()}.", ""])
+
+
+def as_json(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "rows": [
+            asdict(row) | {"metrics": {name: value._asdict() for name, value in row.metrics.items()}}
+            for row in rows(runs)
+        ],
+        "paired_tests": [
+            {**asdict(test), "difference": test.difference._asdict(), "verdict": test.verdict}
+            for test in paired_tests(runs, pairs, SHOWN)
+        ],
+        "protocol": _first(runs).protocol.model_dump(),
+        "provenance": {name: [table.provenance for table in tables] for name, tables in runs.items()},
+    }
+
+
+def csv(runs: Runs) -> str:
+    """The rows as CSV, a column per metric and end of its interval."""
+    flat = []
+    for row in rows(runs):
+        record: dict[str, Any] = {"model": row.name, "seeds": row.seeds, "n": row.n}
+        for name, value in row.metrics.items():
+            record |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            record[f"{name}_chance"] = row.chance[name]
+        flat.append(record | {"trainable_parameters": row.trainable_parameters, "seconds": row.seconds})
+    return pl.DataFrame(flat, infer_schema_length=None).write_csv()
+
+
+def plot(runs: Runs, path: Path) -> None:
+    """Both metrics with their intervals as a PNG, chance level dashed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    table = rows(runs)[::-1]
+    figure, axes = pyplot.subplots(
+        1, len(SHOWN), figsize=(10, 1.2 + 0.42 * len(table)), sharey=True, layout="constrained"
+    )
+    for axis, name in zip(axes, SHOWN, strict=True):
+        for place, row in enumerate(table):
+            value = row.metrics[name]
+            colour = "tab:gray" if row.trainable_parameters is None else "tab:blue"
+            spread = [[value.value - value.low], [value.high - value.value]]
+            axis.errorbar(value.value, place, xerr=spread, fmt="o", color=colour, capsize=3)
+        axis.axvline(table[0].chance[name], color="tab:red", linestyle="--", linewidth=1, label="chance")
+        axis.set_yticks(range(len(table)), [row.name for row in table])
+        axis.set_xlabel(f"{name}, mean and 95 % interval over {table[0].n} users")
+        axis.set_xlim(left=0)
+        axis.grid(axis="x", alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].legend(loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
+    pyplot.close(figure)
+
+
+def _row(name: str, tables: list[RunTable]) -> Row:
+    metrics = {each: evaluation.mean_over_runs(tables, each) for each in evaluation.METRICS}
+    first = tables[0].provenance
+    seconds = [sum(table.provenance["seconds"].values()) for table in tables if "seconds" in table.provenance]
+    return Row(
+        name=name,
+        metrics={each: evaluation.bootstrap(values["value"].to_numpy()) for each, values in metrics.items()},
+        n=len(metrics[TESTED]),
+        chance={each: evaluation.chance(tables[0], each) for each in metrics},
+        seeds=len(tables),
+        trainable_parameters=first.get("trainable_parameters"),
+        seconds=sum(seconds) / len(seconds) if seconds else None,
+    )
+
+
+def _results_table(table: list[Row]) -> Table:
+    seeds = any(row.seeds > 1 for row in table)
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    result.add_column("model", overflow="fold", min_width=14)
+    for heading in (["seeds"] if seeds else []) + [*SHOWN, "n", "chance", "params", "sec"]:
+        result.add_column(heading, justify="right", no_wrap=True)
+    for row in table:
+        cells = [str(row.seeds)] if seeds else []
+        cells += [_interval(row.metrics[name]) for name in SHOWN]
+        cells += [str(row.n), _number(row.chance[TESTED]), _count(row.trainable_parameters), _seconds(row.seconds)]
+        result.add_row(row.name, *cells)
+    return result
+
+
+def _tests_table(tests: list[PairedTest]) -> Table:
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for heading in ("paired test", f"difference in {TESTED}", "verdict"):
+        result.add_column(heading, overflow="fold")
+    for test in tests:
+        result.add_row(f"{test.first} - {test.second}", _interval(test.difference, sign="+"), test.verdict)
+    return result
+
+
+def _interval(interval: Interval, sign: str = "") -> str:
+    value, low, high = (_number(number, sign) for number in interval)
+    return f"{value} [{low}, {high}]"
+
+
+def _number(number: float, sign: str = "") -> str:
+    return f"{number:{sign}.4f}".replace("0.", ".", 1)
+
+
+def _count(number: int | None) -> str:
+    if number is None:
+        return "-"
+    return f"{number / 1e6:.1f}M" if number >= 1_000_000 else f"{number / 1e3:.0f}k" if number >= 1_000 else str(number)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.0f}"
+
+
+def _first(runs: Runs) -> RunTable:
+    return next(iter(runs.values()))[0]

@@ -1,0 +1,194 @@
+"""Run tables and run folders: what a recommender did, saved so that every number can be computed again.
+
+A run folder holds ``config.json``, ``metrics.jsonl`` and, while training, ``checkpoint.safetensors``; when finished
+also ``model.safetensors``, ``item_embeddings.safetensors``, ``items.parquet``, ``validation/`` and ``test/`` with the
+run tables, ``baselines/`` with those of the baselines, and ``metrics.json``, which is written last.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llmrec.errors import RunError
+from llmrec.protocol import Protocol
+
+CASES = {
+    "case_id": pl.String,
+    "user_id": pl.String,
+    "task": pl.String,
+    "target_index": pl.Int64,
+    "target": pl.String,
+    "target_above": pl.Int64,
+    "target_tied": pl.Int64,
+    "num_candidates": pl.Int64,
+}
+RANKINGS = {"case_id": pl.String, "user_id": pl.String, "item_id": pl.String, "score": pl.Float64, "rank": pl.Int64}
+PREDICTIONS = {"case_id": pl.String, "target": pl.String, "prediction": pl.String, "score": pl.Float64}
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """What one recommender answered to one set of cases.
+
+    ``cases``: one target a row; ``target_above`` and ``target_tied`` count the candidates that score higher and equal,
+    and are null where only a list came back. ``rankings``: the top k of every case. ``predictions``: ratings, classes
+    or text, where the task asks for them.
+    """
+
+    cases: pl.DataFrame
+    rankings: pl.DataFrame
+    protocol: Protocol
+    provenance: dict[str, Any]
+    predictions: pl.DataFrame | None = None
+
+    def save(self, folder: Path) -> None:
+        """Writes the tables as Parquet and protocol and provenance as JSON, each by an atomic rename."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, schema in (("cases", CASES), ("rankings", RANKINGS), ("predictions", PREDICTIONS)):
+            table = getattr(self, name)
+            if table is not None:
+                write_atomically(folder / f"{name}.parquet", table.select(*schema).cast(schema).write_parquet)
+        write_json(folder / "protocol.json", self.protocol.model_dump())
+        write_json(folder / "provenance.json", self.provenance)
+
+    @classmethod
+    def load(cls, folder: Path) -> "RunTable":
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            RunError: a file that is missing or damaged.
+        """
+        protocol = Protocol(**read_json(folder / "protocol.json"))
+        predictions = folder / "predictions.parquet"
+        return cls(
+            _read_table(folder / "cases.parquet", CASES),
+            _read_table(folder / "rankings.parquet", RANKINGS),
+            protocol,
+            read_json(folder / "provenance.json"),
+            _read_table(predictions, PREDICTIONS) if predictions.exists() else None,
+        )
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's place on disk and the state it is in."""
+
+    path: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last file of a run is there."""
+        return (self.path / "metrics.json").is_file()
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of an unfinished run: weights, optimizer, position."""
+        return self.path / "checkpoint.safetensors"
+
+    def open(self, config: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+        """Makes the folder ready for this configuration.
+
+        Raises:
+            RunError: a finished run without ``--overwrite``; an unfinished one without ``--resume`` or
+                ``--overwrite``; a resumed one whose configuration differs; a folder that holds something else.
+        """
+        if overwrite and (self.path / "config.json").is_file():
+            shutil.rmtree(self.path)
+        if self.finished:
+            raise RunError(
+                f"{self.path} holds a finished run; --overwrite does it again, --output names another folder"
+            )
+        if (self.path / "config.json").is_file():
+            if not resume:
+                raise RunError(f"{self.path} holds an unfinished run; --resume goes on, --overwrite begins again")
+            self._require_same(config)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise RunError(f"{self.path} is not empty and holds no run; --output names another folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "config.json", config)
+
+    def require_finished(self) -> None:
+        """Raises RunError unless the run is finished."""
+        if not self.finished:
+            have = sorted(str(path.parent) for path in self.path.parent.glob("*/metrics.json"))
+            state = "an unfinished run" if (self.path / "config.json").is_file() else "no run"
+            raise RunError(f"{self.path} holds {state}; finished runs beside it: {', '.join(have) or 'none'}")
+
+    def _require_same(self, config: dict[str, Any]) -> None:
+        saved = read_json(self.path / "config.json")
+        different = [key for key in sorted({*saved, *config}) if saved.get(key) != config.get(key)]
+        if different:
+            pairs = "; ".join(f"{key}: {saved.get(key)!r} saved, {config.get(key)!r} asked for" for key in different)
+            raise RunError(f"{self.path} was begun with other options ({pairs}); --overwrite begins again")
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes to a temporary name beside ``path`` and renames, so that no reader ever sees half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write(part)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.chmod(0o644)  # safetensors makes files that nobody else may read
+    part.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically."""
+    text = json.dumps(value, indent=2, default=str) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        RunError: missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+
+
+def _read_table(path: Path, schema: dict[str, Any]) -> pl.DataFrame:
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} is missing or damaged: {error}") from None
+    if missing := [column for column in schema if column not in table.columns]:
+        raise RunError(f"{path} lacks the columns {missing}; it has {table.columns}")
+    return table.select(*schema).cast(schema)
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """What is printed beside a number and never refused: the given facts, versions, commit and time."""
+    from importlib.metadata import version
+
+    packages = ("llmrec", "torch", "transformers", "accelerate", "polars", "numpy")
+    return {
+        **facts,
+        "input_changes": facts.get("input_changes", []),
+        "versions": {name: version(name) for name in packages},
+        "commit": _commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """Of llmrec's own repository; None where it was installed without one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

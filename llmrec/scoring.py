@@ -1,0 +1,103 @@
+"""What everything that scores a whole catalogue has in common: ``recommend``."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from llmrec import ranking
+from llmrec.errors import DataError
+from llmrec.runs import RANKINGS
+from llmrec.sequences import Sequences
+
+
+class Scorer(Protocol):
+    """A model that gives every item of its catalogue a score for each history."""
+
+    def score(self, histories: Sequences) -> Float[Tensor, "batch num_items+1"]:
+        """Scores by item index; column 0 (padding) is ignored."""
+        ...
+
+
+def recommend(
+    scorer: Scorer,
+    item_ids: np.ndarray,
+    histories: Sequence[Sequence[str]],
+    *,
+    users: Sequence[str] | None = None,
+    k: int = 10,
+    candidates: Sequence[str] | None = None,
+    exclude_seen: bool = True,
+) -> pl.DataFrame:
+    """The best items for each history, as a rankings table.
+
+    Args:
+        scorer: what gives the scores.
+        item_ids: by index, entry 0 for the padding.
+        histories: lists of item ids, oldest first; an empty one is allowed.
+        users: names for the rows; by default their numbers.
+        k: items per history; fewer come back where fewer are left.
+        candidates: ids to choose from; by default the whole catalogue.
+        exclude_seen: whether items of the history are left out.
+
+    Returns:
+        ``case_id, user_id, item_id, score, rank``.
+
+    Raises:
+        DataError: an id that is not in the catalogue, ``k`` below 1, or as many users as histories not given.
+    """
+    if k < 1:
+        raise DataError(f"k must be at least 1, came {k}")
+    names = [str(row) for row in range(len(histories))] if users is None else list(users)
+    if len(names) != len(histories):
+        raise DataError(f"{len(names)} users for {len(histories)} histories; give one each")
+    index = {str(item): position for position, item in enumerate(item_ids) if position}
+    known = Sequences.from_lists([lookup(index, history, "history") for history in histories])
+    out = torch.zeros(len(histories), len(item_ids), dtype=torch.bool)
+    out[:, 0] = True
+    if candidates is not None:
+        out[:] = True
+        out[:, lookup(index, candidates, "candidates")] = False
+    if exclude_seen:
+        out |= ranking.excluded(known, len(item_ids) - 1)
+    items, scores = ranking.top_k(scorer.score(known).float(), out, k)
+    return rankings_table([f"recommend/0/{name}" for name in names], names, item_ids, items, scores)
+
+
+def rankings_table(
+    case_ids: list[str], users: list[str], item_ids: np.ndarray, items: Tensor, scores: Tensor
+) -> pl.DataFrame:
+    """Top-k lists by index as a rankings table; places without an item (index 0) are left out."""
+    depth = items.shape[1]
+    table = pl.DataFrame(
+        {
+            "case_id": np.repeat(np.array(case_ids, dtype=object), depth),
+            "user_id": np.repeat(np.array(users, dtype=object), depth),
+            "item_id": item_ids[items.numpy().ravel()],
+            "score": scores.double().numpy().ravel(),
+            "rank": np.tile(np.arange(1, depth + 1), len(users)),
+        },
+        schema=RANKINGS,
+    )
+    return table.filter(pl.Series(items.numpy().ravel() > 0))
+
+
+def lookup(index: dict[str, int], ids: Sequence[str], where: str) -> list[int]:
+    """Indices of item ids.
+
+    Raises:
+        DataError: names the first unknown id.
+    """
+    if isinstance(ids, str):
+        raise DataError(f"{where} must be lists of item ids, came the string {ids!r}")
+    unknown = [item for item in ids if str(item) not in index]
+    if unknown:
+        raise DataError(
+            f"{where}: {len(unknown)} of {len(ids)} ids are not in the catalogue of {len(index)} items, such as "
+            f"{unknown[0]!r}. Ids are strings as in the item table"
+        )
+    return [index[str(item)] for item in ids]

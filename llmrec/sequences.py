@@ -1,0 +1,153 @@
+"""Histories as flat arrays with offsets, and the training windows and batches cut from them on the fly."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Many sequences of item indices, oldest first, in one flat array.
+
+    Sequence ``i`` is ``values[offsets[i]:offsets[i + 1]]``; nothing is padded, so memory is what the log holds.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def from_lists(cls, lists: list[list[int]] | list[np.ndarray]) -> "Sequences":
+        """Flattens a list of sequences."""
+        lengths = np.array([len(one) for one in lists], dtype=np.int64)
+        values = np.concatenate([np.asarray(one, dtype=np.int32) for one in lists]) if lists else np.empty(0, np.int32)
+        return cls(values.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of items in each sequence."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: np.ndarray) -> "Sequences":
+        """The named sequences, in the order asked for."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        index = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Sequences(self.values[index], offsets)
+
+    def counts(self, num_items: int) -> np.ndarray:
+        """How often each item occurs, by index; entry 0 (padding) is 0."""
+        return np.bincount(self.values, minlength=num_items + 1)
+
+    def rows(self) -> np.ndarray:
+        """The sequence number of every value."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def padded(self, max_seq_len: int) -> Int[Tensor, "batch seq"]:
+        """The last ``max_seq_len`` items of each sequence, left-padded with 0, most recent last."""
+        return _left_pad(self.values, np.maximum(self.offsets[1:] - max_seq_len, self.offsets[:-1]), self.offsets[1:])
+
+
+class Batch(NamedTuple):
+    """Training windows: ``history`` and, position by position, the item that followed; 0 where there is none."""
+
+    history: Int[Tensor, "batch seq"]
+    target: Int[Tensor, "batch seq"]
+
+
+class TrainingBatches:
+    """Batches of windows in an order that depends on seed and epoch alone, so that a run resumes at any step.
+
+    Args:
+        sequences: the training part, one sequence per user.
+        max_seq_len: positions in a window.
+        batch_size: windows in a batch, over all processes.
+        windows: ``all`` cuts every sequence so that each position is a target exactly once an epoch, at another place
+            each epoch; ``last`` keeps only the most recent ``max_seq_len`` targets of each user.
+        seed: of the cuts and of the order.
+    """
+
+    def __init__(
+        self, sequences: Sequences, max_seq_len: int, batch_size: int, windows: Literal["all", "last"], seed: int
+    ) -> None:
+        self.sequences, self.max_seq_len, self.batch_size = sequences, max_seq_len, batch_size
+        self.windows, self.seed = windows, seed
+
+    def epoch(self, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[Batch, int]]:
+        """Yields this process's share of every batch from number ``first`` on, with the targets of the whole batch.
+
+        The last batch may be smaller; nothing is repeated to fill it.
+        """
+        cuts, order = self.cuts(epoch)
+        for start in range(first * self.batch_size, len(order), self.batch_size):
+            chosen = cuts[order[start : start + self.batch_size]]
+            targets = int((chosen[:, 1] - chosen[:, 0] - 1).sum())
+            mine = chosen[rank::world]
+            history = _left_pad(self.sequences.values, mine[:, 0], mine[:, 1] - 1)
+            target = _left_pad(self.sequences.values, mine[:, 0] + 1, mine[:, 1])
+            yield Batch(history, target), targets
+
+    def cuts(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Start and stop of every window of an epoch, and the order in which they are taken."""
+        generator = np.random.default_rng([self.seed, epoch])
+        shift = generator.integers(0, self.max_seq_len, size=len(self.sequences))
+        if self.windows == "last":
+            cuts = last_windows(self.sequences.offsets, self.max_seq_len)
+        else:
+            cuts = all_windows(self.sequences.offsets, self.max_seq_len, shift)
+        return cuts, generator.permutation(len(cuts))
+
+    def steps(self, epoch: int) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.cuts(epoch)[0]) // self.batch_size)
+
+
+def all_windows(offsets: np.ndarray, max_seq_len: int, shift: np.ndarray) -> np.ndarray:
+    """Cuts each sequence into windows such that every item but the first is a target exactly once.
+
+    Args:
+        offsets: as in :class:`Sequences`.
+        max_seq_len: the most targets in one window.
+        shift: per sequence, by how many targets (0 to ``max_seq_len - 1``) the last window falls short.
+
+    Returns:
+        ``[num_windows, 2]``: start and stop in the flat array; inputs are ``[start, stop - 1)``, targets
+        ``[start + 1, stop)``.
+    """
+    targets = np.maximum(np.diff(offsets) - 1, 0)
+    number = np.where(targets > 0, -(-(targets + shift) // max_seq_len), 0)
+    row = np.repeat(np.arange(len(targets)), number)
+    back = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+    stop = targets[row] + shift[row] - back * max_seq_len
+    start = np.maximum(stop - max_seq_len, 0)
+    return np.stack([offsets[row] + start, offsets[row] + np.minimum(stop, targets[row]) + 1], axis=1)
+
+
+def last_windows(offsets: np.ndarray, max_seq_len: int) -> np.ndarray:
+    """The most recent window of each sequence that has a target, as start and stop in the flat array."""
+    stop = offsets[1:]
+    start = np.maximum(stop - max_seq_len - 1, offsets[:-1])
+    return np.stack([start, stop], axis=1)[stop - offsets[:-1] >= 2]
+
+
+def _left_pad(values: np.ndarray, start: np.ndarray, stop: np.ndarray) -> Tensor:
+    lengths = stop - start
+    width = int(lengths.max(initial=1))
+    column = np.arange(width) - (width - lengths)[:, None]
+    index = np.maximum(start[:, None] + column, 0)
+    padded = (
+        np.where(column >= 0, values[np.minimum(index, max(len(values) - 1, 0))], 0)
+        if len(values)
+        else (np.zeros((len(start), width)))
+    )
+    return torch.from_numpy(padded.astype(np.int64))

@@ -1,0 +1,80 @@
+"""Leave-one-out: a user's last interaction tests, the one before it validates, the rest trains."""
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from llmrec.errors import DataError
+from llmrec.interactions import Dataset
+from llmrec.sequences import Sequences
+from llmrec.splits import Cases, Split
+
+MIN_HISTORY = 1
+"""Training interactions that a user needs before his targets."""
+
+
+class LeaveOneOut:
+    """Last interaction = test target, last but one = validation target.
+
+    Users with fewer than three interactions have no case: all they did stays in training, and they are listed.
+
+    Args:
+        test_history: whether the validation target is part of the history when the test target is predicted.
+        dedupe: which of a user's repeated interactions with one item stays, before anything is cut.
+    """
+
+    def __init__(
+        self,
+        *,
+        test_history: Literal["training + validation", "training"] = "training + validation",
+        dedupe: Literal["none", "first", "last"] = "none",
+    ) -> None:
+        self.test_history = test_history
+        self.dedupe = dedupe
+
+    def split(self, dataset: Dataset) -> Split:
+        """Cuts the data set.
+
+        Raises:
+            DataError: no user has the three interactions that a case needs.
+        """
+        log = dataset.interactions
+        if self.dedupe != "none":
+            log = log.unique(subset=["user", "item"], keep=self.dedupe, maintain_order=True)
+        items = log["item"].to_numpy().astype(np.int32)
+        lengths = np.bincount(log["user"].to_numpy(), minlength=dataset.num_users + 1)[1:]
+        stops = np.cumsum(lengths)
+        has_case = lengths >= MIN_HISTORY + 2
+        if not has_case.any():
+            raise DataError(
+                f"{dataset.name}: no user has {MIN_HISTORY + 2} interactions (the longest history has {lengths.max()}); "
+                "leave-one-out needs one to train, one to validate and one to test"
+            )
+        rows = np.flatnonzero(has_case)
+        train = _prefixes(items, stops - lengths, lengths - 2 * has_case)
+        seen = lengths[rows] - (1 if self.test_history == "training + validation" else 2)
+        known = _prefixes(items, (stops - lengths)[rows], seen)
+        first = np.zeros(len(rows), dtype=np.int64)
+        return Split(
+            dataset=dataset,
+            train=train,
+            validation=Cases("next_item", rows + 1, items[stops[rows] - 2], first, train.take(rows)),
+            test=Cases("next_item", rows + 1, items[stops[rows] - 1], first, known),
+            description="last interaction of each user, the one before it validates",
+            without_case=_short_users(dataset, lengths, has_case),
+        )
+
+
+def _prefixes(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequences:
+    """Copies the first ``lengths`` items behind each start, so that nothing later can be reached from them."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    index = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return Sequences(items[index], offsets)
+
+
+def _short_users(dataset: Dataset, lengths: np.ndarray, has_case: np.ndarray) -> pl.DataFrame:
+    short = np.flatnonzero(~has_case)
+    reasons = [f"{lengths[row]} interactions, needs {MIN_HISTORY + 2}" for row in short]
+    ids = dataset.user_ids[short + 1].tolist()
+    return pl.DataFrame({"user_id": ids, "reason": reasons}, schema={"user_id": pl.String, "reason": pl.String})

@@ -1,0 +1,158 @@
+"""Trains a recommender, measures it and saves the run: ``accelerate launch llmrec/train.py --model opt-125m``."""
+
+import argparse
+import sys
+import time
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from llmrec import components, config
+from llmrec.config import RunConfig
+from llmrec.errors import LlmrecError
+
+EXAMPLES = """examples:
+  accelerate launch llmrec/train.py --model id                    the ID baseline on MovieLens-100K
+  accelerate launch llmrec/train.py --model minilm-l6 --seed 1    SASRec on frozen text vectors
+  accelerate launch llmrec/train.py --config configs/tcf.yaml head.num_layers=3 protocol.mask_history=false
+  torchrun --nproc_per_node 2 llmrec/train.py --model id          two processes
+  python llmrec/train.py --help sasrec                            the options of a component
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Flags of the command, without torch."""
+    listed = "\n".join(f"  {kind + ':':12} {', '.join(components.names(kind))}" for kind in components.KINDS)
+    result = argparse.ArgumentParser(
+        "train.py",
+        description=__doc__,
+        epilog=f"components:\n{listed}\n\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="any option, such as training.batch_size=64"
+    )
+    result.add_argument(
+        "--model", help="id, or a language model: short name, hub id, folder or .gguf file (default: id)"
+    )
+    result.add_argument("--data", help="name of a data set (default: ml-100k)")
+    result.add_argument("--data-dir", type=Path, help="its folder, if it is not to be fetched")
+    result.add_argument("--head", help="user encoder (default: sasrec)")
+    result.add_argument("--tuning", help="which parameters of the language model learn (default: frozen)")
+    result.add_argument("--loss", help="training loss (default: softmax)")
+    result.add_argument("--epochs", type=int, help="the most epochs")
+    result.add_argument("--seed", type=int, help="of weights, order and dropout (default: 0)")
+    result.add_argument("--config", type=Path, help="YAML file of options")
+    result.add_argument(
+        "--output", type=Path, help="run folder (default: runs/<data>-<head>-<model>-<tuning>-<loss>-s<seed>)"
+    )
+    result.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    result.add_argument("--overwrite", action="store_true", help="begin again, whatever the folder holds")
+    result.add_argument("--json", action="store_true", help="print metrics.json instead of the table")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, or 2 with one message for what the user can mend."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if argv[:1] == ["--help"] and len(argv) > 1:
+            print(components.describe(argv[1]))
+            return 0
+        arguments = vars(parser().parse_intermixed_args(argv))
+        modes = {name: arguments.pop(name) for name in ("resume", "overwrite", "json")}
+        overrides, file = arguments.pop("overrides"), arguments.pop("config")
+        run(config.load(file, overrides, arguments), **modes)
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, json: bool = False) -> Path:
+    """Builds, trains, measures and saves one run; returns its folder."""
+    from llmrec import evaluation, recommender, report, runs, training
+    from llmrec.console import Console
+    from llmrec.item_text import ItemText
+    from llmrec.processes import Processes
+    from llmrec.sources import load_dataset
+
+    options = options.resolved()
+    folder = runs.RunFolder(options.folder)
+    processes = Processes(folder.path)
+    console = Console(quiet=not processes.is_main)
+    console.say(f"{folder.path}: {processes}")
+    with processes.main_first():
+        if processes.is_main:
+            folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
+        dataset = load_dataset(options.data, options.data_dir)
+    split = components.create("splits", options.split).split(dataset)
+    protocol = evaluation.protocol_of(dataset, options.split, split.description, split.test, options.protocol)
+    console.say_data(split)
+
+    started = time.perf_counter()
+    training.seed_step(options.seed, 0, 0)
+    with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:
+        text = ItemText.of(options, dataset, progress)
+        model = recommender.build(options, split, text).to(processes.device)
+    seconds = {"encode": time.perf_counter() - started}
+
+    def validate(trained: recommender.Recommender) -> dict[str, float]:
+        return evaluation.means(processes.rank_cases(trained, split.validation, dataset, options.protocol))
+
+    with console.training(options.training.epochs) as show:
+        position = training.fit(
+            model,
+            components.create("losses", options.loss),
+            split.train,
+            options.training,
+            seed=options.seed,
+            validate=validate,
+            folder=folder,
+            accelerator=processes.accelerator,
+            report=show,
+        )
+    seconds["train"] = position.seconds
+    console.say(f"{folder.path}: {position.epoch} epochs, weights of epoch {position.best_epoch + 1}")
+    provenance = runs.provenance(
+        seed=options.seed,
+        **text.provenance(),
+        best_epoch=position.best_epoch + 1,
+        epochs=position.epoch,
+        trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
+        seconds=seconds,
+        processes=processes.count,
+    )
+    tables = {
+        part: runs.RunTable(*processes.rank_cases(model, cases, dataset, options.protocol), protocol, provenance)
+        for part, cases in (("validation", split.validation), ("test", split.test))
+    }
+    if processes.is_main:
+        known = text.known(split.train, dataset.num_items)
+        baselines = evaluation.baseline_tables(known, split.test, dataset, protocol)
+        metrics = save(folder, model, dataset.items.with_columns(text.column(dataset.num_items)), tables, baselines)
+        compared = {name: [table] for name, table in {**baselines, folder.path.name: tables["test"]}.items()}
+        pairs = [(folder.path.name, name) for name in baselines]
+        print(dumps(metrics, indent=2) if json else report.show(compared, pairs))
+    processes.close()
+    return folder.path
+
+
+def save(folder: Any, model: Any, items: Any, tables: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:
+    """Writes all that a finished run holds, ``metrics.json`` last."""
+    from llmrec import evaluation, runs
+
+    model.save(folder.path)
+    runs.write_atomically(folder.path / "items.parquet", items.write_parquet)
+    for part, table in tables.items():
+        table.save(folder.path / part)
+    for name, table in baselines.items():
+        table.save(folder.path / "baselines" / name)
+    metrics = evaluation.run_metrics(tables)
+    runs.write_json(folder.path / "metrics.json", metrics)
+    folder.checkpoint.unlink(missing_ok=True)
+    return metrics
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The training loop: one page, exact to the bit when resumed.
+
+Whatever is random in a step depends on seed and step alone, so nothing of a random generator's state has to be kept.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from llmrec.config import TrainingOptions
+from llmrec.errors import RunError
+from llmrec.losses import Loss
+from llmrec.recommender import Recommender
+from llmrec.runs import RunFolder, write_atomically
+from llmrec.sequences import Sequences, TrainingBatches
+
+Validate = Callable[[Recommender], dict[str, float]]
+Report = Callable[[dict[str, Any]], None]
+SELECTION = "nDCG@10"
+
+
+@dataclass
+class Progress:
+    """Where training stands; saved with every checkpoint."""
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    loss_sum: float = 0.0
+    targets: int = 0
+    best_epoch: int = -1
+    best: dict[str, float] = field(default_factory=dict)
+    misses: int = 0
+    seconds: float = 0.0
+
+
+class TrainingStep(nn.Module):
+    """From a batch to its loss: what is wrapped for several processes."""
+
+    def __init__(self, recommender: Recommender, loss: Loss, counts: np.ndarray) -> None:
+        super().__init__()
+        self.recommender, self.loss = recommender, loss
+        self.register_buffer("item_ids", torch.arange(1, len(counts)), persistent=False)
+        # A share of 0 has no logarithm: items that training never shows count as seen once.
+        share = torch.from_numpy(np.maximum(counts[1:], 1) / max(counts.sum(), 1)).float()
+        self.register_buffer("log_popularity", share.log(), persistent=False)
+
+    def forward(
+        self, history: Int[Tensor, "batch seq"], target: Int[Tensor, "batch seq"], generator: torch.Generator
+    ) -> Float[Tensor, ""]:
+        """Mean loss of the batch's targets, in nats."""
+        assert self.recommender.encoder is not None
+        items = self.recommender.encoder()
+        users = self.recommender.head(items[history], history > 0)
+        rows = target > 0
+        if not rows.any():  # a process without a share of the last batch still takes part in the average
+            return (users.sum() + items.sum()) * 0.0
+        windows = torch.cat([history, target[:, -1:]], dim=1)
+        return self.loss(
+            users[rows],
+            items[1:],
+            target[rows] - 1,
+            item_ids=self.item_ids,
+            log_popularity=self.log_popularity,
+            history_ids=windows[rows.nonzero()[:, 0]],
+            generator=generator,
+        )
+
+
+def fit(
+    recommender: Recommender,
+    loss: Loss,
+    train: Sequences,
+    options: TrainingOptions,
+    *,
+    seed: int,
+    validate: Validate,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    report: Report,
+) -> Progress:
+    """Trains until validation nDCG@10 has not risen for ``patience`` epochs and restores the best weights.
+
+    Args:
+        recommender: on the accelerator's device; trained in place.
+        loss: see :mod:`llmrec.losses`.
+        train: the training part.
+        options: see :class:`llmrec.config.TrainingOptions`.
+        seed: of order, cuts and dropout.
+        validate: gives the validation metrics, the same on every process.
+        folder: where ``metrics.jsonl`` and the checkpoint go; a checkpoint found there is resumed.
+        accelerator: processes and device.
+        report: called with each row of ``metrics.jsonl``.
+    """
+    counts = train.counts(recommender.num_items)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(recommender, options.weight_decay), lr=options.learning_rate, fused=True
+    )
+    module, optimizer = accelerator.prepare(TrainingStep(recommender, loss, counts), optimizer)
+    batches = TrainingBatches(train, recommender.max_seq_len, options.batch_size, options.windows, seed)
+    log = _Log(folder.path / "metrics.jsonl", accelerator.is_main_process, report)
+    progress, best = Progress(), copy_of(recommender)
+    if folder.checkpoint.is_file():
+        progress, best = load_checkpoint(folder.checkpoint, recommender, optimizer)
+        log.write({"event": "resume", "step": progress.step, "steps_repeated": log.last_step() - progress.step})
+    rank, world = accelerator.process_index, accelerator.num_processes
+
+    while progress.epoch < options.epochs and progress.misses < options.patience:
+        started = time.perf_counter()
+        recommender.train()
+        for batch, targets in batches.epoch(progress.epoch, progress.step_in_epoch, rank, world):
+            generator = seed_step(seed, progress.step, rank)
+            for group in optimizer.param_groups:
+                group["lr"] = options.learning_rate * min(1.0, (progress.step + 1) / max(1, options.warmup_steps))
+            history, target = (part.to(accelerator.device) for part in batch)
+            # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
+            value = module(history, target, generator) * (int((target > 0).sum()) * world / targets)
+            accelerator.backward(value)
+            accelerator.clip_grad_norm_(module.parameters(), options.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            mean = float(accelerator.reduce(value.detach(), "mean"))
+            if not math.isfinite(mean):
+                raise RunError(f"the loss is {mean} in step {progress.step}; lower training.learning_rate")
+            progress.step += 1
+            progress.step_in_epoch += 1
+            progress.loss_sum += mean * targets
+            progress.targets += targets
+            log.write({"event": "step", "step": progress.step, "loss": mean})
+            if progress.step % options.checkpoint_steps == 0 and accelerator.is_main_process:
+                save_checkpoint(folder.checkpoint, recommender, optimizer, progress, best)
+        progress.seconds += time.perf_counter() - started
+
+        values = validate(recommender)
+        if better := values[SELECTION] > progress.best.get(SELECTION, -1.0):
+            progress.best, progress.best_epoch, progress.misses = values, progress.epoch, 0
+            best = copy_of(recommender)
+        else:
+            progress.misses += 1
+        loss_mean = progress.loss_sum / max(1, progress.targets)
+        epoch = {"event": "epoch", "epoch": progress.epoch, "step": progress.step, "loss": loss_mean}
+        log.write({**epoch, "validation": values, "best": better, "seconds": progress.seconds})
+        accelerator.log(
+            {"loss": loss_mean, **{f"validation/{name}": each for name, each in values.items()}}, progress.epoch
+        )
+        progress.epoch, progress.step_in_epoch, progress.loss_sum, progress.targets = progress.epoch + 1, 0, 0.0, 0
+
+    recommender.load_state_dict(best)
+    recommender.train(True)  # forgets the item vectors of the last epoch
+    recommender.eval()
+    return progress
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay for the weights of linear layers only."""
+    decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)}
+    learning = [each for each in module.parameters() if each.requires_grad]
+    return [
+        {"params": [each for each in learning if id(each) in decayed], "weight_decay": weight_decay},
+        {"params": [each for each in learning if id(each) not in decayed], "weight_decay": 0.0},
+    ]
+
+
+def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
+    """Seeds torch for one step and returns a generator for the loss."""
+    first, second = np.random.SeedSequence([seed, step, rank]).generate_state(2)
+    torch.manual_seed(int(first))
+    return torch.Generator().manual_seed(int(second))
+
+
+def copy_of(module: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def save_checkpoint(
+    path: Path, recommender: Recommender, optimizer: Any, progress: Progress, best: dict[str, Tensor]
+) -> None:
+    """Weights, best weights, optimizer and position in one safetensors file, so that one rename makes it valid."""
+    tensors = {f"model.{name}": tensor for name, tensor in recommender.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
+    # Frozen buffers stand in both halves; safetensors refuses tensors that share memory.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    metadata = {"progress": json.dumps(asdict(progress))}
+    write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
+
+
+def load_checkpoint(path: Path, recommender: Recommender, optimizer: Any) -> tuple[Progress, dict[str, Tensor]]:
+    """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    with safe_open(path, framework="pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+        for key in file.keys():  # noqa: SIM118 - not a mapping
+            part, name = key.split(".", 1)
+            parts[part][name] = file.get_tensor(key)
+    recommender.load_state_dict(parts["model"])
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in parts["optimizer"].items():
+        number, name = key.split(".", 1)
+        states.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return progress, parts["best"]
+
+
+class _Log:
+    """Appends rows to ``metrics.jsonl``; what a crash left half-written is closed by a line end."""
+
+    def __init__(self, path: Path, writes: bool, report: Report) -> None:
+        self.path, self.report = path, report
+        self.file = path.open("a", encoding="utf-8", buffering=1) if writes else None
+        if self.file and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            self.file.write("\n")
+
+    def write(self, row: dict[str, Any]) -> None:
+        if self.file:
+            self.file.write(json.dumps(row) + "\n")
+            self.report(row)
+
+    def last_step(self) -> int:
+        steps = [0]
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            if line.startswith('{"event": "step"') and line.endswith("}"):
+                steps.append(json.loads(line)["step"])
+        return max(steps)

@@ -1,0 +1,29 @@
+"""The language model stays as it is."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class Frozen:
+    """Item texts are encoded once; only projection and head learn (TCF's FR, arXiv:2305.11700)."""
+
+    def trunk(self, features: Callable[[], Tensor]) -> nn.Module:
+        """A module without parameters that holds the vectors."""
+        return _Vectors(features)
+
+
+class _Vectors(nn.Module):
+    """Fetches the vectors on first use, so that a saved run recommends without its language model."""
+
+    vectors: Tensor | None
+
+    def __init__(self, features: Callable[[], Tensor]) -> None:
+        super().__init__()
+        self.features = features
+        self.register_buffer("vectors", None, persistent=False)
+
+    def forward(self) -> Tensor:
+        if self.vectors is None:
+            self.vectors = self.features()
+        return self.vectors

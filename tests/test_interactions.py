@@ -1,0 +1,94 @@
+"""The canonical data set: order, indices, checks and content hash."""
+
+import polars as pl
+import pytest
+
+from llmrec.errors import DataError
+from llmrec.interactions import Dataset
+
+
+def log(rows: list[tuple[str, str, int]], **columns: list) -> pl.DataFrame:
+    schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(**{k: pl.Series(v) for k, v in columns.items()})
+
+
+def items(*rows: tuple[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema={"item_id": pl.String, "title": pl.String}, orient="row")
+
+
+def history(data: Dataset, user: str) -> list[str]:
+    index = data.user_ids.tolist().index(user)
+    return data.item_ids[data.interactions.filter(pl.col("user") == index)["item"].to_numpy()].tolist()
+
+
+def test_indices_start_at_one_in_table_order_and_zero_is_padding():
+    data = Dataset.from_tables("toy", log([("b", "y", 1), ("a", "x", 2)]), items(("x", "X"), ("y", "Y"), ("z", "Z")))
+    assert data.item_ids.tolist() == ["", "x", "y", "z"]
+    assert data.user_ids.tolist() == ["", "b", "a"]
+    assert (data.num_users, data.num_items) == (2, 3)
+    assert data.interactions.rows() == [(1, 2, 1), (2, 1, 2)]
+
+
+def test_rows_of_one_user_at_one_time_keep_the_order_of_the_file():
+    table = items(*((str(number), f"film {number}") for number in range(1, 10)))
+    data = Dataset.from_tables("toy", log([("u", item, 100) for item in "91537"]), table)
+    assert history(data, "u") == ["9", "1", "5", "3", "7"]
+
+
+def test_time_orders_a_user_across_interleaved_rows_and_columns_move_along():
+    rows = [("u", "a", 30), ("v", "b", 20), ("u", "c", 10), ("v", "d", 5), ("u", "e", 10)]
+    data = Dataset.from_tables("toy", log(rows, rating=[1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert history(data, "u") == ["c", "e", "a"]
+    assert history(data, "v") == ["d", "b"]
+    assert data.interactions["rating"].to_list() == [3.0, 5.0, 1.0, 4.0, 2.0]
+
+
+def test_items_and_users_that_only_the_log_knows_are_appended_and_noted():
+    users = pl.DataFrame({"user_id": ["v"], "age": [30]})
+    data = Dataset.from_tables("toy", log([("u", "new", 1), ("v", "old", 2)]), items(("old", "Old")), users)
+    assert data.items.rows() == [("old", "Old"), ("new", None)]
+    assert data.users.rows() == [("v", 30), ("u", None)]
+    assert data.notes == (
+        "1 items of the log are not in the item table",
+        "1 users of the log are not in the user table",
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (log([("u", "i", 1)]).drop("timestamp"), "no column 'timestamp'"),
+        (log([("u", "i", 1)]).cast({"timestamp": pl.Float32}), "'timestamp' must be Int64, is Float32"),
+        (log([("7", "i", 1)]).cast({"user_id": pl.Int64}), "'user_id' must be String, is Int64"),
+        (log([("u", "i", 1), ("u", None, 2)]), "1 interactions have no item_id; the first is row 2"),
+        (log([]), "no interactions"),
+        (log([("u", "i", 1)], rating=["5"]), "'rating' must be Float64, is String"),
+    ],
+)
+def test_a_log_that_cannot_be_used_is_refused(frame, message):
+    with pytest.raises(DataError, match=message):
+        Dataset.from_tables("toy", frame)
+
+
+def test_an_item_that_stands_twice_is_refused():
+    with pytest.raises(DataError, match=r"1 item ids stand twice in the item table, such as \['x'\]"):
+        Dataset.from_tables("toy", log([("u", "x", 1)]), items(("x", "X"), ("x", "Y")))
+
+
+def test_tables_that_number_items_differently_are_refused():
+    with pytest.raises(DataError, match=r"not one item id of the log is in the item table.*0001388703.*1388703"):
+        Dataset.from_tables("toy", log([("u", "0001388703", 1)]), items(("1388703", "X")))
+
+
+def test_the_hash_changes_with_order_times_titles_and_nothing_else():
+    rows, table = [("u", "x", 1), ("u", "y", 1)], items(("x", "X"), ("y", "Y"))
+    base = Dataset.from_tables("toy", log(rows), table).content_hash
+    assert Dataset.from_tables("other name", log(rows, rating=[1.0, 2.0]), table).content_hash == base
+    changed = {
+        Dataset.from_tables("toy", log(rows[::-1]), table).content_hash,
+        Dataset.from_tables("toy", log([("u", "x", 1), ("u", "y", 2)]), table).content_hash,
+        Dataset.from_tables("toy", log(rows), items(("x", "X"), ("y", "Z"))).content_hash,
+        Dataset.from_tables("toy", log(rows), table.reverse()).content_hash,
+    }
+    assert len(changed) == 4
+    assert base not in changed
