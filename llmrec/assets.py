@@ -70,7 +70,7 @@ ASSETS = {
             archive="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
             archive_md5="0e33842e24a9c977be4e0107933c0723",
             members=("u.data", "u.item", "u.user", "u.genre"),
-            content_hash="39dd1e08eb6015a3",
+            content_hash="1d5a98e35da2cfe0",
         ),
         Asset(
             name="minilm-l6",

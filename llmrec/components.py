@@ -87,17 +87,17 @@ def create(kind: str, spec: dict[str, Any], *supplied: Any) -> Any:
 def describe(name: str) -> str:
     """What ``--help NAME`` prints: docstring and options of every component with that name."""
     found = []
-    for kind in KINDS:
-        if (_PACKAGE / kind).is_dir() and name in names(kind):
+    for kind, called in KINDS.items():
+        if name in names(kind):
             component = load(kind, name)
             options = [
                 f"  {key}: {inspect.formatannotation(option.annotation)} = {option.default!r}"
                 for key, option in _options(component).items()
             ]
-            heading = f"{KINDS[kind]} {name} (llmrec/{kind}/{name}.py)"
+            heading = f"{called} {name} (llmrec/{kind}/{name}.py)"
             found.append("\n".join([heading, "", inspect.getdoc(component) or "", "", "options:", *options]))
     if not found:
-        every = {name for kind in KINDS if (_PACKAGE / kind).is_dir() for name in names(kind)}
+        every = {name for kind in KINDS for name in names(kind)}
         raise ConfigError(f"no component {name!r}{nearest(name, every)}")
     return "\n\n".join(found)
 

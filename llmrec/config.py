@@ -1,4 +1,4 @@
-"""One run's options: defaults, a YAML file, ``key.path=value`` overrides and flags, checked before anything is loaded."""
+"""One run's options: defaults, a YAML file, ``key.path=value`` overrides and flags, checked before anything loads."""
 
 from pathlib import Path
 from typing import Any, Literal

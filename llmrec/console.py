@@ -31,8 +31,9 @@ class Console:
         """What was read, what was mended, and who has no part in the evaluation."""
         data = split.dataset
         self.say(
-            f"{data.name}: {data.num_users:,} users, {data.num_items:,} items, {len(data.interactions):,} interactions; "
-            f"{len(split.train.values):,} train, {len(split.validation):,} validate, {len(split.test):,} test"
+            f"{data.name}: {data.num_users:,} users, {data.num_items:,} items, {len(data.interactions):,} "
+            f"interactions; {len(split.train.values):,} train, {len(split.validation):,} validate, "
+            f"{len(split.test):,} test"
         )
         for note in data.notes:
             self.say(f"  {note}")

@@ -64,8 +64,8 @@ def encode(
     encoded = model.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
     lengths = np.array([len(ids) for ids in encoded["input_ids"]])
     full = lengths == max_tokens
-    for row in np.flatnonzero(full):
-        full[row] = len(model.tokenizer(texts[row])["input_ids"]) > max_tokens
+    for index in np.flatnonzero(full):
+        full[index] = len(model.tokenizer(texts[index])["input_ids"]) > max_tokens
     vectors: list[Tensor] = [torch.empty(0)] * len(texts)
     for rows in batches_by_length(lengths):
         batch = model.tokenizer.pad({key: [encoded[key][row] for row in rows] for key in encoded}, return_tensors="pt")
@@ -89,11 +89,11 @@ def encode(
 def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:
     """Groups of rows of like length, the longest first, each of at most ``BATCH_TOKENS`` padded tokens."""
     batch: list[int] = []
-    for row in np.argsort(-lengths, kind="stable"):
-        if batch and (len(batch) + 1) * max(1, lengths[batch[0]]) > BATCH_TOKENS:
+    for row in np.argsort(-lengths, kind="stable").tolist():
+        if (len(batch) + 1) * lengths[batch[:1]].max(initial=1) > BATCH_TOKENS and batch:
             yield batch
             batch = []
-        batch.append(int(row))
+        batch.append(row)
     if batch:
         yield batch
 

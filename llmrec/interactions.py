@@ -87,12 +87,14 @@ class Dataset:
     def content_hash(self) -> str:
         """Sixteen hexadecimal digits over log and item table; the same for every file layout of the same data."""
         digest = hashlib.sha256()
-        for table in (self.users.select("user_id"), self.items.select(sorted(self.items.columns))):
-            for column in table.columns:
+        for table in (self.users.select("user_id"), self.items, self.interactions):
+            for column in sorted(table.columns):
                 digest.update(f"{column}\x1f".encode())
-                digest.update("\x1e".join(map(str, table[column].to_list())).encode())
-        for column in ("user", "item", "timestamp"):
-            digest.update(np.ascontiguousarray(self.interactions[column].to_numpy(), dtype=np.int64).tobytes())
+                values = table[column]
+                if values.dtype.is_numeric() and not values.null_count():
+                    digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
+                else:
+                    digest.update("\x1e".join(map(str, values.to_list())).encode())
         return digest.hexdigest()[:16]
 
 

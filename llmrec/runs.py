@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,7 +142,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically."""
-    text = json.dumps(value, indent=2, default=str) + "\n"
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text atomically."""
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -160,7 +164,7 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path} is damaged: {error}") from None
 
 
-def _read_table(path: Path, schema: dict[str, Any]) -> pl.DataFrame:
+def _read_table(path: Path, schema: Mapping[Any, Any]) -> pl.DataFrame:
     try:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
             print(components.describe(argv[1]))
             return 0
         arguments = vars(parser().parse_intermixed_args(argv))
-        modes = {name: arguments.pop(name) for name in ("resume", "overwrite", "json")}
+        modes = {name: arguments.pop(name) for name in ("resume", "overwrite")}
+        modes["show"] = "json" if arguments.pop("json") else "table"
         overrides, file = arguments.pop("overrides"), arguments.pop("config")
         run(config.load(file, overrides, arguments), **modes)
     except LlmrecError as error:
@@ -69,8 +70,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, json: bool = False) -> Path:
-    """Builds, trains, measures and saves one run; returns its folder."""
+def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, show: str = "table") -> Path:
+    """Builds, trains, measures and saves one run; returns its folder.
+
+    Args:
+        options: of the run.
+        resume: go on with an unfinished run.
+        overwrite: begin again, whatever the folder holds.
+        show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
+    """
     from llmrec import evaluation, recommender, report, runs, training
     from llmrec.console import Console
     from llmrec.item_text import ItemText
@@ -100,7 +108,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, js
     def validate(trained: recommender.Recommender) -> dict[str, float]:
         return evaluation.means(processes.rank_cases(trained, split.validation, dataset, options.protocol))
 
-    with console.training(options.training.epochs) as show:
+    with console.training(options.training.epochs) as watch:
         position = training.fit(
             model,
             components.create("losses", options.loss),
@@ -110,7 +118,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, js
             validate=validate,
             folder=folder,
             accelerator=processes.accelerator,
-            report=show,
+            report=watch,
         )
     seconds["train"] = position.seconds
     console.say(f"{folder.path}: {position.epoch} epochs, weights of epoch {position.best_epoch + 1}")
@@ -133,7 +141,9 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, js
         metrics = save(folder, model, dataset.items.with_columns(text.column(dataset.num_items)), tables, baselines)
         compared = {name: [table] for name, table in {**baselines, folder.path.name: tables["test"]}.items()}
         pairs = [(folder.path.name, name) for name in baselines]
-        print(dumps(metrics, indent=2) if json else report.show(compared, pairs))
+        shown = {"table": lambda: report.show(compared, pairs), "json": lambda: dumps(metrics, indent=2)}
+        if show in shown:
+            print(shown[show]())
     processes.close()
     return folder.path
 

@@ -49,6 +49,9 @@ class Progress:
 class TrainingStep(nn.Module):
     """From a batch to its loss: what is wrapped for several processes."""
 
+    item_ids: Tensor
+    log_popularity: Tensor
+
     def __init__(self, recommender: Recommender, loss: Loss, counts: np.ndarray) -> None:
         super().__init__()
         self.recommender, self.loss = recommender, loss

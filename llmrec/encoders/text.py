@@ -25,6 +25,9 @@ class Text(nn.Module):
         dropout: on the transformed text vectors and between the layers.
     """
 
+    shift: Tensor
+    matrix: Tensor
+
     def __init__(
         self,
         trunk: Callable[[], Tensor],

@@ -48,8 +48,8 @@ class LeaveOneOut:
         has_case = lengths >= MIN_HISTORY + 2
         if not has_case.any():
             raise DataError(
-                f"{dataset.name}: no user has {MIN_HISTORY + 2} interactions (the longest history has {lengths.max()}); "
-                "leave-one-out needs one to train, one to validate and one to test"
+                f"{dataset.name}: no user has {MIN_HISTORY + 2} interactions (the longest history has "
+                f"{lengths.max()}); leave-one-out needs one to train, one to validate and one to test"
             )
         rows = np.flatnonzero(has_case)
         train = _prefixes(items, stops - lengths, lengths - 2 * has_case)

@@ -1,0 +1,43 @@
+# make install | demo | test | unit | lint | results | peers
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: install demo test unit lint results peers
+
+install: .venv/installed
+
+# torch first: without a version pip would take a build for GPUs of several gigabytes.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/python -m eval.demo
+
+test: install
+	$(BIN)/pytest
+
+unit: install
+	$(BIN)/pytest -m "not slow and not network"
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The tables of the README, from the files in eval/results/.
+results: install
+	$(BIN)/python -m eval.results_to_readme
+
+# Peers pin other versions of almost everything, so they live in an environment of their own.
+peers: .venv-peers/installed
+
+.venv-peers/installed: Makefile
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check "rectools[torch]==0.19.0" "pyarrow<24"
+	touch $@

@@ -1,0 +1,101 @@
+"""Puts finished runs into one table with paired tests: ``python -m eval.compare runs/a runs/b``."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from llmrec.errors import LlmrecError, ProtocolError
+
+EXAMPLES = """examples:
+  python -m eval.compare runs/ml-100k-sasrec-id-softmax-s0 runs/ml-100k-sasrec-minilm-l6-frozen-softmax-s0
+  python -m eval.compare runs/ml-100k-sasrec-*-s? --output eval/results/mine
+
+Runs whose names differ only in the seed (-s0, -s1 ...) are averaged user by user. Each model is tested against
+popularity and against the first run. Runs measured under different protocols are refused (exit code 2).
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "eval.compare", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="finished run folders")
+    parser.add_argument("--output", type=Path, help="path without ending: writes .md, .csv, .json and .png there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    arguments = parser.parse_args(argv)
+    try:
+        compare(arguments.runs, arguments.output, arguments.json)
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def compare(paths: Iterable[Path], output: Path | None = None, as_json: bool = False) -> None:
+    """Prints and, if asked, saves the comparison."""
+    from llmrec import report
+
+    runs = load(paths)
+    pairs = default_pairs(runs)
+    if output is not None:
+        save(runs, pairs, output)
+    print(json.dumps(report.as_json(runs, pairs), indent=2) if as_json else report.show(runs, pairs))
+
+
+def load(paths: Iterable[Path]) -> "dict[str, list]":
+    """Run tables of the runs, grouped over seeds, with the baselines of the first run that has each.
+
+    Raises:
+        RunError: a folder without a finished run.
+        ProtocolError: baselines or runs measured differently.
+    """
+    from llmrec.runs import RunFolder, RunTable
+
+    models: dict[str, list[RunTable]] = {}
+    baselines: dict[str, list[RunTable]] = {}
+    for path in paths:
+        RunFolder(path).require_finished()
+        name = re.sub(r"-s\d+$", "", path.name)
+        models.setdefault(name, []).append(RunTable.load(path / "test"))
+        for folder in sorted((path / "baselines").glob("*")):
+            label = folder.name if folder.name != "cosine" else f"cosine {models[name][0].provenance['model']}"
+            baselines.setdefault(label, [RunTable.load(folder)])
+    _require_own_seeds(models)
+    return {**baselines, **models}
+
+
+def default_pairs(runs: "dict[str, list]") -> list[tuple[str, str]]:
+    """Each model against popularity, and every later model against the first."""
+    from llmrec.report import REFERENCE
+
+    models = [name for name, tables in runs.items() if "baseline" not in tables[0].provenance]
+    pairs = [(name, REFERENCE) for name in models if REFERENCE in runs]
+    return pairs + [(name, models[0]) for name in models[1:]]
+
+
+def save(runs: "dict[str, list]", pairs: list[tuple[str, str]], output: Path) -> None:
+    """Writes Markdown, CSV, JSON and PNG beside each other."""
+    from llmrec import report
+    from llmrec.runs import write_json, write_text
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    texts = {".md": report.markdown(runs, pairs), ".csv": report.csv(runs)}
+    for ending, text in texts.items():
+        write_text(output.with_name(output.name + ending), text)
+    write_json(output.with_name(output.name + ".json"), report.as_json(runs, pairs))
+    report.plot(runs, output.with_name(output.name + ".png"))
+
+
+def _require_own_seeds(models: "dict[str, list]") -> None:
+    for name, tables in models.items():
+        seeds = [table.provenance["seed"] for table in tables]
+        if len(set(seeds)) < len(seeds):
+            raise ProtocolError(f"two runs of {name} have the same seed ({seeds}); leave one out or rename its folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The ``llmrec`` command: recommend from a run, and measure its saved tables again."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmrec.errors import DataError, LlmrecError, RunError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EXAMPLES = """examples:
+  llmrec recommend --run runs/ml-100k-sasrec-id-softmax-s0 --history "Toy Story (1995)|Heat (1995)" -k 10
+  llmrec recommend --run runs/NAME --history "1|50|181" --json
+  llmrec evaluate runs/NAME
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Verbs and flags, without torch."""
+    result = argparse.ArgumentParser(
+        "llmrec", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = result.add_subparsers(required=True, metavar="VERB")
+
+    verb = verbs.add_parser("recommend", help="the best items for a history, from a finished run")
+    verb.add_argument("--run", type=Path, required=True, help="run folder")
+    verb.add_argument("--history", required=True, help="titles or item ids, oldest first, separated by |")
+    verb.add_argument("-k", type=int, default=10, help="how many items (default: 10)")
+    verb.add_argument("--candidates", help="titles or ids to choose from, separated by | (default: every item)")
+    verb.add_argument("--include-seen", action="store_true", help="items of the history may come back")
+    verb.add_argument("--json", action="store_true", help="print the rankings table as JSON")
+    verb.set_defaults(command=recommend)
+
+    verb = verbs.add_parser("evaluate", help="compute metrics.json again from the saved run tables alone")
+    verb.add_argument("run", type=Path, help="run folder")
+    verb.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    verb.set_defaults(command=evaluate)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, 1 if a saved number does not hold, 2 for what the user can mend."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+def recommend(arguments: argparse.Namespace) -> int:
+    """Prints the best items for one history."""
+    import polars as pl
+
+    from llmrec.recommender import Recommender
+    from llmrec.runs import RunFolder
+
+    RunFolder(arguments.run).require_finished()
+    items = pl.read_parquet(arguments.run / "items.parquet")
+    history = find_items(items, arguments.history.split("|"))
+    chosen = find_items(items, arguments.candidates.split("|")) if arguments.candidates else None
+    model = Recommender.load(arguments.run)
+    table = model.recommend([history], k=arguments.k, candidates=chosen, exclude_seen=not arguments.include_seen)
+    if arguments.json:
+        print(json.dumps(table.to_dicts(), indent=2))
+        return 0
+    titles = dict(zip(items["item_id"], items["title"] if "title" in items.columns else items["item_id"], strict=True))
+    print("after " + " | ".join(f"{titles[item] or item}" for item in history))
+    for row in table.iter_rows(named=True):
+        print(f"{row['rank']:4}  {row['score']:8.3f}  {titles[row['item_id']] or ''}  [{row['item_id']}]")
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Recomputes every number of ``metrics.json`` and compares."""
+    from llmrec import evaluation
+    from llmrec.runs import RunFolder, RunTable, read_json
+
+    run = RunFolder(arguments.run)
+    run.require_finished()
+    saved = read_json(run.path / "metrics.json")
+    again = evaluation.run_metrics({part: RunTable.load(run.path / part) for part in ("validation", "test")})
+    worst = max(
+        abs(again[part][metric][field] - value)
+        for part in ("validation", "test")
+        for metric, fields in saved[part].items()
+        for field, value in fields.items()
+    )
+    if arguments.json:
+        print(json.dumps(again, indent=2))
+    else:
+        for metric, fields in again["test"].items():
+            print(f"{metric:10} {fields['value']:.4f} [{fields['low']:.4f}, {fields['high']:.4f}]  n {fields['n']}")
+    print(f"largest difference from metrics.json: {worst:.1e}", file=sys.stderr)
+    return 0 if worst <= 1e-9 else 1
+
+
+def find_items(items: "pl.DataFrame", wanted: list[str]) -> list[str]:
+    """Item ids for titles or ids; where a title is not exact, the user is asked.
+
+    Raises:
+        DataError: nothing alike, or nobody there to ask; the message lists what is near.
+    """
+    return [_find_item(items, name.strip()) for name in wanted if name.strip()]
+
+
+def _find_item(items: "pl.DataFrame", name: str) -> str:
+    if name in items["item_id"]:
+        return name
+    if "title" not in items.columns:
+        raise DataError(f"no item with id {name!r}, and this data set has no titles")
+    titles = dict(zip(items["item_id"], items["title"].fill_null(""), strict=True))
+    exact = [item for item, title in titles.items() if title.casefold() == name.casefold()]
+    if len(exact) == 1:
+        return exact[0]
+    near = exact or _near(titles, name)
+    if not near:
+        raise DataError(f"no item is called anything like {name!r}; give a title or an item id")
+    if not sys.stdin.isatty():
+        raise DataError(f"{name!r} is not clear; near are: " + "; ".join(f"{titles[item]} [{item}]" for item in near))
+    return _ask(titles, name, near)
+
+
+def _near(titles: dict[str, str], name: str) -> list[str]:
+    from difflib import SequenceMatcher
+
+    def likeness(title: str) -> float:
+        inside = 1.0 if name.casefold() in title.casefold() else 0.0
+        return inside + SequenceMatcher(None, name.casefold(), title.casefold()).ratio()
+
+    scored = sorted(((likeness(title), item) for item, title in titles.items()), reverse=True)
+    return [item for score, item in scored[:5] if score > 0.5]
+
+
+def _ask(titles: dict[str, str], name: str, near: list[str]) -> str:
+    print(f"{name!r}: which one?", file=sys.stderr)
+    for number, item in enumerate(near, 1):
+        print(f"  {number}  {titles[item]} [{item}]", file=sys.stderr)
+    answer = input("number: ").strip()
+    if not answer.isdigit() or not 1 <= int(answer) <= len(near):
+        raise RunError(f"{answer!r} is not a number from 1 to {len(near)}")
+    return near[int(answer) - 1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
