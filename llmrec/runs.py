@@ -20,7 +20,7 @@ import polars as pl
 from llmrec.errors import RunError
 from llmrec.protocol import Protocol
 
-CASES = {
+CASES: Mapping[Any, Any] = {
     "case_id": pl.String,
     "user_id": pl.String,
     "task": pl.String,
@@ -30,8 +30,8 @@ CASES = {
     "target_tied": pl.Int64,
     "num_candidates": pl.Int64,
 }
-RANKINGS = {"case_id": pl.String, "user_id": pl.String, "item_id": pl.String, "score": pl.Float64, "rank": pl.Int64}
-PREDICTIONS = {"case_id": pl.String, "target": pl.String, "prediction": pl.String, "score": pl.Float64}
+RANKINGS: Mapping[Any, Any] = {"case_id": pl.String, "user_id": pl.String, "item_id": pl.String, "score": pl.Float64, "rank": pl.Int64}
+PREDICTIONS: Mapping[Any, Any] = {"case_id": pl.String, "target": pl.String, "prediction": pl.String, "score": pl.Float64}
 
 
 @dataclass(frozen=True)

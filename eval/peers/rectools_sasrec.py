@@ -5,7 +5,7 @@ as pyarrow 26 wants NumPy 2) and needs nothing of llmrec. The folder holds `trai
 position), `validation.parquet` and `test.parquet` (user, target). The top 10 of both, and a summary in JSON,
 are written back into it:
 
-    python rectools_sasrec.py FOLDER --seed 0 --max-epochs 100 --eval-every 2 --threads 2
+    python rectools_sasrec.py FOLDER --name rectools-s0 --seed 0 --max-epochs 100 --eval-every 2 --threads 2
 
 What RecTools 0.19 does with the data (read in its source):
 
@@ -164,7 +164,9 @@ def train(model: SASRecModel, split: Split, max_epochs: int, eval_every: int, pa
     return outcome
 
 
-def summarise(outcome: Outcome, split: Split, model: SASRecModel, args: argparse.Namespace) -> dict[str, Any]:
+def summarise(
+    outcome: Outcome, split: Split, model: SASRecModel, options: dict[str, Any], args: argparse.Namespace
+) -> dict[str, Any]:
     """Gather what the JSON file says."""
     packages = {"rectools": "rectools", "torch": "torch", "lightning": "pytorch-lightning"}
     known = model.data_preparator.get_known_item_ids()
@@ -176,7 +178,7 @@ def summarise(outcome: Outcome, split: Split, model: SASRecModel, args: argparse
         "seconds_per_epoch": outcome.seconds_per_epoch,
         **outcome.scores,
         "versions": {name: version(package) for name, package in packages.items()},
-        "parameters": {**MODEL, **training, "seed": args.seed},
+        "parameters": {**options, **training, "seed": args.seed},
         "threads": args.threads,
         "unknown_targets": split.unknown_targets(known),
         "users_without_recommendations": {
@@ -194,12 +196,12 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     temporary.replace(path)
 
 
-def write_all(folder: Path, outcome: Outcome, summary: dict[str, Any], seed: int) -> None:
+def write_all(folder: Path, outcome: Outcome, summary: dict[str, Any], name: str) -> None:
     """Write the recommendations, then the summary."""
     for part, rows in outcome.recommended.items():
-        write(folder / f"rectools-s{seed}-{part}.parquet", partial(rows.to_parquet, index=False))
+        write(folder / f"{name}-{part}.parquet", partial(rows.to_parquet, index=False))
     text = json.dumps(summary, indent=2) + "\n"
-    write(folder / f"rectools-s{seed}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def positive(text: str) -> int:
@@ -214,7 +216,10 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="holds the split; the results are written into it")
+    parser.add_argument("--name", required=True, help="of the files written there")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dropout", type=float, default=MODEL["dropout_rate"])
+    parser.add_argument("--learning-rate", type=float, default=MODEL["lr"])
     parser.add_argument("--max-epochs", type=positive, default=100)
     parser.add_argument("--eval-every", type=positive, default=2, help="epochs between two evaluations")
     parser.add_argument("--patience", type=positive, default=20, help="epochs without a gain to stop after")
@@ -237,10 +242,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     split = Split(args.folder)
     seed_everything(args.seed, workers=True, verbose=False)
-    model = SASRecModel(**MODEL)
+    options = {**MODEL, "dropout_rate": args.dropout, "lr": args.learning_rate}
+    model = SASRecModel(**options)
     outcome = train(model, split, args.max_epochs, args.eval_every, args.patience)
-    summary = summarise(outcome, split, model, args)
-    write_all(args.folder, outcome, summary, args.seed)
+    summary = summarise(outcome, split, model, options, args)
+    write_all(args.folder, outcome, summary, args.name)
     say(f"best epoch {outcome.best_epoch}: {json.dumps(outcome.scores)}")
 
 

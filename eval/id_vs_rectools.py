@@ -1,0 +1,117 @@
+"""ID-SASRec of llmrec against RecTools' on MovieLens-100K, same users, same choice on validation.
+
+Width 64, window 50, 2 blocks, 2 heads, full softmax, history masked, up to 100 epochs chosen on validation, the same
+grid of dropout and learning rate, 3 seeds. RecTools runs in its own environment: ``make peers`` first. What is
+finished in runs/study/ is used again, so an interrupted study goes on where it stopped.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from eval import cells, compare
+from llmrec import components, evaluation, report
+from llmrec.config import ProtocolOptions
+from llmrec.errors import LlmrecError, RunError
+from llmrec.runs import CASES, RANKINGS, RunTable, read_json, write_atomically, write_text
+from llmrec.sources import load_dataset
+from llmrec.splits import Cases, Split
+
+PYTHON = Path(".venv-peers/bin/python")
+SCRIPT = Path(__file__).parent / "peers" / "rectools_sasrec.py"
+OUTPUT = Path("eval/results/id_vs_rectools")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "eval.id_vs_rectools", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peer-python", type=Path, default=PYTHON, help="of an environment with RecTools 0.19")
+    arguments = parser.parse_args(argv)
+    try:
+        study(arguments.peer_python)
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def study(python: Path) -> None:
+    """Trains what is missing, prints the table and writes eval/results/id_vs_rectools.*."""
+    if not python.is_file():
+        raise RunError(f"{python} is missing; make peers builds RecTools' environment")
+    systems = {
+        "llmrec SASRec id": cells.choose(cells.ours("id")),
+        "RecTools SASRec": cells.choose(lambda setting, seed: rectools(python, setting, seed)),
+    }
+    ours, peer = systems
+    runs = cells.baselines("id") | {name: chosen.tables() for name, chosen in systems.items()}
+    pairs = [(ours, peer), (ours, report.REFERENCE), (peer, report.REFERENCE)]
+    compare.save(runs, pairs, OUTPUT)
+    write_text(OUTPUT.with_suffix(".md"), report.markdown(runs, pairs) + "\n" + cells.tried_table(systems) + "\n")
+    print(report.show(runs, pairs))
+
+
+def rectools(python: Path, setting: dict[str, float], seed: int) -> cells.Cell:
+    """One RecTools model, trained in its own process unless it is there already."""
+    split = components.create("splits", components.resolve("splits", "leave_one_out")).split(load_dataset("ml-100k"))
+    folder = cells.STUDY / "rectools"
+    name = f"d{setting['dropout']}-l{setting['learning_rate']}-s{seed}"
+    if not (folder / f"{name}.json").is_file():
+        hand_over(split, folder)
+        options = {"name": name, "seed": seed, "dropout": setting["dropout"], "learning-rate": setting["learning_rate"]}
+        options |= {"max-epochs": cells.EPOCHS, "patience": cells.PATIENCE}
+        flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+        subprocess.run([str(python), str(SCRIPT), str(folder), *flags], check=True)
+    summary = read_json(folder / f"{name}.json")
+    provenance = {"seed": seed, "peer": summary, "seconds": {"train": summary["seconds_training"]}}
+    table = foreign_table(split, split.test, pl.read_parquet(folder / f"{name}-test.parquet"), provenance)
+    return cells.Cell(setting, seed, summary["validation"]["nDCG@10"], table)
+
+
+def hand_over(split: Split, folder: Path) -> None:
+    """Writes the split for a library that knows nothing of ours: item and user indices, order within the user."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = split.train.rows()
+    position = np.arange(len(rows)) - split.train.offsets[rows]
+    tables = {"train": pl.DataFrame({"user": rows + 1, "item": split.train.values, "position": position})}
+    for part, cases in (("validation", split.validation), ("test", split.test)):
+        tables[part] = pl.DataFrame({"user": cases.user, "target": cases.target})
+    for part, table in tables.items():
+        write_atomically(folder / f"{part}.parquet", table.write_parquet)
+
+
+def foreign_table(split: Split, cases: Cases, lists: pl.DataFrame, provenance: dict) -> RunTable:
+    """A run table from plain top-k lists (``user, item, score, rank`` by index): no counts, nothing beyond k."""
+    dataset = split.dataset
+    masked = np.array([len(np.unique(cases.histories[row])) for row in range(len(cases))])
+    ids, users = cases.case_ids(dataset.user_ids), dataset.user_ids[cases.user].tolist()
+    table = pl.DataFrame(
+        {
+            "case_id": ids,
+            "user_id": users,
+            "task": [cases.task] * len(cases),
+            "target_index": cases.target_index,
+            "target": dataset.item_ids[cases.target].tolist(),
+            "target_above": [None] * len(cases),
+            "target_tied": [None] * len(cases),
+            "num_candidates": dataset.num_items - masked,
+        },
+        schema=CASES,
+    )
+    named = lists.with_columns(
+        user_id=pl.Series(dataset.user_ids[lists["user"].to_numpy()], dtype=pl.String),
+        item_id=pl.Series(dataset.item_ids[lists["item"].to_numpy()], dtype=pl.String),
+    ).join(table.select("case_id", "user_id"), on="user_id", maintain_order="left")
+    specification = components.resolve("splits", "leave_one_out")
+    protocol = evaluation.protocol_of(dataset, specification, split.description, cases, ProtocolOptions())
+    return RunTable(table, named.select(*RANKINGS).cast(RANKINGS), protocol, provenance)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

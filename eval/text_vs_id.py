@@ -1,0 +1,47 @@
+"""SASRec on frozen text vectors against SASRec on item ids, MovieLens-100K.
+
+Width 64, window 50, 2 blocks, 2 heads, full softmax, history masked, up to 100 epochs chosen on validation, the same
+grid of dropout and learning rate for every model, 3 seeds, paired tests over users. What is finished in runs/study/
+is used again.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from eval import cells, compare
+from llmrec import report
+from llmrec.errors import LlmrecError
+from llmrec.runs import write_text
+
+MODELS = ("minilm-l6", "smollm2-135m")
+OUTPUT = Path("eval/results/text_vs_id")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    argparse.ArgumentParser(
+        "eval.text_vs_id", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
+    try:
+        study()
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def study() -> None:
+    """Trains what is missing, prints the table and writes eval/results/text_vs_id.*."""
+    systems = {f"SASRec {model}": cells.choose(cells.ours(model)) for model in ("id", *MODELS)}
+    runs = {label: tables for model in MODELS for label, tables in cells.baselines(model).items()}
+    runs |= {name: chosen.tables() for name, chosen in systems.items()}
+    texts = [f"SASRec {model}" for model in MODELS]
+    pairs = [(name, "SASRec id") for name in texts] + [(name, report.REFERENCE) for name in systems]
+    compare.save(runs, pairs, OUTPUT)
+    write_text(OUTPUT.with_suffix(".md"), report.markdown(runs, pairs) + "\n" + cells.tried_table(systems) + "\n")
+    print(report.show(runs, pairs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
