@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from llmrec import components
 from llmrec.errors import ConfigError, nearest
@@ -84,8 +84,11 @@ class RunConfig(_Options):
 
     @field_validator("split", "transform", "tuning", "head", "loss", mode="before")
     @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def _name_alone(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        # Options without a name are those of the default component.
+        return {**cls.model_fields[str(field.field_name)].default, **value} if "name" not in value else value
 
     @property
     def uses_text(self) -> bool:
