@@ -6,15 +6,19 @@ one is trained with the other seeds and looked at on the test part. Every system
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 from llmrec import config, train
 from llmrec.runs import RunFolder, RunTable, read_json
 
 STUDY = Path("runs/study")
-GRID = [{"dropout": dropout, "learning_rate": rate} for dropout, rate in product((0.2, 0.4), (0.001, 0.002))]
+Setting = dict[str, float]
+GRID: list[Setting] = [
+    {"batch_size": 32, "dropout": 0.2, "learning_rate": 0.001},
+    {"batch_size": 32, "dropout": 0.4, "learning_rate": 0.002},
+    {"batch_size": 128, "dropout": 0.2, "learning_rate": 0.001},
+    {"batch_size": 128, "dropout": 0.4, "learning_rate": 0.002},
+]
 SEEDS = (0, 1, 2)
 EPOCHS, PATIENCE = 100, 20
 
@@ -23,13 +27,13 @@ EPOCHS, PATIENCE = 100, 20
 class Cell:
     """One trained model: its validation nDCG@10 and its run table of the test part."""
 
-    setting: dict[str, float]
+    setting: Setting
     seed: int
     validation: float
     table: RunTable
 
 
-Train = Callable[[dict[str, float], int], Cell]
+Train = Callable[[Setting, int], Cell]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Chosen:
     runs: list[Cell]
 
     @property
-    def setting(self) -> dict[str, float]:
+    def setting(self) -> Setting:
         """The best on validation."""
         return self.runs[0].setting
 
@@ -56,21 +60,21 @@ def choose(train_cell: Train) -> Chosen:
     return Chosen(tried, [best, *(train_cell(best.setting, seed) for seed in SEEDS[1:])])
 
 
-def ours(model: str, **options: Any) -> Train:
-    """SASRec of this package over item ids or a language model, on ml-100k.
+def named(setting: Setting, seed: int) -> str:
+    """A cell's name."""
+    return f"b{setting['batch_size']}-d{setting['dropout']}-l{setting['learning_rate']}-s{seed}"
 
-    Args:
-        model: ``id`` or a language model.
-        options: further ones by dotted path, with ``__`` for the dot.
-    """
 
-    def train_cell(setting: dict[str, float], seed: int) -> Cell:
-        folder = STUDY / f"{model}-d{setting['dropout']}-l{setting['learning_rate']}-s{seed}"
+def ours(model: str) -> Train:
+    """SASRec of this package over item ids (``id``) or a language model, on ml-100k."""
+
+    def train_cell(setting: Setting, seed: int) -> Cell:
+        folder = STUDY / f"{model}-{named(setting, seed)}"
         overrides = [
+            f"training.batch_size={setting['batch_size']}",
             f"head.dropout={setting['dropout']}",
             f"training.learning_rate={setting['learning_rate']}",
             f"training.patience={PATIENCE}",
-            *(f"{path.replace('__', '.')}={value}" for path, value in options.items()),
         ]
         chosen = config.load(None, overrides, {"model": model, "seed": seed, "epochs": EPOCHS, "output": folder})
         if not RunFolder(folder).finished:
@@ -83,14 +87,14 @@ def ours(model: str, **options: Any) -> Train:
 
 def baselines(model: str) -> dict[str, list[RunTable]]:
     """The training-free rows that stand beside a model's first cell."""
-    folder = STUDY / f"{model}-d{GRID[0]['dropout']}-l{GRID[0]['learning_rate']}-s{SEEDS[0]}" / "baselines"
+    folder = STUDY / f"{model}-{named(GRID[0], SEEDS[0])}" / "baselines"
     names = {path.name: f"cosine {model}" if path.name == "cosine" else path.name for path in sorted(folder.iterdir())}
     return {label: [RunTable.load(folder / name)] for name, label in names.items()}
 
 
 def tried_table(systems: dict[str, Chosen]) -> str:
     """Validation nDCG@10 of every cell of the grid, as Markdown; the chosen one in bold."""
-    head = [f"dropout {setting['dropout']}, lr {setting['learning_rate']}" for setting in GRID]
+    head = [", ".join(f"{name} {value}" for name, value in setting.items()) for setting in GRID]
     lines = ["| validation nDCG@10, seed 0 | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     for name, chosen in systems.items():
         cells = [f"{cell.validation:.4f}" for cell in chosen.tried]

@@ -59,7 +59,7 @@ def load(paths: Iterable[Path]) -> "dict[str, list]":
     baselines: dict[str, list[RunTable]] = {}
     for path in paths:
         RunFolder(path).require_finished()
-        name = re.sub(r"-s\d+$", "", path.name)
+        name = re.sub(r"-s\d+$", "", path.absolute().name)
         models.setdefault(name, []).append(RunTable.load(path / "test"))
         for folder in sorted((path / "baselines").glob("*")):
             label = folder.name if folder.name != "cosine" else f"cosine {models[name][0].provenance['model']}"

@@ -57,15 +57,15 @@ def study(python: Path) -> None:
     print(report.show(runs, pairs))
 
 
-def rectools(python: Path, setting: dict[str, float], seed: int) -> cells.Cell:
+def rectools(python: Path, setting: cells.Setting, seed: int) -> cells.Cell:
     """One RecTools model, trained in its own process unless it is there already."""
     split = components.create("splits", components.resolve("splits", "leave_one_out")).split(load_dataset("ml-100k"))
     folder = cells.STUDY / "rectools"
-    name = f"d{setting['dropout']}-l{setting['learning_rate']}-s{seed}"
+    name = cells.named(setting, seed)
     if not (folder / f"{name}.json").is_file():
         hand_over(split, folder)
-        options = {"name": name, "seed": seed, "dropout": setting["dropout"], "learning-rate": setting["learning_rate"]}
-        options |= {"max-epochs": cells.EPOCHS, "patience": cells.PATIENCE}
+        options = {"name": name, "seed": seed, "max-epochs": cells.EPOCHS, "patience": cells.PATIENCE}
+        options |= {option.replace("_", "-"): value for option, value in setting.items()}
         flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         subprocess.run([str(python), str(SCRIPT), str(folder), *flags], check=True)
     summary = read_json(folder / f"{name}.json")

@@ -2,15 +2,17 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrec.errors import DataError, LlmrecError, RunError
 
 if TYPE_CHECKING:
     import polars as pl
 
+PARTS = ("validation", "test")
 EXAMPLES = """examples:
   llmrec recommend --run runs/ml-100k-sasrec-id-softmax-s0 --history "Toy Story (1995)|Heat (1995)" -k 10
   llmrec recommend --run runs/NAME --history "1|50|181" --json
@@ -54,13 +56,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def recommend(arguments: argparse.Namespace) -> int:
     """Prints the best items for one history."""
-    import polars as pl
-
-    from llmrec.recommender import Recommender
+    from llmrec.recommender import Recommender, read_items
     from llmrec.runs import RunFolder
 
     RunFolder(arguments.run).require_finished()
-    items = pl.read_parquet(arguments.run / "items.parquet")
+    items = read_items(arguments.run)
     history = find_items(items, arguments.history.split("|"))
     chosen = find_items(items, arguments.candidates.split("|")) if arguments.candidates else None
     model = Recommender.load(arguments.run)
@@ -83,13 +83,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
     run.require_finished()
     saved = read_json(run.path / "metrics.json")
-    again = evaluation.run_metrics({part: RunTable.load(run.path / part) for part in ("validation", "test")})
-    worst = max(
-        abs(again[part][metric][field] - value)
-        for part in ("validation", "test")
-        for metric, fields in saved[part].items()
-        for field, value in fields.items()
-    )
+    again = evaluation.run_metrics({part: RunTable.load(run.path / part) for part in PARTS})
+    worst = _largest_difference(saved, again)
     if arguments.json:
         print(json.dumps(again, indent=2))
     else:
@@ -97,6 +92,22 @@ def evaluate(arguments: argparse.Namespace) -> int:
             print(f"{metric:10} {fields['value']:.4f} [{fields['low']:.4f}, {fields['high']:.4f}]  n {fields['n']}")
     print(f"largest difference from metrics.json: {worst:.1e}", file=sys.stderr)
     return 0 if worst <= 1e-9 else 1
+
+
+def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:
+    """Over every number of both parts; infinite where one is missing or is none, or where the protocols differ."""
+    first, second = (
+        {
+            (part, name, key): value
+            for part in PARTS
+            for name, row in each.get(part, {}).items()
+            for key, value in row.items()
+        }
+        for each in (saved, again)
+    )
+    if first.keys() != second.keys() or saved.get("protocol") != again["protocol"]:
+        return math.inf
+    return max(abs(first[key] - second[key]) if math.isfinite(first[key]) else math.inf for key in first)
 
 
 def find_items(items: "pl.DataFrame", wanted: list[str]) -> list[str]:
@@ -140,7 +151,8 @@ def _ask(titles: dict[str, str], name: str, near: list[str]) -> str:
     print(f"{name!r}: which one?", file=sys.stderr)
     for number, item in enumerate(near, 1):
         print(f"  {number}  {titles[item]} [{item}]", file=sys.stderr)
-    answer = input("number: ").strip()
+    print("number: ", end="", file=sys.stderr, flush=True)  # input() would print it among the results
+    answer = sys.stdin.readline().strip()
     if not answer.isdigit() or not 1 <= int(answer) <= len(near):
         raise RunError(f"{answer!r} is not a number from 1 to {len(near)}")
     return near[int(answer) - 1]

@@ -79,9 +79,17 @@ def resolve(kind: str, given: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def create(kind: str, spec: dict[str, Any], *supplied: Any) -> Any:
-    """Builds a component from a resolved specification and what the program supplies."""
+    """Builds a component from a resolved specification and what the program supplies.
+
+    Raises:
+        ConfigError: a value that the constructor refuses.
+    """
     options = {key: value for key, value in spec.items() if key != "name"}
-    return load(kind, spec["name"])(*supplied, **options)
+    component = load(kind, spec["name"])
+    try:
+        return component(*supplied, **options)
+    except ValueError as error:
+        raise ConfigError(f"{KINDS[kind]} {spec['name']!r}: {error}") from error
 
 
 def describe(name: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from llmrec import components
 from llmrec.errors import ConfigError, nearest
@@ -84,7 +84,7 @@ class RunConfig(_Options):
 
     @field_validator("split", "transform", "tuning", "head", "loss", mode="before")
     @classmethod
-    def _name_alone(cls, value: Any, field: ValidationInfo) -> Any:
+    def _name_alone(cls, value: Any, field: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
         # Options without a name are those of the default component.

@@ -71,21 +71,25 @@ def summary(table: RunTable, specifications: tuple[str, ...] = METRICS) -> dict[
 
 
 def chance(table: RunTable, specification: str) -> float:
-    """What a random order of each case's candidates is expected to reach."""
+    """What a random order of each case's candidates is expected to reach; nothing where the target is none of them.
+
+    Raises:
+        RunError: a case whose number of candidates is not known.
+    """
+    if unknown := table.cases["num_candidates"].null_count():
+        raise RunError(f"{unknown} cases have no num_candidates; without it there is no chance level")
     number = table.cases["num_candidates"].to_numpy()
     values = metrics.parse(specification)(np.zeros_like(number), number - 1)
-    return float(np.mean(_user_means(table.cases.select("user_id").with_columns(value=values))["value"].to_numpy()))
+    reachable = table.cases.select((pl.col("target_above") < pl.col("num_candidates")).fill_null(True)).to_series()
+    return _mean_over_users(table.cases, values * reachable.to_numpy())
 
 
 def means(tables: tuple[pl.DataFrame, pl.DataFrame], specifications: tuple[str, ...] = METRICS) -> dict[str, float]:
     """Mean over users of every metric, for choosing the epoch: no interval, no chance level."""
-    cases = tables[0]
-    above, tied = cases["target_above"].to_numpy(), cases["target_tied"].to_numpy()
-    result = {}
-    for name in specifications:
-        values = cases.select("user_id").with_columns(value=metrics.parse(name)(above, tied))
-        result[name] = float(np.mean(_user_means(values)["value"].to_numpy()))
-    return result
+    parsed = {name: metrics.parse(name) for name in specifications}
+    return {
+        name: _mean_over_users(tables[0], metric(*_counted(tables[0], metric.k))) for name, metric in parsed.items()
+    }
 
 
 def run_metrics(tables: dict[str, RunTable]) -> dict[str, Any]:
@@ -210,18 +214,18 @@ def _other_targets(cases: Cases) -> list[np.ndarray]:
 
 def _counts(table: RunTable, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Items above and tied with each target, from the cases or, where they are null, from the saved lists."""
-    counts = table.cases.select("target_above", "target_tied")
-    if not any(counts.null_count().row(0)):
-        return counts["target_above"].to_numpy(), counts["target_tied"].to_numpy()
+    if not any(table.cases.select("target_above", "target_tied").null_count().row(0)):
+        return _counted(table.cases, depth)
     if depth > table.protocol.k:
         raise RunError(f"a metric at {depth} was asked for, and only lists of {table.protocol.k} items are known")
+    if twice := table.rankings.filter(pl.struct("case_id", "item_id").is_duplicated())["case_id"].to_list():
+        raise DataError(f"an item stands twice in the list of case {twice[0]!r}; keep its best place, close the gap")
     if table.rankings["score"].is_nan().any() or table.rankings["score"].is_infinite().any():
         raise DataError("the rankings hold scores that are not finite; nothing can be measured by them")
     target = table.cases.select("case_id", item_id="target")
-    listed = target.join(table.rankings, on=["case_id", "item_id"], how="left").unique("case_id", keep="first")
-    places = table.cases.select("case_id").join(listed.select("case_id", "score", "rank"), on="case_id", how="left")
+    places = target.join(table.rankings, on=["case_id", "item_id"], how="left", maintain_order="left")
     mates = (
-        table.rankings.join(listed.select("case_id", own="score"), on="case_id")
+        table.rankings.join(places.select("case_id", own="score"), on="case_id")
         .filter(pl.col("score") == pl.col("own"))
         .group_by("case_id")
         .agg(first=pl.col("rank").min(), tied=pl.len() - 1)
@@ -229,10 +233,18 @@ def _counts(table: RunTable, depth: int) -> tuple[np.ndarray, np.ndarray]:
     found = places.join(mates, on="case_id", how="left", maintain_order="left").with_columns(
         above=pl.coalesce(pl.col("first"), pl.col("rank")) - 1, tied=pl.col("tied").fill_null(0)
     )
-    missing = found["above"].is_null()
-    return found["above"].fill_null(table.protocol.k).to_numpy(), (
-        found["tied"].zip_with(~missing, pl.zeros(len(found), dtype=found["tied"].dtype, eager=True)).to_numpy()
-    )
+    return found["above"].fill_null(table.protocol.k).to_numpy(), found["tied"].to_numpy()
+
+
+def _counted(cases: pl.DataFrame, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """The counts saved with the cases; a target that is no candidate stands below ``depth``, however few there are."""
+    missed = pl.col("target_above") >= pl.col("num_candidates")
+    above = cases.select(pl.when(missed).then(pl.max_horizontal("target_above", depth)).otherwise("target_above"))
+    return above.to_series().to_numpy(), cases["target_tied"].to_numpy()
+
+
+def _mean_over_users(cases: pl.DataFrame, values: np.ndarray) -> float:
+    return float(np.mean(_user_means(cases.select("user_id").with_columns(value=values))["value"].to_numpy()))
 
 
 def _user_means(values: pl.DataFrame) -> pl.DataFrame:

@@ -26,7 +26,7 @@ BATCH_TOKENS = 2048
 class Features(NamedTuple):
     """Text vectors by item index, row 0 zeros; how many texts were cut; the revision of the model that made them."""
 
-    vectors: Float[Tensor, "num_items+1 text_dim"]
+    vectors: Float[Tensor, "catalogue text_dim"]
     cut: int
     revision: str
 

@@ -43,7 +43,7 @@ class ItemText:
                 raise
             return cls(config, None, progress)
 
-    def vectors(self) -> Float[Tensor, "num_items+1 text_dim"]:
+    def vectors(self) -> Float[Tensor, "catalogue text_dim"]:
         """Pooled text vectors by item index, from the store or from the model."""
         return self.features().vectors
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from llmrec import assets
@@ -131,19 +132,25 @@ def load(files: ModelFiles, precision: Precision) -> LanguageModel:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    where: dict[str, Any] = {"local_files_only": True}
+    # Left unset, trust_remote_code asks on the terminal and runs the model's own code after a "y".
+    where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     folder = files.path
     if files.path.is_file():
         folder, where["gguf_file"] = files.path.parent, files.path.name
     try:
         config = AutoConfig.from_pretrained(folder, **where)
         with torch.device("meta"):
-            parameters = sum(weight.numel() for weight in AutoModel.from_config(config).parameters())
-        require_memory(files.name, parameters, precision)
-        model = AutoModel.from_pretrained(folder, dtype=DTYPES[precision], use_safetensors=True, **where)
+            empty = AutoModel.from_config(config, trust_remote_code=False)
+        require_memory(files.name, sum(weight.numel() for weight in empty.parameters()), precision)
+        model, report = AutoModel.from_pretrained(
+            folder, dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", **where)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{files.path} cannot be read as a model: {error}") from error
+    # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
+    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
+        raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
     return LanguageModel(model.eval().requires_grad_(False), tokenizer, files)
@@ -168,19 +175,38 @@ def require_memory(name: str, parameters: int, precision: Precision) -> None:
 def _from_hub(name: str) -> Path:
     repository = repository_of(name)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
-        snapshot = Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
-        if list(snapshot.glob("*.safetensors")):
+    faults = []
+    for snapshot in _cached_snapshots(repository):
+        try:
+            ModelFiles(name, snapshot).check()
+        except DataError as error:  # an interrupted download, or pickles alone
+            faults.append(str(error))
+        else:
             return snapshot
-    except LocalEntryNotFoundError:
-        pass
     if not assets.hub_reachable():
-        raise _not_available(name, repository)
+        raise _not_available(name, repository, faults)
     if name in MODELS:
         require_memory(name, MODELS[name].parameters, "bf16")
-    return Path(snapshot_download(repository, allow_patterns=_FILES, revision=_safetensors_revision(repository)))
+    try:
+        return Path(snapshot_download(repository, allow_patterns=_FILES, revision=_safetensors_revision(repository)))
+    except AssetError:
+        raise
+    except Exception as error:  # the client lets errors of its HTTP library through, which changed between versions
+        raise AssetError(f"{repository} cannot be fetched from the hub: {type(error).__name__}: {error}") from error
+
+
+def _cached_snapshots(repository: str) -> list[Path]:
+    """Snapshots in the hub's cache, the main branch's first; the hub's conversions of pickles have their own."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    refs = {ref: found for repo in repositories if repo.repo_id == repository for ref, found in repo.refs.items()}
+    return [refs[ref].snapshot_path for ref in sorted(refs, key=lambda ref: (ref != "main", ref))]
 
 
 def repository_of(name: str) -> str:
@@ -214,10 +240,11 @@ def _safetensors_revision(repository: str) -> str | None:
     raise AssetError(f"{repository} holds pickled weights only, which are never loaded; convert them to safetensors")
 
 
-def _not_available(name: str, repository: str) -> Exception:
+def _not_available(name: str, repository: str, faults: list[str]) -> Exception:
     why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
+    state = f"is in the hub's cache, but {faults[0]}" if faults else "is not in the hub's cache"
     message = (
-        f"{name} ({repository}) is not in the hub's cache and {why}. Models at hand: "
+        f"{name} ({repository}) {state}, and {why}. Models at hand: "
         f"{', '.join(cached_models()) or 'none'}. A local copy is named by its path: --model path/to/folder"
     )
     if name in MODELS:

@@ -1,5 +1,7 @@
 """One process or many: accelerate's, with evaluation shared among them."""
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,15 +31,22 @@ class Processes:
         # The first process may encode items for hours before the others are wanted again.
         waiting = InitProcessGroupKwargs(timeout=timedelta(days=7))
         wrapped = DistributedDataParallelKwargs(broadcast_buffers=False)
+        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)  # accelerate knows no other name yet
+        # Without a GPU accelerate takes what torchrun starts for so many single processes, unless it is told.
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self.accelerator = Accelerator(
-            log_with="tensorboard", project_dir=str(folder), kwargs_handlers=[waiting, wrapped]
+            cpu=several and not torch.cuda.is_available(),
+            log_with="tensorboard",
+            project_dir=str(folder),
+            kwargs_handlers=[waiting, wrapped],
         )
         self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.threads, self.load_average = torch.get_num_threads(), os.getloadavg()[0]
         self.is_main, self.device = self.accelerator.is_main_process, self.accelerator.device
 
     def __str__(self) -> str:
         number = "1 process" if self.count == 1 else f"{self.count} processes"
-        return f"{number} on {self.device.type}, {torch.get_num_threads()} threads each"
+        return f"{number} on {self.device.type}, {self.threads} threads each, load average {self.load_average:.2f}"
 
     @contextmanager
     def main_first(self) -> Iterator[bool]:

@@ -14,7 +14,7 @@ class Ranked(NamedTuple):
     """The best items of each row, and how the row's target fared.
 
     ``target_above`` counts the candidates with a higher score, ``target_tied`` those with an equal one, the target
-    itself not counted.
+    itself not counted. Where the target is no candidate, ``target_above`` equals ``num_candidates``.
     """
 
     items: Int[Tensor, "batch k"]
@@ -24,7 +24,7 @@ class Ranked(NamedTuple):
     num_candidates: Int[Tensor, " batch"]
 
 
-def excluded(histories: Sequences, num_items: int) -> Bool[Tensor, "batch num_items+1"]:
+def excluded(histories: Sequences, num_items: int) -> Bool[Tensor, "batch catalogue"]:
     """A mask of the items in each history, padding included."""
     mask = torch.zeros(len(histories), num_items + 1, dtype=torch.bool)
     mask[torch.from_numpy(histories.rows()), torch.from_numpy(histories.values).long()] = True
@@ -33,7 +33,7 @@ def excluded(histories: Sequences, num_items: int) -> Bool[Tensor, "batch num_it
 
 
 def top_k(
-    scores: Float[Tensor, "batch num_items+1"], out: Bool[Tensor, "batch num_items+1"], k: int
+    scores: Float[Tensor, "batch catalogue"], out: Bool[Tensor, "batch catalogue"], k: int
 ) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
     """The ``k`` best items of each row that are not ``out``; item 0 with score ``-inf`` where fewer are left.
 
@@ -46,15 +46,15 @@ def top_k(
 
 
 def rank(
-    scores: Float[Tensor, "batch num_items+1"],
+    scores: Float[Tensor, "batch catalogue"],
     target: Int[Tensor, " batch"],
-    out: Bool[Tensor, "batch num_items+1"],
+    out: Bool[Tensor, "batch catalogue"],
     k: int,
 ) -> Ranked:
     """Ranks every candidate against each row's target.
 
-    A target that is itself ``out`` (it stands in a masked history) can never be recommended: it counts as below every
-    candidate.
+    A target that is itself ``out`` (it stands in a masked history) is no candidate and can never be recommended: all
+    candidates count as above it, and it is a miss at any depth.
 
     Raises:
         DataError: a score that is not finite.
@@ -65,9 +65,7 @@ def rank(
     tied = ((scores == reference) & ~out).sum(dim=1) - 1
     candidates = (~out).sum(dim=1)
     hidden = out.gather(1, target[:, None])[:, 0]
-    return Ranked(
-        items, values, torch.where(hidden, candidates, above), torch.where(hidden, 0, tied), candidates + hidden.long()
-    )
+    return Ranked(items, values, torch.where(hidden, candidates, above), torch.where(hidden, 0, tied), candidates)
 
 
 def _require_finite(scores: Tensor, out: Tensor) -> None:

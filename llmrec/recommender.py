@@ -46,7 +46,7 @@ class Recommender(nn.Module):
         return len(self.item_ids) - 1
 
     @torch.no_grad()
-    def item_embeddings(self) -> Float[Tensor, "num_items+1 dim"]:
+    def item_embeddings(self) -> Float[Tensor, "catalogue dim"]:
         """All item vectors in evaluation mode, kept until the next training step."""
         if self._embeddings is None:
             if self.encoder is None:
@@ -63,7 +63,7 @@ class Recommender(nn.Module):
         return self
 
     @torch.no_grad()
-    def score(self, histories: Sequences) -> Float[Tensor, "batch num_items+1"]:
+    def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Scores of all items for each history; an empty history gets the user vector of one padding."""
         self.eval()
         items = self.item_embeddings()
@@ -107,7 +107,7 @@ class Recommender(nn.Module):
         run = RunFolder(Path(folder))
         run.require_finished()
         config = configuration.parse(read_json(run.path / "config.json"))
-        items = pl.read_parquet(run.path / "items.parquet")
+        items = read_items(run.path)
         state = _read_tensors(run.path / "model.safetensors")
         head = components.create("heads", config.head, config.embedding_dim, config.max_seq_len)
         encoder = _restore_encoder(config, items, state) if to_train else None
@@ -117,7 +117,10 @@ class Recommender(nn.Module):
             recommender.load_state_dict(wanted)
         except RuntimeError as error:
             raise RunError(f"{run.path}: the weights do not fit config.json: {error}") from None
-        recommender._embeddings = _read_tensors(run.path / "item_embeddings.safetensors")["item_embeddings"]
+        vectors = _read_tensors(run.path / "item_embeddings.safetensors").get("item_embeddings")
+        if vectors is None or vectors.shape != (len(items) + 1, config.embedding_dim):
+            raise RunError(f"{run.path}: item_embeddings.safetensors does not fit items.parquet and config.json")
+        recommender._embeddings = vectors
         return recommender.eval()
 
 
@@ -138,6 +141,18 @@ def build(config: RunConfig, split: Split, text: ItemText) -> Recommender:
         encoder = components.create("encoders", config.encoder, dataset.num_items, config.embedding_dim)
     head = components.create("heads", config.head, config.embedding_dim, config.max_seq_len)
     return Recommender(encoder, head, dataset.item_ids, config.max_seq_len)
+
+
+def read_items(folder: Path) -> pl.DataFrame:
+    """The item table of a run.
+
+    Raises:
+        RunError: missing or damaged.
+    """
+    try:
+        return pl.read_parquet(folder / "items.parquet")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{folder / 'items.parquet'} is missing or damaged: {error}") from None
 
 
 def _text_encoder(config: RunConfig, features: Callable[[], Tensor], shift: Tensor, matrix: Tensor) -> nn.Module:

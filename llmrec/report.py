@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from llmrec import evaluation, protocol
@@ -183,16 +184,15 @@ def _row(name: str, tables: list[RunTable]) -> Row:
 
 
 def _results_table(table: list[Row]) -> Table:
-    seeds = any(row.seeds > 1 for row in table)
-    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    result.add_column("model", overflow="fold", min_width=14)
-    for heading in (["seeds"] if seeds else []) + [*SHOWN, "n", "chance", "params", "sec"]:
+    result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)  # every one of 80 columns counts
+    result.add_column("model", overflow="fold", min_width=9)
+    for heading in [*SHOWN, "n", "chance", "params", "sec"]:
         result.add_column(heading, justify="right", no_wrap=True)
     for row in table:
-        cells = [str(row.seeds)] if seeds else []
-        cells += [_interval(row.metrics[name]) for name in SHOWN]
+        cells = [_interval(row.metrics[name]) for name in SHOWN]
         cells += [str(row.n), _number(row.chance[TESTED]), _count(row.trainable_parameters), _seconds(row.seconds)]
-        result.add_row(row.name, *cells)
+        seeds = f" ({row.seeds} seeds)" if row.seeds > 1 else ""
+        result.add_row(escape(row.name + seeds), *cells)
     return result
 
 
@@ -201,7 +201,7 @@ def _tests_table(tests: list[PairedTest]) -> Table:
     for heading in ("paired test", f"difference in {TESTED}", "verdict"):
         result.add_column(heading, overflow="fold")
     for test in tests:
-        result.add_row(f"{test.first} - {test.second}", _interval(test.difference, sign="+"), test.verdict)
+        result.add_row(escape(f"{test.first} - {test.second}"), _interval(test.difference, sign="+"), test.verdict)
     return result
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
+from llmrec import components
 from llmrec.errors import RunError
 from llmrec.protocol import Protocol
 
@@ -30,8 +32,19 @@ CASES: Mapping[Any, Any] = {
     "target_tied": pl.Int64,
     "num_candidates": pl.Int64,
 }
-RANKINGS: Mapping[Any, Any] = {"case_id": pl.String, "user_id": pl.String, "item_id": pl.String, "score": pl.Float64, "rank": pl.Int64}
-PREDICTIONS: Mapping[Any, Any] = {"case_id": pl.String, "target": pl.String, "prediction": pl.String, "score": pl.Float64}
+RANKINGS: Mapping[Any, Any] = {
+    "case_id": pl.String,
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "score": pl.Float64,
+    "rank": pl.Int64,
+}
+PREDICTIONS: Mapping[Any, Any] = {
+    "case_id": pl.String,
+    "target": pl.String,
+    "prediction": pl.String,
+    "score": pl.Float64,
+}
 
 
 @dataclass(frozen=True)
@@ -50,12 +63,17 @@ class RunTable:
     predictions: pl.DataFrame | None = None
 
     def save(self, folder: Path) -> None:
-        """Writes the tables as Parquet and protocol and provenance as JSON, each by an atomic rename."""
+        """Writes the tables as Parquet and protocol and provenance as JSON, each by an atomic rename.
+
+        Raises:
+            RunError: a table that lacks a column or holds values of the wrong type.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for name, schema in (("cases", CASES), ("rankings", RANKINGS), ("predictions", PREDICTIONS)):
             table = getattr(self, name)
             if table is not None:
-                write_atomically(folder / f"{name}.parquet", table.select(*schema).cast(schema).write_parquet)
+                path = folder / f"{name}.parquet"
+                write_atomically(path, _typed(table, schema, path).write_parquet)
         write_json(folder / "protocol.json", self.protocol.model_dump())
         write_json(folder / "provenance.json", self.provenance)
 
@@ -66,7 +84,10 @@ class RunTable:
         Raises:
             RunError: a file that is missing or damaged.
         """
-        protocol = Protocol(**read_json(folder / "protocol.json"))
+        try:
+            protocol = Protocol.model_validate(read_json(folder / "protocol.json"))
+        except ValidationError as error:
+            raise RunError(f"{folder / 'protocol.json'} holds no protocol: {components.explain(error)}") from None
         predictions = folder / "predictions.parquet"
         return cls(
             _read_table(folder / "cases.parquet", CASES),
@@ -100,18 +121,19 @@ class RunFolder:
             RunError: a finished run without ``--overwrite``; an unfinished one without ``--resume`` or
                 ``--overwrite``; a resumed one whose configuration differs; a folder that holds something else.
         """
-        if overwrite and (self.path / "config.json").is_file():
-            shutil.rmtree(self.path)
-        if self.finished:
-            raise RunError(
-                f"{self.path} holds a finished run; --overwrite does it again, --output names another folder"
-            )
-        if (self.path / "config.json").is_file():
-            if not resume:
+        if self.path.exists() and any(self.path.iterdir()):
+            if not self._holds_run(config):
+                raise RunError(f"{self.path} is not empty and holds no run; --output names another folder")
+            if overwrite:
+                shutil.rmtree(self.path)
+            elif self.finished:
+                raise RunError(
+                    f"{self.path} holds a finished run; --overwrite does it again, --output names another folder"
+                )
+            elif not resume:
                 raise RunError(f"{self.path} holds an unfinished run; --resume goes on, --overwrite begins again")
-            self._require_same(config)
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise RunError(f"{self.path} is not empty and holds no run; --output names another folder")
+            else:
+                self._require_same(config)
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", config)
 
@@ -121,6 +143,12 @@ class RunFolder:
             have = sorted(str(path.parent) for path in self.path.parent.glob("*/metrics.json"))
             state = "an unfinished run" if (self.path / "config.json").is_file() else "no run"
             raise RunError(f"{self.path} holds {state}; finished runs beside it: {', '.join(have) or 'none'}")
+
+    def _holds_run(self, config: dict[str, Any]) -> bool:
+        """Whether ``config.json`` has most of a run's options: model folders have a file of that name too."""
+        path = self.path / "config.json"
+        saved = read_json(path) if path.is_file() else {}
+        return isinstance(saved, dict) and 2 * len(saved.keys() & config.keys()) > len(config)
 
     def _require_same(self, config: dict[str, Any]) -> None:
         saved = read_json(self.path / "config.json")
@@ -133,11 +161,14 @@ class RunFolder:
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Writes to a temporary name beside ``path`` and renames, so that no reader ever sees half a file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    write(part)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.chmod(0o644)  # safetensors makes files that nobody else may read
-    part.replace(path)
+    try:
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o644)  # safetensors makes files that nobody else may read
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -169,9 +200,16 @@ def _read_table(path: Path, schema: Mapping[Any, Any]) -> pl.DataFrame:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} is missing or damaged: {error}") from None
+    return _typed(table, schema, path)
+
+
+def _typed(table: pl.DataFrame, schema: Mapping[Any, Any], path: Path) -> pl.DataFrame:
     if missing := [column for column in schema if column not in table.columns]:
         raise RunError(f"{path} lacks the columns {missing}; it has {table.columns}")
-    return table.select(*schema).cast(schema)
+    try:
+        return table.select(*schema).cast(schema)
+    except pl.exceptions.PolarsError as error:
+        raise RunError(f"{path} holds values of the wrong type: {error}") from None
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

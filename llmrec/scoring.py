@@ -1,7 +1,7 @@
 """What everything that scores a whole catalogue has in common: ``recommend``."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -15,10 +15,11 @@ from llmrec.runs import RANKINGS
 from llmrec.sequences import Sequences
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A model that gives every item of its catalogue a score for each history."""
 
-    def score(self, histories: Sequences) -> Float[Tensor, "batch num_items+1"]:
+    def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Scores by item index; column 0 (padding) is ignored."""
         ...
 
@@ -52,6 +53,8 @@ def recommend(
     """
     if k < 1:
         raise DataError(f"k must be at least 1, came {k}")
+    if isinstance(users, str):
+        raise DataError(f"users must be a list of names, came the string {users!r}")
     names = [str(row) for row in range(len(histories))] if users is None else list(users)
     if len(names) != len(histories):
         raise DataError(f"{len(names)} users for {len(histories)} histories; give one each")

@@ -94,6 +94,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         if processes.is_main:
             folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
         dataset = load_dataset(options.data, options.data_dir)
+    processes.start_trackers()
     split = components.create("splits", options.split).split(dataset)
     protocol = evaluation.protocol_of(dataset, options.split, split.description, split.test, options.protocol)
     console.say_data(split)
@@ -130,6 +131,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
         seconds=seconds,
         processes=processes.count,
+        threads=processes.threads,
+        load_average=processes.load_average,
     )
     tables = {
         part: runs.RunTable(*processes.rank_cases(model, cases, dataset, options.protocol), protocol, provenance)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Int
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -203,13 +203,20 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, recommender: Recommender, optimizer: Any) -> tuple[Progress, dict[str, Tensor]]:
-    """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights."""
+    """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-    with safe_open(path, framework="pt") as file:
-        progress = Progress(**json.loads(file.metadata()["progress"]))
-        for key in file.keys():  # noqa: SIM118 - not a mapping
-            part, name = key.split(".", 1)
-            parts[part][name] = file.get_tensor(key)
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                part, name = key.split(".", 1)
+                parts[part][name] = file.get_tensor(key)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} is damaged ({error}); --overwrite begins again") from None
     recommender.load_state_dict(parts["model"])
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in parts["optimizer"].items():

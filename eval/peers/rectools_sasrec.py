@@ -218,12 +218,13 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="holds the split; the results are written into it")
     parser.add_argument("--name", required=True, help="of the files written there")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=positive, default=MODEL["batch_size"])
     parser.add_argument("--dropout", type=float, default=MODEL["dropout_rate"])
     parser.add_argument("--learning-rate", type=float, default=MODEL["lr"])
     parser.add_argument("--max-epochs", type=positive, default=100)
     parser.add_argument("--eval-every", type=positive, default=2, help="epochs between two evaluations")
     parser.add_argument("--patience", type=positive, default=20, help="epochs without a gain to stop after")
-    parser.add_argument("--threads", type=positive, default=2, help="threads of torch")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="threads of torch")
     return parser.parse_args()
 
 
@@ -242,7 +243,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     split = Split(args.folder)
     seed_everything(args.seed, workers=True, verbose=False)
-    options = {**MODEL, "dropout_rate": args.dropout, "lr": args.learning_rate}
+    options = {**MODEL, "dropout_rate": args.dropout, "lr": args.learning_rate, "batch_size": args.batch_size}
     model = SASRecModel(**options)
     outcome = train(model, split, args.max_epochs, args.eval_every, args.patience)
     summary = summarise(outcome, split, model, options, args)

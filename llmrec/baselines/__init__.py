@@ -5,7 +5,7 @@ A baseline takes its options as keyword-only arguments; ``fit(known)`` sees the 
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class Known:
     num_items: int
     texts: list[str] | None = None
     """By item index; entry 0 belongs to the padding."""
-    vectors: Float[Tensor, "num_items+1 text_dim"] | None = None
+    vectors: Float[Tensor, "catalogue text_dim"] | None = None
     """Frozen text vectors by item index, as the language model gave them."""
 
     def has(self, needs: Needs) -> bool:
@@ -33,21 +33,22 @@ class Known:
         return {"nothing": True, "texts": self.texts is not None, "vectors": self.vectors is not None}[needs]
 
 
+@runtime_checkable
 class Baseline(Protocol):
     """What every baseline offers."""
 
     needs: Needs
 
-    def fit(self, known: Known) -> Self:
+    def fit(self, known: Known) -> "Baseline":
         """Looks at the training part."""
         ...
 
-    def score(self, histories: Sequences) -> Float[Tensor, "batch num_items+1"]:
+    def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Scores by item index."""
         ...
 
 
-def decayed(histories: Sequences, num_items: int, decay: float, last: int) -> Float[Tensor, "batch num_items+1"]:
+def decayed(histories: Sequences, num_items: int, decay: float, last: int) -> Float[Tensor, "batch catalogue"]:
     """Histories as weighted bags: the item seen ``a`` steps ago counts ``decay ** a``, only the last few count."""
     rows = histories.rows()
     ages = histories.offsets[1:][rows] - 1 - np.arange(len(rows))

@@ -1,7 +1,5 @@
 """Items whose frozen text vectors point where the recent history points."""
 
-from typing import Self
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,7 +21,7 @@ class Cosine:
     def __init__(self, *, decay: float = 0.8, last: int = 20) -> None:
         self.decay, self.last = decay, last
 
-    def fit(self, known: Known) -> Self:
+    def fit(self, known: Known) -> "Cosine":
         """Standardises over the items of the training part: raw vectors of decoders all point one way."""
         assert known.vectors is not None
         seen = known.train.counts(known.num_items) > 0

@@ -1,7 +1,5 @@
 """What most people take."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ class Popularity:
 
     needs: Needs = "nothing"
 
-    def fit(self, known: Known) -> Self:
+    def fit(self, known: Known) -> "Popularity":
         """Counts."""
         self.counts = torch.from_numpy(known.train.counts(known.num_items)).float()
         return self

@@ -1,7 +1,5 @@
 """No preference at all."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ class Random:
 
     needs: Needs = "nothing"
 
-    def fit(self, known: Known) -> Self:
+    def fit(self, known: Known) -> "Random":
         """Notes the size of the catalogue."""
         self.num_items = known.num_items
         return self

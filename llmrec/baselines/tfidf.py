@@ -1,7 +1,5 @@
 """Items whose texts share rare words with what was seen last."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
@@ -25,7 +23,7 @@ class Tfidf:
     def __init__(self, *, decay: float = 0.8, last: int = 20) -> None:
         self.decay, self.last = decay, last
 
-    def fit(self, known: Known) -> Self:
+    def fit(self, known: Known) -> "Tfidf":
         """Weighs the words of the catalogue."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 

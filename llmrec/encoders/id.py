@@ -18,6 +18,6 @@ class Id(nn.Module):
         super().__init__()
         self.embedding = nn.Parameter(torch.randn(num_items, embedding_dim) * init_std)
 
-    def forward(self) -> Float[Tensor, "num_items+1 dim"]:
+    def forward(self) -> Float[Tensor, "catalogue dim"]:
         """All item vectors, row 0 zeros."""
         return torch.cat([self.embedding.new_zeros(1, self.embedding.shape[1]), self.embedding])

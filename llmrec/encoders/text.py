@@ -57,7 +57,7 @@ class Text(nn.Module):
                 nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self) -> Float[Tensor, "num_items+1 dim"]:
+    def forward(self) -> Float[Tensor, "catalogue dim"]:
         """All item vectors, row 0 zeros."""
         vectors = self.projection(transforms.apply(self.trunk(), self.shift, self.matrix))
         keep = vectors.new_ones(len(vectors), 1)

@@ -6,13 +6,14 @@ target: ``target`` is the row of ``items`` that was right, ``item_ids[m]`` says 
 (0 = padding) and ``generator`` draws negatives. A loss uses of these what it needs.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 
+@runtime_checkable
 class Loss(Protocol):
     """What every loss is called with; shapes as above."""
 

@@ -16,6 +16,8 @@ class Softmax:
     """
 
     def __init__(self, *, chunk_rows: int = 512) -> None:
+        if chunk_rows < 1:
+            raise ValueError(f"chunk_rows must be at least 1, came {chunk_rows}")
         self.chunk_rows = chunk_rows
 
     def __call__(

@@ -8,10 +8,10 @@ random order, and the chance level of ``n`` candidates is ``metric(0, n - 1)``. 
 import re
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from llmrec import components
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DataError
 
 NAMES = {"HR": "hr", "nDCG": "ndcg", "MRR": "mrr", "Recall": "recall"}
 
@@ -30,14 +30,24 @@ class RankMetric:
         """What a target at this rank (from 1) is worth, before the cut at ``k``."""
         raise NotImplementedError
 
+    def of_hits(self, hits: Bool[np.ndarray, " places"], num_relevant: int) -> float:
+        """The metric of one ranked list of up to ``k`` places, each a hit or not."""
+        raise NotImplementedError
+
     def of_list(self, relevant: np.ndarray, num_relevant: int) -> float:
         """The metric of one ranked list in which several items may be right.
 
         Args:
             relevant: for each place from the first on, whether that item is right.
             num_relevant: how many right items there are, in the list or not.
+
+        Raises:
+            DataError: no right item at all, or more in the list than there are, so that one must stand in it twice.
         """
-        raise NotImplementedError
+        hits = np.asarray(relevant, dtype=bool)
+        if num_relevant < max(1, hits.sum()):
+            raise DataError(f"{hits.sum()} places are right of {num_relevant} right items; does an item stand twice?")
+        return self.of_hits(hits[: self.k], num_relevant)
 
     def __call__(self, above: np.ndarray, tied: np.ndarray) -> Float[np.ndarray, " cases"]:
         """Expected gain per case.

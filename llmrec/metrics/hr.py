@@ -15,6 +15,6 @@ class HR(RankMetric):
         """1 at every rank."""
         return np.ones_like(rank)
 
-    def of_list(self, relevant: np.ndarray, num_relevant: int) -> float:
-        """1 if any of the first ``k`` is right."""
-        return float(np.any(relevant[: self.k]))
+    def of_hits(self, hits: np.ndarray, num_relevant: int) -> float:
+        """1 if there is any."""
+        return float(hits.any())

@@ -12,7 +12,7 @@ class MRR(RankMetric):
         """``1 / rank``."""
         return 1 / rank
 
-    def of_list(self, relevant: np.ndarray, num_relevant: int) -> float:
-        """Reciprocal of the first right place."""
-        places = np.flatnonzero(relevant[: self.k])
+    def of_hits(self, hits: np.ndarray, num_relevant: int) -> float:
+        """Reciprocal of the first hit's place."""
+        places = np.flatnonzero(hits)
         return float(1 / (places[0] + 1)) if len(places) else 0.0

@@ -16,8 +16,7 @@ class NDCG(RankMetric):
         """``1 / log2(rank + 1)``."""
         return 1 / np.log2(rank + 1)
 
-    def of_list(self, relevant: np.ndarray, num_relevant: int) -> float:
+    def of_hits(self, hits: np.ndarray, num_relevant: int) -> float:
         """Gain of the hits over the gain of the ideal list."""
         gains = self.gain(np.arange(1, self.k + 1, dtype=np.float64))
-        hits = np.asarray(relevant[: self.k], dtype=bool)
         return float(gains[: len(hits)][hits].sum() / gains[: min(self.k, num_relevant)].sum())

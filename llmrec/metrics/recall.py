@@ -12,6 +12,6 @@ class Recall(RankMetric):
         """1 at every rank."""
         return np.ones_like(rank)
 
-    def of_list(self, relevant: np.ndarray, num_relevant: int) -> float:
-        """Hits among the first ``k`` over all right items."""
-        return float(np.sum(relevant[: self.k])) / num_relevant
+    def of_hits(self, hits: np.ndarray, num_relevant: int) -> float:
+        """Hits over all right items."""
+        return float(hits.sum()) / num_relevant

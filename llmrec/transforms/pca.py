@@ -13,6 +13,8 @@ class PCA:
     """
 
     def __init__(self, *, out_dim: int = 64) -> None:
+        if out_dim < 1:
+            raise ValueError(f"out_dim must be at least 1, came {out_dim}")
         self.out_dim = out_dim
 
     def fit(self, vectors: Float[Tensor, "n dim"]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,13 +18,15 @@ class _Vectors(nn.Module):
     """Fetches the vectors on first use, so that a saved run recommends without its language model."""
 
     vectors: Tensor | None
+    place: Tensor
 
     def __init__(self, features: Callable[[], Tensor]) -> None:
         super().__init__()
         self.features = features
         self.register_buffer("vectors", None, persistent=False)
+        self.register_buffer("place", torch.empty(0), persistent=False)  # moves with the module; vectors come later
 
     def forward(self) -> Tensor:
         if self.vectors is None:
-            self.vectors = self.features()
+            self.vectors = self.features().to(self.place.device)
         return self.vectors
