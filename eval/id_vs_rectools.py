@@ -69,7 +69,13 @@ def rectools(python: Path, setting: cells.Setting, seed: int) -> cells.Cell:
         flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         subprocess.run([str(python), str(SCRIPT), str(folder), *flags], check=True)
     summary = read_json(folder / f"{name}.json")
-    provenance = {"seed": seed, "peer": summary, "seconds": {"train": summary["seconds_training"]}}
+    provenance = {
+        "seed": seed,
+        "best_epoch": summary["best_epoch"],
+        "seconds": {"train": summary["seconds_training"]},
+        "versions": summary["versions"],
+        "peer": summary,
+    }
     table = foreign_table(split, split.test, pl.read_parquet(folder / f"{name}-test.parquet"), provenance)
     return cells.Cell(setting, seed, summary["validation"]["nDCG@10"], table)
 

@@ -107,7 +107,7 @@ def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:
     )
     if first.keys() != second.keys() or saved.get("protocol") != again["protocol"]:
         return math.inf
-    return max(abs(first[key] - second[key]) if math.isfinite(first[key]) else math.inf for key in first)
+    return max(abs(float(first[key]) - second[key]) if math.isfinite(first[key]) else math.inf for key in first)
 
 
 def find_items(items: "pl.DataFrame", wanted: list[str]) -> list[str]:

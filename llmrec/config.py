@@ -10,6 +10,8 @@ from llmrec import components
 from llmrec.errors import ConfigError, nearest
 
 Spec = dict[str, Any]
+_KINDS = {"split": "splits", "transform": "transforms", "tuning": "tuning", "head": "heads", "loss": "losses"}
+"""Fields that name a component, and the component's folder."""
 
 
 class _Options(BaseModel):
@@ -82,13 +84,15 @@ class RunConfig(_Options):
     seed: int = Field(0, ge=0)
     output: Path | None = None
 
-    @field_validator("split", "transform", "tuning", "head", "loss", mode="before")
+    @field_validator(*_KINDS, mode="before")
     @classmethod
     def _name_alone(cls, value: Any, field: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
         # Options without a name are those of the default component.
-        return {**cls.model_fields[str(field.field_name)].default, **value} if "name" not in value else value
+        if isinstance(value, dict) and "name" not in value:
+            return {**cls.model_fields[str(field.field_name)].default, **value}
+        return value
 
     @property
     def uses_text(self) -> bool:
@@ -100,7 +104,7 @@ class RunConfig(_Options):
         """Where the run is saved."""
         if self.output is not None:
             return self.output
-        model = Path(self.model).stem if "/" in self.model else self.model
+        model = Path(self.model).name.removesuffix(".gguf")
         parts = [self.data, self.head["name"], model]
         parts += [self.tuning["name"]] if self.uses_text else []
         return Path("runs") / "-".join([*parts, self.loss["name"], f"s{self.seed}"])
@@ -111,9 +115,11 @@ class RunConfig(_Options):
         Raises:
             ConfigError: an unknown component or option.
         """
-        encoder = components.resolve("encoders", {**self.encoder, "name": "text" if self.uses_text else "id"})
-        kinds = {"split": "splits", "head": "heads", "loss": "losses", "transform": "transforms", "tuning": "tuning"}
-        specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in kinds.items()}
+        chosen = "text" if self.uses_text else "id"
+        if (came := self.encoder.get("name", chosen)) != chosen:
+            raise ConfigError(f"encoder.name: model {self.model!r} comes with encoder {chosen!r}, not {came!r}")
+        encoder = components.resolve("encoders", {**self.encoder, "name": chosen})
+        specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in _KINDS.items()}
         return self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
 
 
@@ -161,7 +167,7 @@ def parse(options: dict[str, Any]) -> RunConfig:
 def _check_names(options: dict[str, Any], model: type[BaseModel], path: str) -> None:
     for name, value in options.items():
         if name not in model.model_fields:
-            raise ConfigError(f"no option {path + name!r}{nearest(name, model.model_fields)}")
+            raise ConfigError(f"no option '{path}{name}'{nearest(str(name), model.model_fields)}")
         kind = model.model_fields[name].annotation
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
             _check_names(value, kind, f"{path}{name}.")
@@ -173,8 +179,8 @@ def _read(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         have = [str(path) for path in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
         raise ConfigError(f"no config file {str(file)!r}{nearest(str(file), have)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read as YAML: {error}") from None
     if not isinstance(options, dict):
         raise ConfigError(f"{file} must hold options by name, holds {type(options).__name__}")
     return options
@@ -189,6 +195,8 @@ def _set(options: dict[str, Any], path: str, value: Any) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"{path!r}: {parent!r} is {inner!r} and has no options")
         options = inner
-    if isinstance(options.get(last), dict) and isinstance(value, str):  # --head over a file's head with options
-        value = {"name": value} if options[last].get("name") != value else options[last]
+    # --head over a file's head with options: these stay if they belong to the same head
+    if not parents and last in _KINDS and isinstance(options.get(last), dict) and isinstance(value, str):
+        named = options[last].get("name", RunConfig.model_fields[last].default["name"])
+        value = {**options[last], "name": value} if named == value else {"name": value}
     options[last] = value

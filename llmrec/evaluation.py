@@ -14,13 +14,11 @@ from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
 from llmrec.protocol import Protocol
 from llmrec.runs import CASES, RunTable, provenance
-from llmrec.scoring import Scorer, rankings_table
+from llmrec.scoring import CHUNK_SCORES, Scorer, rankings_table
 from llmrec.splits import Cases
 
 METRICS = ("HR@10", "nDCG@10", "MRR@10", "Recall@10")
 DRAWS = 10_000
-CHUNK_SCORES = 1 << 24
-"""Scores held at once; rows are taken in chunks of this size over the catalogue."""
 
 
 class Interval(NamedTuple):
@@ -32,9 +30,17 @@ class Interval(NamedTuple):
 
 
 def rank_cases(
-    scorer: Scorer, cases: Cases, dataset: Dataset, *, mask_history: bool, k: int
+    scorer: Scorer, cases: Cases, dataset: Dataset, *, mask_history: bool, k: int, share: slice = slice(None)
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Ranks the whole catalogue for each case, a chunk of cases at a time.
+
+    Args:
+        scorer: gives the scores.
+        cases: all of them, since a user's other targets leave his rankings.
+        dataset: of the cases.
+        mask_history: whether the items of the history leave the ranking.
+        k: length of the lists.
+        share: which cases to rank; several processes take one share each.
 
     Returns:
         The ``cases`` and ``rankings`` tables of :class:`RunTable`.
@@ -42,11 +48,11 @@ def rank_cases(
     Raises:
         DataError: a score that is not finite.
     """
-    chunk = max(1, CHUNK_SCORES // (dataset.num_items + 1))
+    mine, chunk = np.arange(len(cases))[share], max(1, CHUNK_SCORES // (dataset.num_items + 1))
     others = _other_targets(cases)
     parts = [
         _rank_chunk(scorer, cases.take(rows), [others[row] for row in rows], dataset, mask_history, k)
-        for rows in np.split(np.arange(len(cases)), range(chunk, len(cases), chunk))
+        for rows in np.split(mine, range(chunk, len(mine), chunk))
     ]
     return pl.concat([part[0] for part in parts]), pl.concat([part[1] for part in parts])
 

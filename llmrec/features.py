@@ -63,6 +63,7 @@ def encode(
     """
     encoded = model.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
     lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+    _require_readable(texts, lengths, model)
     full = lengths == max_tokens
     for index in np.flatnonzero(full):
         full[index] = len(model.tokenizer(texts[index])["input_ids"]) > max_tokens
@@ -84,6 +85,14 @@ def encode(
             f"{model.files.name} gives a vector that is not finite for {texts[row]!r}; try features.precision=fp32"
         )
     return stacked, torch.from_numpy(full)
+
+
+def _require_readable(texts: list[str], lengths: np.ndarray, model: loading.LanguageModel) -> None:
+    if empty := np.flatnonzero(lengths == 0).tolist():
+        raise DataError(f"{model.files.name} reads no token in {texts[empty[0]]!r}; its vector would be made up")
+    longest = getattr(model.model.config, "max_position_embeddings", None) or lengths.max()
+    if lengths.max() > longest:
+        raise DataError(f"{model.files.name} reads at most {longest} tokens; set features.max_tokens={longest}")
 
 
 def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:
@@ -142,10 +151,10 @@ class FeatureStore:
     def _shard(path: Path) -> Iterator[tuple[bytes, Tensor, bool]]:
         try:
             tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
+            keys, vectors, cuts = tensors["keys"].numpy(), tensors["vectors"], tensors["cut"].tolist()
+        except (SafetensorError, OSError, KeyError) as error:
             raise DataError(f"{path} is damaged ({error}); delete it and its vectors are made again") from error
-        keys = tensors["keys"].numpy()
-        for key, vector, cut in zip(keys, tensors["vectors"], tensors["cut"].tolist(), strict=True):
+        for key, vector, cut in zip(keys, vectors, cuts, strict=True):
             yield key.tobytes(), vector, cut
 
 

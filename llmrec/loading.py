@@ -1,6 +1,8 @@
 """How a language model gets into memory: from a name to a checked, loaded model and its tokenizer."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 from dataclasses import dataclass
@@ -142,9 +144,10 @@ def load(files: ModelFiles, precision: Precision) -> LanguageModel:
         with torch.device("meta"):
             empty = AutoModel.from_config(config, trust_remote_code=False)
         require_memory(files.name, sum(weight.numel() for weight in empty.parameters()), precision)
-        model, report = AutoModel.from_pretrained(
-            folder, dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where
-        )
+        with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
+            model, report = AutoModel.from_pretrained(
+                folder, dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", **where)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{files.path} cannot be read as a model: {error}") from error
@@ -153,6 +156,8 @@ def load(files: ModelFiles, precision: Precision) -> LanguageModel:
         raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
+    if config.is_encoder_decoder:
+        model = model.get_encoder()
     return LanguageModel(model.eval().requires_grad_(False), tokenizer, files)
 
 
@@ -198,15 +203,18 @@ def _from_hub(name: str) -> Path:
 
 def _cached_snapshots(repository: str) -> list[Path]:
     """Snapshots in the hub's cache, the main branch's first; the hub's conversions of pickles have their own."""
-    from huggingface_hub import scan_cache_dir
+    refs = {ref: found for repo in _cached() if repo.repo_id == repository for ref, found in repo.refs.items()}
+    return [refs[ref].snapshot_path for ref in sorted(refs, key=lambda ref: (ref != "main", ref))]
+
+
+def _cached() -> list[Any]:
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repositories = scan_cache_dir().repos
+        return [repo for repo in scan_cache_dir(constants.HF_HUB_CACHE).repos if repo.repo_type == "model"]
     except CacheNotFound:
         return []
-    refs = {ref: found for repo in repositories if repo.repo_id == repository for ref, found in repo.refs.items()}
-    return [refs[ref].snapshot_path for ref in sorted(refs, key=lambda ref: (ref != "main", ref))]
 
 
 def repository_of(name: str) -> str:
@@ -257,14 +265,7 @@ def _not_available(name: str, repository: str, faults: list[str]) -> Exception:
 
 def cached_models() -> list[str]:
     """Hub ids in the hub's cache and names in llmrec's own, without touching the network."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        repositories = [repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model"]
-    except CacheNotFound:
-        repositories = []
-    return sorted([*repositories, *assets.cached("model")])
+    return sorted([*(repo.repo_id for repo in _cached()), *assets.cached("model")])
 
 
 def _digest(paths: list[Path]) -> str:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
 from accelerate import Accelerator
@@ -76,8 +75,8 @@ class Processes:
         self, model: Recommender, cases: Cases, dataset: Dataset, options: ProtocolOptions
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Cases and rankings of all processes together, on each of them; every case exactly once, none padded."""
-        mine = cases.take(np.arange(len(cases))[self.rank :: self.count])
-        tables = evaluation.rank_cases(model, mine, dataset, mask_history=options.mask_history, k=options.k)
+        share, mask = slice(self.rank, None, self.count), options.mask_history
+        tables = evaluation.rank_cases(model, cases, dataset, mask_history=mask, k=options.k, share=share)
         if self.count == 1:
             return tables
         gathered = gather_object([tuple(table.to_dict(as_series=False) for table in tables)])

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec.errors import DataError, PromptError, nearest
 from llmrec.interactions import Dataset
 
 _PACKAGE = Path(__file__).parent
-_ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
 
 
 def folders() -> list[Path]:
@@ -47,7 +47,10 @@ class Prompt:
         for folder in folders():
             path = folder / f"{name}.jinja"
             if path.is_file():
-                return cls.parse(name, path.read_text(encoding="utf-8"))
+                try:
+                    return cls.parse(name, path.read_text(encoding="utf-8"))
+                except UnicodeDecodeError as error:
+                    raise PromptError(f"{path} is not UTF-8: {error}") from None
         have = {
             str(path.relative_to(folder).with_suffix("")) for folder in folders() for path in folder.rglob("*.jinja")
         }
@@ -64,6 +67,8 @@ class Prompt:
             template = _ENVIRONMENT.from_string(parts[2])
         except (yaml.YAMLError, TemplateError) as error:
             raise PromptError(f"prompt {name!r}: {error}") from None
+        if not isinstance(head, dict):
+            raise PromptError(f"prompt {name!r}: the head must hold options by name, holds {head!r}")
         return cls(name, head, source, template)
 
     def render(self, block: str, **variables: Any) -> str:
@@ -76,7 +81,7 @@ class Prompt:
             raise PromptError(f"prompt {self.name!r} has no block {block!r}{nearest(block, self.template.blocks)}")
         try:
             return "".join(self.template.blocks[block](self.template.new_context(variables))).strip()
-        except TemplateError as error:
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             fields = {key: sorted(value) for key, value in variables.items() if isinstance(value, dict)}
             raise PromptError(f"prompt {self.name!r}: {error}; fields: {fields}") from None
 

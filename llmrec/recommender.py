@@ -67,6 +67,8 @@ class Recommender(nn.Module):
         """Scores of all items for each history; an empty history gets the user vector of one padding."""
         self.eval()
         items = self.item_embeddings()
+        if not len(histories):  # a process without a share of the cases
+            return torch.empty(0, len(items))
         padded = histories.padded(self.max_seq_len).to(items.device)
         users = [self.head(items[history], history > 0)[:, -1] for history in padded.split(SCORE_BATCH)]
         return (torch.cat(users) @ items.T).cpu()

@@ -83,7 +83,8 @@ def show(runs: Runs, pairs: Iterable[tuple[str, str]], width: int | None = None)
         console.print(_results_table(rows(runs)))
         if tests := paired_tests(runs, pairs):
             console.print(_tests_table(tests))
-        console.print(_first(runs).protocol.line(), markup=False, style="dim")
+        for line in [_first(runs).protocol.line(), *provenance_lines(runs)]:
+            console.print(line, markup=False, style="dim")
         console.print(
             "[dim]Intervals: 95 %, 10,000 bootstrap draws over users. beats: the whole interval above 0; not worse: "
             "it reaches 0. random: exact expectation.[/dim]"
@@ -108,7 +109,28 @@ def markdown(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:
         for test in tests:
             difference = _interval(test.difference, sign="+")
             result.append(f"| {test.first} - {test.second} | {test.metric} | {difference} | {test.verdict} |")
-    return "\n".join([*result, "", f"Protocol: {_first(runs).protocol.line()}.", ""])
+    result += ["", f"Protocol: {_first(runs).protocol.line()}.", ""]
+    return "\n".join([*result, *(f"- {line}" for line in provenance_lines(runs)), ""])
+
+
+def provenance_lines(runs: Runs) -> list[str]:
+    """Where each trained row comes from, in one line: what may differ between rows and is never refused."""
+    lines = []
+    for name, tables in runs.items():
+        facts = [table.provenance for table in tables if "seed" in table.provenance]
+        if facts:
+            first, told = facts[0], {"seed": "seeds", "best_epoch": "weights of epochs", "processes": "processes"}
+            told |= {"threads": "threads", "load_average": "load average at the start"}
+            parts = [f"{words} {_listed(facts, key)}" for key, words in told.items() if key in first]
+            parts += [f"revision {first['revision'][:12]}"] if first.get("revision") else []
+            parts += [f"transform {first['transform']['name']}"] if first.get("transform") else []
+            parts += [f"input changes: {first['input_changes']}"] if first.get("input_changes") else []
+            parts += [
+                f"{key} {value}" for key, value in first.get("versions", {}).items() if key in ("torch", "rectools")
+            ]
+            parts += [f"commit {first['commit']}"] if first.get("commit") else []
+            lines.append(f"{name}: {'; '.join(parts)}")
+    return lines
 
 
 def as_json(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -212,6 +234,11 @@ def _interval(interval: Interval, sign: str = "") -> str:
 
 def _number(number: float, sign: str = "") -> str:
     return f"{number:{sign}.4f}".replace("0.", ".", 1)
+
+
+def _listed(facts: list[dict[str, Any]], key: str) -> str:
+    values = [fact.get(key, "?") for fact in facts]
+    return ", ".join(f"{value:.2f}" if isinstance(value, float) else str(value) for value in values)
 
 
 def _count(number: int | None) -> str:

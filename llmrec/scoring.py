@@ -14,6 +14,9 @@ from llmrec.errors import DataError
 from llmrec.runs import RANKINGS
 from llmrec.sequences import Sequences
 
+CHUNK_SCORES = 1 << 24
+"""Scores held at once; rows are taken in chunks of this size over the catalogue."""
+
 
 @runtime_checkable
 class Scorer(Protocol):
@@ -60,15 +63,18 @@ def recommend(
         raise DataError(f"{len(names)} users for {len(histories)} histories; give one each")
     index = {str(item): position for position, item in enumerate(item_ids) if position}
     known = Sequences.from_lists([lookup(index, history, "history") for history in histories])
-    out = torch.zeros(len(histories), len(item_ids), dtype=torch.bool)
-    out[:, 0] = True
-    if candidates is not None:
-        out[:] = True
-        out[:, lookup(index, candidates, "candidates")] = False
-    if exclude_seen:
-        out |= ranking.excluded(known, len(item_ids) - 1)
-    items, scores = ranking.top_k(scorer.score(known).float(), out, k)
-    return rankings_table([f"recommend/0/{name}" for name in names], names, item_ids, items, scores)
+    barred = torch.full((len(item_ids),), candidates is not None)
+    barred[lookup(index, candidates or [], "candidates")] = False
+    barred[0] = True
+    chunk = max(1, CHUNK_SCORES // len(item_ids))
+    tables = []
+    for start in range(0, max(1, len(known)), chunk):
+        part = known.take(np.arange(start, min(start + chunk, len(known))))
+        out = barred | (ranking.excluded(part, len(item_ids) - 1) if exclude_seen else barred.expand(len(part), -1))
+        items, scores = ranking.top_k(scorer.score(part).float(), out, k)
+        some = names[start : start + chunk]
+        tables.append(rankings_table([f"recommend/0/{name}" for name in some], some, item_ids, items, scores))
+    return pl.concat(tables)
 
 
 def rankings_table(

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="run folder (default: runs/<data>-<head>-<model>-<tuning>-<loss>-s<seed>)"
     )
     result.add_argument("--resume", action="store_true", help="go on with an unfinished run")
-    result.add_argument("--overwrite", action="store_true", help="begin again, whatever the folder holds")
+    result.add_argument("--overwrite", action="store_true", help="delete the run in the folder and begin again")
     result.add_argument("--json", action="store_true", help="print metrics.json instead of the table")
     return result
 

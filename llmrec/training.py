@@ -66,9 +66,11 @@ class TrainingStep(nn.Module):
         """Mean loss of the batch's targets, in nats."""
         assert self.recommender.encoder is not None
         items = self.recommender.encoder()
+        if not len(history):  # a process without a share of the last batch still takes part in the average
+            history = target = history.new_zeros(1, 1)
         users = self.recommender.head(items[history], history > 0)
         rows = target > 0
-        if not rows.any():  # a process without a share of the last batch still takes part in the average
+        if not rows.any():
             return (users.sum() + items.sum()) * 0.0
         windows = torch.cat([history, target[:, -1:]], dim=1)
         return self.loss(

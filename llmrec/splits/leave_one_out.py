@@ -60,7 +60,7 @@ class LeaveOneOut:
             dataset=dataset,
             train=train,
             validation=Cases("next_item", rows + 1, items[stops[rows] - 2], first, train.take(rows)),
-            test=Cases("next_item", rows + 1, items[stops[rows] - 1], first, known),
+            test=Cases("next_item", rows + 1, items[stops[rows] - 1], first.copy(), known),
             description="last interaction of each user, the one before it validates",
             without_case=_short_users(dataset, lengths, has_case),
         )
