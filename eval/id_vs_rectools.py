@@ -23,6 +23,8 @@ from llmrec.splits import Cases, Split
 
 PYTHON = Path(".venv-peers/bin/python")
 SCRIPT = Path(__file__).parent / "peers" / "rectools_sasrec.py"
+PEER_DEFAULT: cells.Setting = {"batch_size": 128, "dropout": 0.2, "learning_rate": 0.001}
+"""RecTools' own; tried besides the grid that both share."""
 OUTPUT = Path("eval/results/id_vs_rectools")
 
 
@@ -47,7 +49,7 @@ def study(python: Path) -> None:
         raise RunError(f"{python} is missing; make peers builds RecTools' environment")
     systems = {
         "llmrec SASRec id": cells.choose(cells.ours("id")),
-        "RecTools SASRec": cells.choose(lambda setting, seed: rectools(python, setting, seed)),
+        "RecTools SASRec": cells.choose(lambda setting, seed: rectools(python, setting, seed), PEER_DEFAULT),
     }
     ours, peer = systems
     runs = cells.baselines("id") | {name: chosen.tables() for name, chosen in systems.items()}
