@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:
 
 
 def find_items(items: "pl.DataFrame", wanted: list[str]) -> list[str]:
-    """Item ids for titles or ids; where a title is not exact, the user is asked.
+    """Item ids for titles or ids; a year may be left out, and where a title is not clear the user is asked.
 
     Raises:
         DataError: nothing alike, or nobody there to ask; the message lists what is near.
@@ -125,7 +126,7 @@ def _find_item(items: "pl.DataFrame", name: str) -> str:
     if "title" not in items.columns:
         raise DataError(f"no item with id {name!r}, and this data set has no titles")
     titles = dict(zip(items["item_id"], items["title"].fill_null(""), strict=True))
-    exact = [item for item, title in titles.items() if title.casefold() == name.casefold()]
+    exact = [item for item, title in titles.items() if name.casefold() in (title.casefold(), _without_year(title))]
     if len(exact) == 1:
         return exact[0]
     near = exact or _near(titles, name)
@@ -134,6 +135,10 @@ def _find_item(items: "pl.DataFrame", name: str) -> str:
     if not sys.stdin.isatty():
         raise DataError(f"{name!r} is not clear; near are: " + "; ".join(f"{titles[item]} [{item}]" for item in near))
     return _ask(titles, name, near)
+
+
+def _without_year(title: str) -> str:
+    return re.sub(r" *\(\d{4}\)$", "", title).casefold()
 
 
 def _near(titles: dict[str, str], name: str) -> list[str]:

@@ -1,0 +1,231 @@
+"""What every component keeps to, whoever wrote it; a new file is found by existing and tested here without an edit."""
+
+import ast
+import inspect
+import json
+import re
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT
+from pydantic import TypeAdapter
+from torch import nn
+
+from llmrec import components, transforms
+from llmrec.errors import ConfigError, LlmrecError
+
+ALL = [(kind, name) for kind in components.KINDS for name in components.names(kind)]
+WITH_OPTIONS = [(kind, name) for kind, name in ALL if len(components.resolve(kind, name)) > 1]
+every_component = pytest.mark.parametrize(("kind", "name"), ALL)
+NUM_ITEMS, DIM, TEXT_DIM = 7, 8, 12
+
+
+def options_of(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    component = components.load(kind, name)
+    if component.__init__ is object.__init__:
+        return {}
+    parameters = inspect.signature(component).parameters
+    return {key: value for key, value in parameters.items() if value.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_every_folder_of_components_is_a_kind_and_has_a_component():
+    folders = {path.parent.name for path in (ROOT / "llmrec").glob("*/__init__.py")}
+    assert folders == set(components.KINDS)
+    assert {kind for kind, _ in ALL} == set(components.KINDS)
+
+
+@every_component
+def test_a_file_has_one_public_class_with_a_docstring(kind, name):
+    path = ROOT / "llmrec" / kind / f"{name}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    public = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    assert [node.name for node in public] == [components.load(kind, name).__name__]
+    assert ast.get_docstring(tree), "the file says what it is about"
+    assert ast.get_docstring(public[0])
+
+
+@every_component
+def test_options_are_keyword_only_with_annotated_defaults_of_that_type(kind, name):
+    component = components.load(kind, name)
+    parameters = inspect.signature(component).parameters if component.__init__ is not object.__init__ else {}
+    kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    assert {value.kind for value in parameters.values()} <= kinds, "no *args or **kwargs: nothing could be checked"
+    for key, value in parameters.items():
+        if value.kind is inspect.Parameter.KEYWORD_ONLY:
+            assert value.annotation is not inspect.Parameter.empty, f"{key} has no type"
+            assert value.default is not inspect.Parameter.empty, f"{key} has no default"
+            assert TypeAdapter(value.annotation).validate_python(value.default, strict=True) == value.default
+        else:
+            assert value.default is inspect.Parameter.empty, f"{key} is the program's to give or an option, not both"
+
+
+@every_component
+def test_every_option_is_explained_and_nothing_that_does_not_exist(kind, name):
+    component = components.load(kind, name)
+    given = inspect.signature(component).parameters if component.__init__ is not object.__init__ else {}
+    explained = re.findall(r"^    (\w+): ", inspect.getdoc(component), re.MULTILINE)
+    assert set(options_of(kind, name)) <= set(explained) <= set(given)
+    assert len(explained) == len(set(explained))
+
+
+@every_component
+def test_every_option_is_read_by_the_file_that_declares_it(kind, name):
+    path = ROOT / "llmrec" / kind / f"{name}.py"
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assert set(options_of(kind, name)) - read == set()
+
+
+@every_component
+def test_resolve_fills_in_the_defaults_and_survives_config_json(kind, name):
+    resolved = components.resolve(kind, name)
+    defaults = {key: value.default for key, value in options_of(kind, name).items()}
+    assert resolved == {"name": name, **defaults}
+    assert components.resolve(kind, {"name": name}) == resolved
+    assert components.resolve(kind, json.loads(json.dumps(resolved))) == resolved
+
+
+@pytest.mark.parametrize(("kind", "name"), WITH_OPTIONS)
+def test_a_misspelt_option_is_refused_with_the_nearest(kind, name):
+    option = next(iter(options_of(kind, name)))
+    with pytest.raises(ConfigError) as error:
+        components.resolve(kind, {"name": name, f"{option}s": 1})
+    assert f"{components.KINDS[kind]} {name!r} has no option '{option}s'; did you mean {option!r}?" in str(error.value)
+    with pytest.raises(ConfigError, match=rf"{name}.*{option}: .*came: \[\[\]\]"):
+        components.resolve(kind, {"name": name, option: [[]]})
+
+
+@every_component
+def test_a_misspelt_name_is_refused_with_the_nearest(kind, name):
+    with pytest.raises(ConfigError, match=f"no {components.KINDS[kind]} '{name}x'; did you mean '{name}'"):
+        components.resolve(kind, f"{name}x")
+
+
+@every_component
+def test_help_prints_the_docstring_and_every_option(kind, name):
+    shown = components.describe(name)
+    assert f"{components.KINDS[kind]} {name} (llmrec/{kind}/{name}.py)" in shown
+    assert inspect.getdoc(components.load(kind, name)) in shown
+    for key, value in options_of(kind, name).items():
+        assert re.search(rf"^  {key}: .* = {re.escape(repr(value.default))}$", shown, re.MULTILINE)
+
+
+def test_a_specification_without_a_name_and_help_for_nothing_are_refused():
+    with pytest.raises(ConfigError, match=r"head: \{'num_layers': 2\} has no 'name' \(have: .*sasrec"):
+        components.resolve("heads", {"num_layers": 2})
+    with pytest.raises(ConfigError, match="no component 'sasrek'; did you mean 'sasrec'"):
+        components.describe("sasrek")
+
+
+def test_a_value_that_the_constructor_refuses_is_the_users_to_mend():
+    spec = components.resolve("heads", {"name": "sasrec", "num_heads": 3})
+    with pytest.raises(ConfigError, match="head 'sasrec': num_heads=3 does not divide embedding_dim=8"):
+        components.create("heads", spec, 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("losses", {"name": "softmax", "chunk_rows": 0}),
+        ("losses", {"name": "softmax", "chunk_rows": -5}),
+        ("transforms", {"name": "pca", "out_dim": 0}),
+    ],
+)
+def test_sizes_below_one_are_refused(kind, spec):
+    with pytest.raises(ConfigError, match="must be at least 1, came"):
+        components.create(kind, components.resolve(kind, spec))
+
+
+def make_encoder(name: str, **options: Any) -> nn.Module:
+    """An encoder as the program builds it: over a catalogue for item ids, over a frozen trunk for text."""
+    torch.manual_seed(0)
+    spec = components.resolve("encoders", {"name": name, **options})
+    supplied = inspect.signature(components.load("encoders", name)).parameters
+    if "trunk" not in supplied:
+        return components.create("encoders", spec, NUM_ITEMS, DIM)
+    vectors = torch.cat([torch.zeros(1, TEXT_DIM), torch.randn(NUM_ITEMS, TEXT_DIM) + 1])
+    trunk = components.create("tuning", components.resolve("tuning", "frozen")).trunk(lambda: vectors)
+    return components.create("encoders", spec, trunk, *transforms_of(vectors[1:]), DIM)
+
+
+def transforms_of(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return components.create("transforms", components.resolve("transforms", "standardise")).fit(vectors)
+
+
+every_encoder = pytest.mark.parametrize("name", components.names("encoders"))
+
+
+@every_encoder
+def test_an_encoder_gives_one_row_per_item_and_zeros_for_the_padding(name):
+    encoder = make_encoder(name)
+    for mode in (True, False):
+        vectors = encoder.train(mode)()
+        assert vectors.shape == (NUM_ITEMS + 1, DIM)
+        assert (vectors[0] == 0).all()
+        assert (vectors[1:].abs().sum(dim=1) > 0).all()
+        assert torch.isfinite(vectors).all()
+
+
+@every_encoder
+def test_an_encoder_in_evaluation_mode_gives_the_same_twice(name):
+    encoder = make_encoder(name).eval()
+    assert torch.equal(encoder(), encoder())
+
+
+@every_encoder
+def test_every_parameter_of_an_encoder_gets_a_gradient(name):
+    encoder = make_encoder(name)
+    (encoder() * torch.randn(NUM_ITEMS + 1, DIM)).sum().backward()
+    parameters = dict(encoder.named_parameters())
+    assert parameters
+    assert [key for key, each in parameters.items() if each.grad is None or not each.grad.any()] == []
+
+
+def test_the_text_encoder_applies_its_transform_and_takes_one_to_three_layers():
+    torch.manual_seed(0)
+    vectors = torch.randn(NUM_ITEMS + 1, TEXT_DIM)
+    trunk = components.create("tuning", {"name": "frozen"}).trunk(lambda: vectors)
+    shift, matrix = torch.randn(TEXT_DIM), torch.rand(TEXT_DIM, 5)
+    spec = components.resolve("encoders", {"name": "text", "projection_layers": 1})
+    encoder = components.create("encoders", spec, trunk, shift, matrix, DIM).eval()
+    linear = encoder.projection[-1]
+    expected = ((vectors - shift) @ matrix) @ linear.weight.T + linear.bias
+    torch.testing.assert_close(encoder()[1:], expected[1:])
+    assert transforms.apply(vectors, shift, torch.ones(TEXT_DIM)).equal(vectors - shift)
+    for layers in (1, 2, 3):
+        projection = make_encoder("text", projection_layers=layers, hidden_dim=11).projection
+        widths = [(each.in_features, each.out_features) for each in projection if isinstance(each, nn.Linear)]
+        inner = [11] * (layers - 1)
+        assert widths == list(zip([TEXT_DIM, *inner], [*inner, DIM]))
+    with pytest.raises(ConfigError, match="projection_layers must be 1, 2 or 3, came 4"):
+        make_encoder("text", projection_layers=4)
+
+
+@pytest.mark.parametrize("name", components.names("tuning"))
+def test_a_tuning_gives_a_module_that_returns_the_features_and_asks_for_them_late(name):
+    asked = []
+    vectors = torch.randn(NUM_ITEMS + 1, TEXT_DIM)
+    trunk = components.create("tuning", components.resolve("tuning", name)).trunk(lambda: asked.append(1) or vectors)
+    assert isinstance(trunk, nn.Module)
+    assert asked == [], "a run that only recommends needs no language model"
+    assert torch.equal(trunk(), vectors)
+
+
+def test_the_frozen_trunk_learns_nothing_asks_once_and_saves_nothing():
+    asked = []
+    trunk = components.create("tuning", {"name": "frozen"}).trunk(lambda: asked.append(1) or torch.ones(3, 2))
+    assert torch.equal(trunk(), trunk())
+    assert asked == [1]
+    assert list(trunk.parameters()) == []
+    assert trunk.state_dict() == {}
+
+
+@pytest.mark.parametrize("name", components.names("sources"))
+def test_a_source_says_what_it_expects_and_sees_nothing_in_an_empty_folder(name, tmp_path):
+    source = components.create("sources", components.resolve("sources", name))
+    assert len(source.expects) > 10
+    assert source.detect(tmp_path) is False
+    assert source.detect(tmp_path / "missing") is False
+    with pytest.raises((LlmrecError, OSError)):
+        source.read(tmp_path, "nothing")

@@ -1,0 +1,260 @@
+"""From a name to a checked and loaded model: what is refused and why, and that no code of a model ever runs."""
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import tiny_models
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file, save_file
+
+from llmrec import loading
+from llmrec.errors import ConfigError, DataError, MemoryLimitError
+
+EVIL = """
+from pathlib import Path
+Path({mark!r}).touch()
+from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+class EvilConfig(LlamaConfig):
+    model_type = "evil"
+class EvilModel(LlamaModel):
+    config_class = EvilConfig
+class EvilTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+LOAD = """
+import sys
+from llmrec import loading
+from llmrec.errors import DataError
+try:
+    loading.load(loading.find(sys.argv[1]), "fp32")
+except DataError as error:
+    print("refused:", error)
+"""
+
+
+def changed(tmp_path: Path, kind: str = "llama", **config: object) -> Path:
+    return tiny_models.copy(kind, tmp_path / "model", **config)
+
+
+def load(folder: Path, precision: loading.Precision = "fp32") -> loading.LanguageModel:
+    return loading.load(loading.find(str(folder)), precision)
+
+
+# Names
+
+
+@pytest.mark.parametrize("size", ["125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b", "iml-1.3b"])
+def test_opt_names_are_those_of_facebook(size):
+    assert loading.repository_of(f"opt-{size}") == f"facebook/opt-{size}"
+
+
+def test_a_hub_id_is_itself():
+    assert loading.repository_of("Qwen/Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("smollm-135m", "did you mean 'smollm2-135m'"),
+        ("minilm", "did you mean 'minilm-l6'"),
+        ("ID", "have: id, "),
+        ("./models/mine", "a folder that exists"),
+        ("a/b/c", "a folder that exists or a .gguf file"),
+        ("owner/", "hub id (owner/name)"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_with_the_nearest(name, hint):
+    with pytest.raises(ConfigError, match=f"no model '{re.escape(name)}'") as error:
+        loading.find(name)
+    assert hint in str(error.value)
+
+
+def test_a_gguf_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=rf"no file {tmp_path}/model.gguf"):
+        loading.find(str(tmp_path / "model.gguf"))
+
+
+# Folders
+
+
+def test_a_folder_without_a_config_says_what_a_model_holds(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty has no config.json; a model folder holds config.json, a tokenizer and"):
+        loading.find(str(tmp_path / "empty"))
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    folder = changed(tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"model has no \*.safetensors$"):
+        loading.find(str(folder))
+
+
+class Bomb:
+    """Unpickled, it leaves a mark."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_pickled_weights_are_never_loaded(tmp_path):
+    folder, mark = changed(tmp_path), tmp_path / "mark"
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(mark)))
+    with pytest.raises(
+        DataError, match=r"has no \*.safetensors \(pytorch_model.bin is a pickle, which is never loaded"
+    ):
+        load(folder)
+    # Beside safetensors it is not so much as opened.
+    (folder / "model.safetensors").write_bytes((tiny_models.folder("llama") / "model.safetensors").read_bytes())
+    load(folder)
+    assert not mark.exists()
+    pickle.loads((folder / "pytorch_model.bin").read_bytes())  # noqa: S301
+    assert mark.exists(), "the bomb works"
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    folder = changed(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    shards = {"model-00001-of-00002.safetensors": names[:5], "model-00002-of-00002.safetensors": names[5:]}
+    for shard, held in shards.items():
+        save_file({name: weights[name] for name in held}, folder / shard, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: shard for shard, held in shards.items() for name in held}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert_weights_of(load(folder), weights)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(DataError, match=r"lacks 1 of 2 shards, such as model-00002-of-00002.safetensors"):
+        loading.find(str(folder))
+
+
+# Weights
+
+
+def assert_weights_of(model: loading.LanguageModel, saved: dict[str, torch.Tensor]) -> None:
+    found = model.model.state_dict()
+    assert found.keys() >= saved.keys()
+    assert [name for name, tensor in saved.items() if not torch.equal(found[name], tensor.to(found[name].dtype))] == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", list(tiny_models.ARCHITECTURES))
+def test_loaded_weights_are_those_of_the_checkpoint_to_the_bit(kind, precision):
+    saved = load_file(tiny_models.folder(kind) / "model.safetensors")
+    model = tiny_models.loaded(kind, precision)
+    assert len(saved) > 10
+    assert_weights_of(model, saved)
+    assert {parameter.dtype for parameter in model.model.parameters()} == {loading.DTYPES[precision]}
+    assert not any(parameter.requires_grad for parameter in model.model.parameters())
+    assert not model.model.training
+
+
+@pytest.mark.parametrize("kind", ["llama", "opt", "gpt2"])
+def test_a_weight_that_the_file_lacks_is_not_drawn_at_random(tmp_path, kind):
+    folder = changed(tmp_path, kind)
+    weights = load_file(folder / "model.safetensors")
+    gone = sorted(weights)[3]
+    save_file({k: v for k, v in weights.items() if k != gone}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=f"lacks 1 weights of its model, such as {re.escape(gone)}"):
+        load(folder)
+    save_file({f"other.{k}": v for k, v in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=f"lacks {len(weights)} weights"):
+        load(folder)
+
+
+def test_a_pooler_may_be_missing_since_no_vector_passes_it(tmp_path):
+    folder = changed(tmp_path, "bert")
+    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if "pooler" not in k}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert_weights_of(load(folder), weights)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: os.truncate(folder / "model.safetensors", 3000),
+        lambda folder: os.truncate(folder / "model.safetensors", 0),
+        lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"),
+        lambda folder: (folder / "config.json").write_text("{}", encoding="utf-8"),
+        lambda folder: (folder / "tokenizer.json").write_text("{}", encoding="utf-8"),
+        lambda folder: [path.unlink() for path in folder.glob("tokenizer*")],
+    ],
+    ids=["half the weights", "no weights", "half a config", "no model type", "empty tokenizer", "no tokenizer"],
+)
+def test_damaged_files_are_refused_with_their_folder(tmp_path, damage):
+    folder = changed(tmp_path)
+    damage(folder)
+    with pytest.raises(DataError, match=f"{folder} cannot be read as a model: "):
+        load(folder)
+
+
+def test_weights_of_another_size_than_the_config_says_are_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read as a model"):
+        load(changed(tmp_path, hidden_size=32))
+
+
+# Memory
+
+
+def test_a_model_larger_than_the_free_memory_is_refused_with_both_figures():
+    free = psutil.virtual_memory().available
+    with pytest.raises(MemoryLimitError) as error:
+        loading.require_memory("big", 2 * free, "fp32")
+    message = str(error.value)
+    assert f"big needs {2 * free * 4 / 1e9:.1f} GB for {2 * free / 1e9:.2f} billion parameters in fp32" in message
+    told = float(re.search(r"and ([\d.]+) GB are free", message)[1])
+    assert told == pytest.approx(free / 1e9, rel=0.5)
+    assert "features.precision=bf16 for half of it" in message
+    with pytest.raises(MemoryLimitError, match=r"in bf16, and [\d.]+ GB are free. Take a smaller model$") as error:
+        loading.require_memory("big", 2 * free, "bf16")
+    assert f"big needs {2 * free * 2 / 1e9:.1f} GB for " in str(error.value)
+    loading.require_memory("small", free // 4 // 4, "fp32")
+
+
+def test_memory_is_asked_for_before_the_weights_are_read(tmp_path):
+    folder = changed(tmp_path, vocab_size=10**9, hidden_size=4096)
+    (folder / "model.safetensors").write_bytes(b"never read")
+    with pytest.raises(MemoryLimitError, match=r"model needs 16\d\d\d.\d GB"):
+        load(folder)
+
+
+# Code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["model", "tokenizer"])
+def test_code_of_a_model_is_never_run_even_where_the_user_would_say_yes(tmp_path, part):
+    mark = tmp_path / "mark"
+    folder = changed(tmp_path)
+    (folder / "evil.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    entry = {
+        "model": {"model_type": "evil", "auto_map": {"AutoConfig": "evil.EvilConfig", "AutoModel": "evil.EvilModel"}},
+        "tokenizer": {"tokenizer_class": "EvilTokenizer", "auto_map": {"AutoTokenizer": [None, "evil.EvilTokenizer"]}},
+    }[part]
+    path = folder / {"model": "config.json", "tokenizer": "tokenizer_config.json"}[part]
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | entry), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "home")},
+        input="y\n" * 9,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert not mark.exists()
+    assert done.stdout.startswith("refused:"), done.stderr
+    assert "Do you wish to run" not in done.stdout + done.stderr

@@ -1,0 +1,199 @@
+"""Several processes do the work of one: every target and every case once, and an error ends them all."""
+
+import time
+from pathlib import Path
+from subprocess import Popen
+
+import polars as pl
+import pytest
+from conftest import toy_tables, write_recbole
+from safetensors.torch import load_file
+from small_runs import (
+    TIMEOUT,
+    arguments,
+    digests,
+    execute,
+    kill_when,
+    last_step,
+    metrics,
+    numbers,
+    rows,
+    start,
+)
+
+from llmrec import train
+from llmrec.processes import Processes
+
+QUIET = ["head.dropout=0", "training.epochs=2"]
+STILL = ["head.dropout=0", "training.epochs=1", "training.learning_rate=1e-12"]
+
+
+def torchrun(number: int, *more: str) -> tuple[str, ...]:
+    return ("torchrun", "--standalone", "--nproc_per_node", str(number), "llmrec/train.py", *more)
+
+
+def together(number: int, data: Path, folder: Path, *more: str) -> str:
+    """Trains with so many processes; returns what they said."""
+    done = execute(*torchrun(number, *arguments(data, folder, *more)))
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def tables(folder: Path) -> dict[str, pl.DataFrame]:
+    return {
+        f"{part}/{name}": pl.read_parquet(folder / part / f"{name}.parquet")
+        for part in ("validation", "test")
+        for name in ("cases", "rankings")
+    }
+
+
+def assert_equal_tables(several: Path, one: Path) -> None:
+    """Row for row, in the order of a single process; only scores may differ by rounding."""
+    first, second = tables(several), tables(one)
+    for name in first:
+        exact = [column for column in first[name].columns if column != "score"]
+        assert first[name].select(exact).equals(second[name].select(exact)), name
+        if "score" in first[name].columns:
+            assert (first[name]["score"] - second[name]["score"]).abs().max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def single(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy run in one process."""
+    folder = tmp_path_factory.mktemp("single") / "run"
+    assert train.main(arguments(toy_folder, folder, *QUIET)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def double(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The same run in two processes, and what they said."""
+    folder = tmp_path_factory.mktemp("double") / "run"
+    return folder, together(2, toy_folder, folder, *QUIET)
+
+
+@pytest.mark.slow
+def test_two_processes_say_so_and_each_thing_once(double: tuple[Path, str]) -> None:
+    folder, said = double
+    lines = said.splitlines()
+    assert lines[0].startswith(f"{folder}: 2 processes on cpu, 1 threads each")
+    assert [line for line in lines if "40 users" in line] == [
+        "toy: 40 users, 30 items, 629 interactions; 549 train, 40 validate, 40 test"
+    ]
+    assert "Warning" not in said
+    assert metrics(folder)["provenance"]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(double: tuple[Path, str], single: Path) -> None:
+    """The mean over processes with unequal numbers of targets is the mean over all targets."""
+    first, second = rows(double[0], "step"), rows(single, "step")
+    assert [row["step"] for row in first] == [row["step"] for row in second]
+    assert [row["loss"] for row in first] == pytest.approx([row["loss"] for row in second], abs=1e-5)
+    for ours, theirs in zip(rows(double[0], "epoch"), rows(single, "epoch"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["validation"] == pytest.approx(theirs["validation"], abs=1e-9)
+    weights, wanted = load_file(double[0] / "model.safetensors"), load_file(single / "model.safetensors")
+    assert weights.keys() == wanted.keys()
+    for name, weight in weights.items():
+        assert (weight - wanted[name]).abs().max() < 1e-4, name
+
+
+@pytest.mark.slow
+def test_two_processes_measure_every_user_once(double: tuple[Path, str], single: Path) -> None:
+    assert_equal_tables(double[0], single)
+    for part in ("validation", "test"):
+        assert metrics(double[0])[part] == metrics(single)[part]
+        assert {fields["n"] for fields in metrics(double[0])[part].values()} == {40}
+
+
+@pytest.mark.slow
+def test_twenty_two_users_on_three_processes_stay_twenty_two(tmp_path: Path) -> None:
+    """B11: 22 users, 3 processes, batch 8: no padded batch is counted twice."""
+    data = write_recbole(tmp_path / "toy", "toy", *toy_tables(num_users=22))
+    options = ["training.batch_size=8", "max_seq_len=50", "training.windows=last", *STILL]
+    together(3, data, tmp_path / "three", *options)
+    assert train.main(arguments(data, tmp_path / "one", *options)) == 0
+    assert len(tables(tmp_path / "three")["test/cases"]) == 22
+    assert tables(tmp_path / "three")["test/cases"]["case_id"].n_unique() == 22
+    assert_equal_tables(tmp_path / "three", tmp_path / "one")
+    for part in ("validation", "test"):
+        assert metrics(tmp_path / "three")[part] == metrics(tmp_path / "one")[part]
+        assert metrics(tmp_path / "three")[part]["HR@10"]["n"] == 22
+    # 22 windows of 8: two whole batches and six windows, two for each process.
+    losses = [[row["loss"] for row in rows(tmp_path / name, "step")] for name in ("three", "one")]
+    assert len(losses[0]) == len(losses[1]) == 3
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_one_user_on_two_processes_is_one_user(tmp_path: Path) -> None:
+    """B11: 1 user, 2 processes: the second has nothing to train on and nothing to measure, and takes part."""
+    data = write_recbole(tmp_path / "toy", "toy", *toy_tables(num_users=1))
+    together(2, data, tmp_path / "two", "training.windows=last", *STILL)
+    assert train.main(arguments(data, tmp_path / "one", "training.windows=last", *STILL)) == 0
+    assert tables(tmp_path / "two")["test/cases"]["user_id"].to_list() == ["u0"]
+    assert_equal_tables(tmp_path / "two", tmp_path / "one")
+    for part in ("validation", "test"):
+        assert metrics(tmp_path / "two")[part] == metrics(tmp_path / "one")[part]
+    losses = [[row["loss"] for row in rows(tmp_path / name, "step")] for name in ("two", "one")]
+    assert len(losses[0]) == 1
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_they_were_killed(toy_folder: Path, tmp_path: Path) -> None:
+    options = ["training.batch_size=2", "training.epochs=2", "training.checkpoint_steps=5"]
+    together(2, toy_folder, tmp_path / "whole", *options)
+    folder = tmp_path / "run"
+    process: Popen[str] = start(*torchrun(2, *arguments(toy_folder, folder, *options)))
+    reached = kill_when(process, folder, lambda: last_step(folder) >= 30)
+    together(2, toy_folder, folder, *options, "--resume")
+    (resumed,) = rows(folder, "resume")
+    assert resumed["step"] + resumed["steps_repeated"] == reached
+    assert 0 <= resumed["steps_repeated"] <= 5
+    assert digests(folder) == digests(tmp_path / "whole")
+    assert numbers(folder) == numbers(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--output", "FINISHED"], "holds a finished run"),
+        (["--data-dir", "MISSING"], "does not exist"),
+        (["--model", "opt-13b"], "opt-13b"),
+        (["training.learning_rate=1e30"], "the loss is"),
+    ],
+    ids=["finished", "no data", "no model", "no number"],
+)
+def test_an_error_ends_every_process_at_once(
+    toy_folder: Path, tmp_path: Path, single: Path, more: list[str], said: str
+) -> None:
+    places = {"FINISHED": str(single), "MISSING": str(tmp_path / "nowhere")}
+    more = [places.get(word, word) for word in more]
+    began = time.monotonic()
+    offline = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "LLMREC_CACHE": str(tmp_path / "cache")}
+    done = execute(*torchrun(2, *arguments(toy_folder, tmp_path / "run", *more)), timeout=60, **offline)
+    assert time.monotonic() - began < 60 < TIMEOUT
+    assert done.returncode != 0
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    # What only the main process does, only it complains of; training is the affair of all.
+    assert 1 <= len(errors) <= (2 if said == "the loss is" else 1)
+    assert said in errors[0]
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_one_process_says_so(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    assert (processes.count, processes.rank, processes.is_main) == (1, 0, True)
+    assert str(processes).startswith("1 process on ")
+
+
+def test_the_main_process_goes_first_and_its_errors_come_through(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    with processes.main_first() as is_main:
+        assert is_main
+    with pytest.raises(ZeroDivisionError), processes.main_first():
+        1 / 0  # noqa: B018

@@ -1,0 +1,224 @@
+"""Prompt files: what they must hold, where they are looked for, and that neither data nor template breaks out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import ROOT, toy_tables
+
+from llmrec import config, prompting
+from llmrec.errors import DataError, PromptError
+from llmrec.interactions import Dataset
+from llmrec.item_text import ItemText
+from llmrec.prompting import Prompt, item_texts
+
+SHIPPED = sorted(
+    str(path.relative_to(ROOT / "prompts").with_suffix("")) for path in (ROOT / "prompts").rglob("*.jinja")
+)
+
+
+def prompt(body: str) -> Prompt:
+    return Prompt.parse("mine", f"---\ndescription: a test\n---\n{{% block text %}}{body}{{% endblock %}}\n")
+
+
+def render(body: str, **item: object) -> str:
+    return prompt(body).render("text", item=item)
+
+
+def with_items(rows: list[dict]) -> Dataset:
+    """The small log with another item table, put in place unchecked, as a reader might."""
+    return replace(Dataset.from_tables("toy", *toy_tables()), items=pl.DataFrame(rows))
+
+
+# The file
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{% block text %}x{% endblock %}", "---\na: 1\n{% block text %}x{% endblock %}", "x\n---\na: 1\n---\n", ""],
+    ids=["no head", "a head without an end", "text before the head", "empty"],
+)
+def test_a_prompt_must_begin_with_a_head(source):
+    with pytest.raises(PromptError, match="prompt 'mine' must begin with a YAML head between two lines of '---'"):
+        Prompt.parse("mine", source)
+
+
+@pytest.mark.parametrize("head", ["just words", "- a\n- b", "a: [1"])
+def test_a_head_that_is_no_mapping_is_refused(head):
+    with pytest.raises(PromptError, match="prompt 'mine': "):
+        Prompt.parse("mine", f"---\n{head}\n---\nx")
+
+
+def test_the_head_is_read_and_the_source_kept_whole():
+    source = (
+        "---\ndescription: Title – only\nanswers: [Yes, 'No']\n---\n{% block text %}---\n{{ item.title }}{% endblock %}"
+    )
+    parsed = Prompt.parse("mine", source)
+    assert parsed.head == {"description": "Title – only", "answers": [True, "No"]}
+    assert parsed.source == source
+    assert parsed.render("text", item={"title": "Heat"}) == "---\nHeat"
+    assert Prompt.parse("mine", "---\n---\n{% block text %}x{% endblock %}").head == {}
+
+
+@pytest.mark.parametrize("body", ["{{ item.title", "{% if %}", "{{ item.title | no_such_filter }}"])
+def test_a_body_that_jinja_cannot_parse_is_refused(body):
+    with pytest.raises(PromptError, match="prompt 'mine': "):
+        prompt(body)
+
+
+def test_a_block_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(PromptError, match="prompt 'mine' has no block 'texts'; did you mean 'text'"):
+        prompt("x").render("texts", item={})
+
+
+# Where it is
+
+
+def test_the_working_folders_prompts_come_first(tmp_path, monkeypatch):
+    shipped = Prompt.load("items/title_genres")
+    monkeypatch.chdir(tmp_path)
+    assert Prompt.load("items/title_genres").source == shipped.source, "found from anywhere"
+    own = tmp_path / "prompts" / "items" / "title_genres.jinja"
+    own.parent.mkdir(parents=True)
+    own.write_text("---\n---\n{% block text %}mine: {{ item.title }}{% endblock %}", encoding="utf-8")
+    assert Prompt.load("items/title_genres").render("text", item={"title": "Heat"}) == "mine: Heat"
+    (tmp_path / "prompts" / "other.jinja").write_text(own.read_text(encoding="utf-8"), encoding="utf-8")
+    assert Prompt.load("other").name == "other"
+    own.unlink()
+    assert Prompt.load("items/title_genres").source == shipped.source, "what the first folder lacks comes from the next"
+
+
+def test_a_prompt_that_is_nowhere_is_refused_with_the_nearest():
+    with pytest.raises(PromptError, match="no prompt 'items/title_genre'; did you mean 'items/title_genres'"):
+        Prompt.load("items/title_genre")
+
+
+def test_a_prompt_is_utf_8_whatever_the_platform(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("prompts").mkdir()
+    source = "---\n---\n{% block text %}电影/Amélie {{ item.title }}{% endblock %}"
+    Path("prompts/own.jinja").write_bytes(source.encode("utf-8"))
+    assert Prompt.load("own").render("text", item={"title": "–"}) == "电影/Amélie –"
+    Path("prompts/own.jinja").write_bytes(source.replace("电影", "").encode("latin-1", errors="replace"))
+    with pytest.raises(PromptError, match=r"own.jinja is not UTF-8"):
+        Prompt.load("own")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_prompt_is_read_and_says_what_it_is(name):
+    assert Prompt.load(name).head["description"]
+
+
+# Rendering
+
+
+def test_a_field_that_the_data_lacks_is_named():
+    with pytest.raises(PromptError, match=r"prompt 'mine': .*'titel'; fields: \{'item': \['genres', 'title'\]\}"):
+        render("{{ item.titel }}", title="Heat", genres=["Crime"])
+    with pytest.raises(PromptError, match="'user' is undefined"):
+        render("{{ user.name }}", title="Heat")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{{ item.genres | join(' ') }}", "{{ item.title + 1 }}", "{{ 1 / 0 }}", "{{ item.title.nothing() }}"],
+    ids=["a null", "another type", "no number", "no such method"],
+)
+def test_whatever_else_goes_wrong_in_a_template_is_the_prompts_fault(body):
+    with pytest.raises(PromptError, match=r"prompt 'mine': .*fields: \{'item': "):
+        render(body, title="Heat", genres=None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ item.__class__.__mro__ }}",
+        "{{ item.__class__ }}",
+        "{{ item.title.__class__.__mro__[1].__subclasses__() }}",
+        "{{ item['__class__'] }}",
+        "{{ item | attr('__class__') }}",
+        "{{ ''.format.__globals__ }}",
+        "{{ '{0.__class__}'.format(item) }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ range(10 ** 9) }}",
+        "{{ open('/etc/passwd') }}",
+        "{{ item.update({'title': 'Alien'}) }}",
+        "{{ item.genres.append('War') }}",
+    ],
+)
+def test_the_sandbox_lets_nothing_out(body):
+    item = {"title": "Heat", "genres": ["Crime"]}
+    with pytest.raises(PromptError, match="prompt 'mine': "):
+        prompt(body).render("text", item=item)
+    assert item == {"title": "Heat", "genres": ["Crime"]}
+
+
+def test_titles_are_data_and_no_markup():
+    for title in ("Rock & Roll <b>Live</b>", "{{ 7 * 7 }}", '"Great Performances" Cats (1998)', "{% block text %}"):
+        assert render("{{ item.title }}", title=title) == title
+
+
+def test_outer_blanks_go_and_inner_ones_stay():
+    assert render("\n  {{ item.title }}  \n", title=" Seven  Samurai ") == "Seven  Samurai"
+
+
+# Item texts
+
+
+def test_the_shipped_prompt_writes_the_title_and_then_the_genres():
+    shipped = Prompt.load("items/title_genres")
+    rows = [
+        ({"title": "Heat (1995)", "genres": ["Action", "Crime"]}, "Heat (1995), Action Crime"),
+        ({"title": "Heat (1995)", "genres": []}, "Heat (1995)"),
+        ({"title": "Heat (1995)", "genres": None}, "Heat (1995)"),
+    ]
+    assert [shipped.render("text", item=item) for item, _ in rows] == [text for _, text in rows]
+
+
+def test_item_texts_stand_at_the_items_index_behind_an_empty_one(toy):
+    texts = item_texts(toy, Prompt.load("items/title_genres"))
+    assert len(texts) == toy.num_items + 1
+    assert texts[:3] == ["", "Film 0 (1950), Comedy", "Film 1 (1951), Drama"]
+    assert [toy.item_ids[row].removeprefix("i") for row in range(1, 31)] == [text.split()[1] for text in texts[1:]]
+
+
+def test_an_item_without_any_text_is_refused_by_its_id():
+    """A8: `{"title":"","description":[],"features":[]}`."""
+    dataset = with_items(
+        [
+            {"item_id": "B1", "title": "Heat", "description": ["long"], "features": []},
+            {"item_id": "B2", "title": "", "description": [], "features": []},
+        ]
+    )
+    for name in ("{{ item.title }}", "{{ item.title or item.description | join or item.features | join }}"):
+        with pytest.raises(DataError) as error:
+            item_texts(dataset, prompt(name))
+        assert "gives no text for 1 items, such as ['B2']; fill the field" in str(error.value)
+        assert "use a prompt with other fields, or train with --model id" in str(error.value)
+
+
+def test_a_prompt_can_fall_back_to_the_next_field():
+    dataset = with_items(
+        [
+            {"item_id": "B1", "title": "", "description": "A film."},
+            {"item_id": "B2", "title": "Heat", "description": ""},
+        ]
+    )
+    assert item_texts(dataset, prompt("{{ item.title or item.description }}")) == ["", "A film.", "Heat"]
+
+
+def test_an_id_model_gets_along_without_text_and_a_text_model_does_not():
+    log, _ = toy_tables()
+    dataset = Dataset.from_tables("bare", log)
+    silent = lambda done, total: None
+    assert ItemText.of(config.load(None, [], {}), dataset, silent).texts is None
+    with pytest.raises(PromptError, match=r"title.*fields: \{'item': \['item_id'\]\}"):
+        ItemText.of(config.load(None, [], {"model": "minilm-l6"}), dataset, silent)
+
+
+def test_folders_that_are_not_there_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert prompting.folders() == [ROOT / "prompts"]
+    Path("prompts").mkdir()
+    assert prompting.folders() == [Path("prompts"), ROOT / "prompts"]

@@ -1,0 +1,282 @@
+"""A trained recommender saved, loaded, trained on and asked; with ids and with the texts of a language model."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny_models
+import torch
+from accelerate import Accelerator
+from conftest import toy_tables
+from safetensors.torch import load_file, save_file
+from small_runs import Job, arguments, metrics, same
+
+from llmrec import components, config, train, training
+from llmrec.errors import ConfigError, DataError, PromptError, RunError
+from llmrec.interactions import Dataset
+from llmrec.item_text import ItemText
+from llmrec.recommender import Recommender
+from llmrec.runs import RunFolder
+from llmrec.sequences import Sequences
+
+HISTORIES = [["i3", "i4", "i5"], ["i29"], []]
+QUIET = ["training.epochs=6", "training.learning_rate=0.02", "training.warmup_steps=0"]
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT in a folder of its own, which the tests delete."""
+    return tiny_models.copy("bert", tmp_path_factory.mktemp("model") / "bert")
+
+
+@pytest.fixture(scope="module")
+def id_run(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("id") / "run"
+    assert train.main(arguments(toy_folder, folder, *QUIET)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text_run(toy_folder: Path, language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMREC_CACHE", str(folder.parent / "cache"))
+        assert train.main(arguments(toy_folder, folder, "--model", str(language_model), *QUIET)) == 0
+    return folder
+
+
+@pytest.fixture(params=["id", "text"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run of either kind."""
+    folder: Path = request.getfixturevalue(f"{request.param}_run")
+    monkeypatch.setenv("LLMREC_CACHE", str(folder.parent / "cache"))
+    return folder
+
+
+def fit_once_more(model: Recommender, folder: Path) -> list[dict]:
+    """One epoch on the toy log; returns the rows of metrics.jsonl."""
+    folder.mkdir()
+    options = config.load(None, ["training.epochs=1", "training.warmup_steps=0", "training.batch_size=16"], {})
+    resolved = options.resolved()
+    split = components.create("splits", resolved.split).split(Dataset.from_tables("toy", *toy_tables()))
+    rows: list[dict] = []
+    training.fit(
+        model,
+        components.create("losses", resolved.loss),
+        split.train,
+        resolved.training,
+        seed=7,
+        validate=lambda trained: {"nDCG@10": 0.5},
+        folder=RunFolder(folder),
+        accelerator=Accelerator(),
+        report=rows.append,
+    )
+    return rows
+
+
+def test_saved_loaded_and_trained_on_for_an_epoch(run: Path, tmp_path: Path) -> None:
+    """F2: save, load, fit(1 epoch) works, and the loaded recommender answers as the saved one did."""
+    model = Recommender.load(run, to_train=True)
+    before, loaded = training.copy_of(model), model.recommend(HISTORIES)
+    assert loaded.equals(Recommender.load(run).recommend(HISTORIES))
+    assert torch.equal(model.encoder(), model.item_embeddings())  # weights and saved vectors belong together
+    rows = fit_once_more(model, tmp_path / "more")
+    after = training.copy_of(model)
+    trained_losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [row["event"] for row in rows][-1] == "epoch"
+    assert rows[-1]["loss"] < trained_losses[0] - 0.2  # it begins from what was learned, not anew
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    learned = {name for name, each in model.named_parameters() if each.requires_grad}
+    assert changed == learned
+    again = model.recommend(HISTORIES)
+    assert not again["score"].equals(loaded["score"])
+
+    shutil.copytree(run, tmp_path / "saved")
+    model.save(tmp_path / "saved")
+    reloaded = Recommender.load(tmp_path / "saved")
+    assert reloaded.recommend(HISTORIES).equals(again)
+    assert same(training.copy_of(Recommender.load(tmp_path / "saved", to_train=True)), after)
+
+
+def test_what_is_loaded_ranks_the_test_cases_as_the_run_did(run: Path, toy: Dataset) -> None:
+    saved = pl.read_parquet(run / "test" / "rankings.parquet")
+    split = components.create("splits", config.RunConfig().resolved().split).split(toy)
+    histories = [toy.item_ids[split.test.histories[row]].tolist() for row in range(len(split.test))]
+    users = toy.user_ids[split.test.user].tolist()
+    table = Recommender.load(run).recommend(histories, users=users, k=10)
+    assert table["item_id"].to_list() == saved["item_id"].to_list()
+    assert table["user_id"].to_list() == saved["user_id"].to_list()
+    assert (table["score"] - saved["score"]).abs().max() < 1e-5
+
+
+def test_a_recommender_loaded_to_recommend_needs_no_language_model(
+    text_run: Path, language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(text_run, tmp_path / "run")
+    expected = Recommender.load(run).recommend(HISTORIES)
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "empty"))
+    away = language_model.rename(language_model.with_name("away"))
+    try:
+        model = Recommender.load(run)
+        assert model.recommend(HISTORIES).equals(expected)
+        assert model.encoder is None
+        with pytest.raises(ConfigError):
+            Recommender.load(run, to_train=True).encoder()
+    finally:
+        away.rename(language_model)
+    assert not (tmp_path / "empty").exists()
+
+
+def damage_nothing_but(name: str) -> Callable[[Path], None]:
+    def half(run: Path) -> None:
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(content[: len(content) // 2])
+
+    return half
+
+
+def wrong_vectors(run: Path) -> None:
+    vectors = load_file(run / "item_embeddings.safetensors")["item_embeddings"]
+    save_file({"item_embeddings": vectors[:-1].contiguous()}, run / "item_embeddings.safetensors")
+
+
+def other_width(run: Path) -> None:
+    saved = json.loads((run / "config.json").read_text("utf-8"))
+    (run / "config.json").write_text(json.dumps({**saved, "embedding_dim": 16}), encoding="utf-8")
+
+
+NEEDED = ["config.json", "items.parquet", "model.safetensors", "item_embeddings.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        *(pytest.param(lambda run, name=name: (run / name).unlink(), id=f"no {name}") for name in NEEDED),
+        *(pytest.param(damage_nothing_but(name), id=f"half {name}") for name in NEEDED),
+        wrong_vectors,
+        other_width,
+    ],
+)
+@pytest.mark.parametrize("to_train", [False, True])
+def test_a_run_with_a_missing_or_damaged_file_is_refused(
+    id_run: Path, tmp_path: Path, harm: Callable[[Path], None], to_train: bool
+) -> None:
+    run = shutil.copytree(id_run, tmp_path / "run")
+    harm(run)
+    with pytest.raises(RunError, match=str(run)):
+        Recommender.load(run, to_train=to_train)
+
+
+def test_an_unfinished_run_is_refused_and_the_finished_ones_beside_it_are_named(id_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(id_run, tmp_path / "finished")
+    run = shutil.copytree(id_run, tmp_path / "unfinished")
+    (run / "metrics.json").unlink()
+    with pytest.raises(RunError, match=rf"unfinished run; finished runs beside it: {tmp_path / 'finished'}$"):
+        Recommender.load(run)
+    with pytest.raises(RunError, match=rf"nowhere holds no run; finished runs beside it: {tmp_path / 'finished'}$"):
+        Recommender.load(str(tmp_path / "nowhere"))
+
+
+def test_an_answer_holds_item_ids_best_first_without_what_was_seen(run: Path) -> None:
+    """F15: recommend returns the data set's own item ids as strings, never an index or a code."""
+    table = Recommender.load(run).recommend([["i3", "i4"]], k=28)
+    assert dict(table.schema)["item_id"] == pl.String
+    assert set(table["item_id"]) == {f"i{item}" for item in range(30)} - {"i3", "i4"}
+    assert table["score"].is_sorted(descending=True)
+    assert table["rank"].to_list() == list(range(1, 28 + 1))
+
+
+def test_only_the_latest_items_of_a_long_history_count_and_padding_does_not(id_run: Path) -> None:
+    model = Recommender.load(id_run)
+    recent = [f"i{item}" for item in range(10)]  # max_seq_len is 10
+    long = model.recommend([["i20", "i21", *recent]], exclude_seen=False, k=30)
+    short = model.recommend([recent], exclude_seen=False, k=30)
+    assert long["item_id"].equals(short["item_id"])
+    alone = model.recommend([["i7"]], k=5)
+    beside = model.recommend([recent, ["i7"]], k=5).filter(pl.col("user_id") == "1")
+    assert alone["item_id"].to_list() == beside["item_id"].to_list()
+    assert np.allclose(alone["score"], beside["score"], atol=1e-6)
+
+
+def test_no_history_at_all_gives_scores_of_no_rows(id_run: Path) -> None:
+    model = Recommender.load(id_run)
+    assert model.score(Sequences.from_lists([])).shape == (0, 31)
+    assert model.score(Sequences.from_lists([[1, 2], []])).shape == (2, 31)
+
+
+def test_scores_are_products_of_user_vector_and_item_vectors(id_run: Path) -> None:
+    model = Recommender.load(id_run)
+    items = load_file(id_run / "item_embeddings.safetensors")["item_embeddings"]
+    with torch.no_grad():
+        user = model.head(items[torch.tensor([[4, 5]])], torch.ones(1, 2, dtype=torch.bool))[0, -1]
+    assert torch.allclose(model.score(Sequences.from_lists([[4, 5]]))[0], items @ user, atol=1e-6)
+
+
+def test_training_forgets_the_item_vectors_it_kept(tmp_path: Path) -> None:
+    model = Job(tmp_path).model
+    first = model.item_embeddings()
+    assert model.item_embeddings() is first
+    model.train()
+    with torch.no_grad():
+        model.encoder.embedding += 1.0
+    assert torch.equal(model.item_embeddings()[1:], first[1:] + 1.0)
+
+
+def test_a_text_run_says_which_model_and_revision_and_how_many_texts_were_cut(
+    text_run: Path, language_model: Path
+) -> None:
+    facts = metrics(text_run)["provenance"]
+    assert facts["model"] == str(language_model)
+    assert len(facts["revision"]) == 40
+    assert facts["texts_cut"] == 0
+    assert facts["transform"] == {"name": "standardise"}
+    texts = pl.read_parquet(text_run / "items.parquet")["text"]
+    assert texts[3] == "Film 3 (1953), Comedy"
+    # Only projection and head learn: [16 -> 128 -> 8] and SASRec, no word vector.
+    weights = load_file(text_run / "model.safetensors")
+    buffers = weights["encoder.shift"].numel() + weights["encoder.matrix"].numel()
+    assert facts["trainable_parameters"] == sum(each.numel() for each in weights.values()) - buffers
+    assert weights["encoder.projection.1.weight"].shape == (128, 16)
+
+
+def test_a_text_run_that_was_cut_off_goes_on_to_the_same_weights(
+    language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    options = (f"model={language_model}", "training.epochs=2", "training.checkpoint_steps=4")
+    whole = Job(tmp_path / "whole", *options)
+    whole.fit([0.1, 0.2])
+
+    def fall(row: dict) -> None:
+        if row.get("step") == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Job(tmp_path / "run", *options).fit([0.1, 0.2], report=fall)
+    second = Job(tmp_path / "run", *options)
+    second.fit([0.1, 0.2])
+    assert second.logged("resume") == [{"event": "resume", "step": 4, "steps_repeated": 1}]
+    assert same(training.copy_of(second.model), training.copy_of(whole.model))
+
+
+def test_text_vectors_follow_the_module_to_another_device() -> None:
+    """Fetched after the move to a GPU, they must go there too; the meta device stands in for one."""
+    frozen = components.create("tuning", {"name": "frozen"}).trunk(lambda: torch.ones(3, 4))
+    assert frozen.to("meta")().device.type == "meta"
+
+
+def test_an_id_run_on_items_without_text_goes_without_and_a_text_run_refuses(tmp_path: Path) -> None:
+    log, _ = toy_tables()
+    bare = Dataset.from_tables("bare", log)
+    ids = ItemText.of(config.RunConfig().resolved(), bare, lambda done, total: None)
+    assert ids.texts is None
+    assert ids.column(3).to_list() == [None, None, None]
+    assert ids.provenance() == {"model": "id"}
+    known = ids.known(Sequences.from_lists([[1, 2]]), 3)
+    assert (known.texts, known.vectors) == (None, None)
+    with pytest.raises((DataError, PromptError)):
+        ItemText.of(config.RunConfig(model="minilm-l6").resolved(), bare, lambda done, total: None)

@@ -1,0 +1,240 @@
+"""The training loop itself: what it adds up, when it stops, which weights it keeps, how it steps."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from small_runs import Job, same
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from llmrec import training
+from llmrec.errors import RunError
+from llmrec.sequences import TrainingBatches
+
+STILL = ["head.dropout=0", "training.learning_rate=1e-12"]
+
+
+@contextmanager
+def watched_steps() -> Iterator[list[tuple[list[float], list[float], float]]]:
+    """Learning rates, decays and the norm of all gradients, as the optimizer meets them in each step."""
+    seen: list[tuple[list[float], list[float], float]] = []
+
+    def look(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        groups = optimizer.param_groups
+        squares = [each.grad.square().sum() for group in groups for each in group["params"] if each.grad is not None]
+        rates, decays = [group["lr"] for group in groups], [group["weight_decay"] for group in groups]
+        seen.append((rates, decays, math.sqrt(sum(squares))))
+
+    handle = register_optimizer_step_pre_hook(look)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def test_the_loss_of_an_epoch_is_the_mean_cross_entropy_over_every_target_summed_by_hand(tmp_path: Path) -> None:
+    job = Job(tmp_path, *STILL, "max_seq_len=40", "training.windows=last", "training.epochs=1")
+    model, train = job.model.eval(), job.split.train
+    total, targets = 0.0, 0
+    with torch.no_grad():
+        items = model.encoder()
+        for row in range(len(train)):
+            sequence = torch.from_numpy(train[row]).long()
+            if len(sequence) < 2:
+                continue
+            users = model.head(items[sequence[None, :-1]], torch.ones(1, len(sequence) - 1, dtype=torch.bool))[0]
+            total += F.cross_entropy(users @ items[1:].T, sequence[1:] - 1, reduction="sum").item()
+            targets += len(sequence) - 1
+    job.fit()
+    assert targets == sum(len(train[row]) - 1 for row in range(len(train))) == 549 - 40
+    assert job.logged("epoch")[0]["loss"] == pytest.approx(total / targets, abs=1e-5)
+    assert total / targets == pytest.approx(math.log(30), abs=0.1)  # untrained: near log of the number of items
+
+
+def test_the_loss_of_an_epoch_is_that_of_its_steps_weighted_by_their_targets(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.epochs=2")
+    job.fit()
+    batches = TrainingBatches(job.split.train, 10, 16, "all", seed=0)
+    steps, done = job.logged("step"), 0
+    for epoch, row in enumerate(job.logged("epoch")):
+        weights = [targets for _, targets in batches.epoch(epoch)]
+        losses = [step["loss"] for step in steps[done : done + len(weights)]]
+        done += len(weights)
+        assert len(set(weights)) > 1  # else a plain mean would do
+        assert row["loss"] == pytest.approx(np.average(losses, weights=weights), abs=1e-12)
+        assert row["step"] == done
+    assert done == len(steps) == steps[-1]["step"]
+
+
+def test_what_is_reported_is_what_metrics_jsonl_holds(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.epochs=2")
+    job.fit()
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == job.rows
+    assert len(job.logged("epoch")) == 2
+
+
+@pytest.mark.parametrize(
+    ("scores", "epochs", "best"),
+    [
+        ([0.1, 0.3, 0.2, 0.25, 0.9], 2 + 2, 2),  # two without a better one behind the second
+        ([0.3, 0.3, 0.3, 0.9], 1 + 2, 1),  # an equal value is no better one
+        ([0.1, 0.2, 0.1, 0.3, 0.2, 0.2, 0.9], 4 + 2, 4),  # a better one in time starts the count again
+        ([0.0, 0.0, 0.0], 1 + 2, 1),  # nothing is ever hit: the first epoch is the best there is
+    ],
+)
+def test_training_stops_after_exactly_patience_epochs_without_a_better_one(
+    tmp_path: Path, scores: list[float], epochs: int, best: int
+) -> None:
+    job = Job(tmp_path, "training.patience=2", "training.epochs=50")
+    position = job.fit(scores)
+    assert (position.epoch, position.best_epoch + 1) == (epochs, best)
+    assert len(job.weights) == epochs
+    assert position.best["nDCG@10"] == scores[best - 1]
+    assert [row["epoch"] + 1 for row in job.logged("epoch") if row["best"]][-1] == best
+
+
+def test_a_training_that_gets_worse_after_epoch_2_keeps_the_weights_of_epoch_2(tmp_path: Path) -> None:
+    """B15: the last epoch is not the one that is kept."""
+    job = Job(tmp_path, "training.patience=3", "training.epochs=50")
+    position = job.fit([0.1, 0.5, 0.4, 0.3, 0.2])
+    assert position.best_epoch + 1 == 2
+    assert position.epoch == len(job.weights) == 5
+    kept = training.copy_of(job.model)
+    assert same(kept, job.weights[1])
+    assert not same(kept, job.weights[4])
+    assert torch.equal(job.model.item_embeddings(), job.model.encoder())  # nor are the vectors those of epoch 5
+    assert not job.model.training
+
+
+def test_ten_epochs_of_which_the_seventh_was_best_end_with_the_seventh(tmp_path: Path) -> None:
+    """F11: the checkpoint is chosen by validation, and the choice is recorded."""
+    job = Job(tmp_path, "training.epochs=10")
+    position = job.fit([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9, 0.8, 0.7, 0.6])
+    assert position.best_epoch + 1 == 7
+    assert position.epoch == len(job.weights) == 10
+    assert same(training.copy_of(job.model), job.weights[6])
+    assert not same(job.weights[6], job.weights[9])
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_then_stays(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.warmup_steps=4", "training.learning_rate=0.01", "training.epochs=2")
+    with watched_steps() as steps:
+        job.fit()
+    rates = [step[0] for step in steps]
+    expected = [0.01 * 1 / 4, 0.01 * 2 / 4, 0.01 * 3 / 4] + [0.01] * (len(steps) - 3)
+    assert len(steps) >= 6
+    assert rates == [[pytest.approx(rate)] * 2 for rate in expected]
+
+
+def test_without_a_warm_up_the_first_step_has_the_full_learning_rate(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.warmup_steps=0", "training.learning_rate=0.01", "training.epochs=1")
+    with watched_steps() as steps:
+        job.fit()
+    assert steps[0][0] == [0.01, 0.01]
+
+
+def test_gradients_are_clipped_to_the_given_norm_over_all_weights(tmp_path: Path) -> None:
+    with watched_steps() as free:
+        Job(tmp_path / "free", "training.clip_norm=1e6", "training.epochs=1").fit()
+    with watched_steps() as clipped:
+        Job(tmp_path / "clipped", "training.clip_norm=0.001", "training.epochs=1").fit()
+    assert min(norm for _, _, norm in free) > 0.01
+    assert [norm for _, _, norm in clipped] == [pytest.approx(0.001, rel=1e-2)] * len(free)
+
+
+def test_only_the_weights_of_linear_layers_decay(tmp_path: Path) -> None:
+    model = Job(tmp_path).model
+    decayed, rest = training.parameter_groups(model, 0.3)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    block = "head.blocks.0."
+    linear = ("query_key_value", "attention_output", "inner", "outer")
+    assert {names[id(each)] for each in decayed["params"]} == {f"{block}{layer}.weight" for layer in linear}
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+    others = {names[id(each)] for each in rest["params"]}
+    assert {"encoder.embedding", "head.position.weight", f"{block}inner.bias", "head.input_norm.weight"} <= others
+    assert len(decayed["params"]) + len(rest["params"]) == len(names)
+
+
+def test_the_optimizer_gets_the_decay_and_frozen_weights_are_in_no_group(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.weight_decay=0.25", "training.epochs=1")
+    job.model.head.position.weight.requires_grad_(False)
+    before = job.model.head.position.weight.clone()
+    with watched_steps() as steps:
+        job.fit()
+    assert steps[0][1] == [0.25, 0.0]
+    assert torch.equal(job.model.head.position.weight, before)
+    groups = training.parameter_groups(job.model, 0.25)
+    assert sum(len(group["params"]) for group in groups) == len(list(job.model.parameters())) - 1
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_says_what_to_do(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.learning_rate=1e30", "training.epochs=3")
+    with pytest.raises(RunError, match=r"the loss is (nan|inf) in step \d+; lower training.learning_rate"):
+        job.fit()
+
+
+def test_the_loss_learns_the_cycle_of_the_log(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.epochs=25", "training.learning_rate=0.02", "head.dropout=0")
+    job.fit()
+    losses = [row["loss"] for row in job.logged("epoch")]
+    assert losses[-1] < losses[0] - 1.0
+    assert losses[-1] > 0.2 * math.log(30)  # one step in five is drawn at random: nobody can know it
+
+
+def test_another_seed_gives_other_weights_and_the_same_seed_the_same(tmp_path: Path) -> None:
+    first, second, other = (Job(tmp_path / f"{n}", "training.epochs=2", seed=s) for n, s in enumerate((3, 3, 4)))
+    for job in (first, second, other):
+        job.fit()
+    assert first.logged("step") == second.logged("step")
+    assert same(training.copy_of(first.model), training.copy_of(second.model))
+    assert not same(training.copy_of(first.model), training.copy_of(other.model))
+
+
+def test_items_that_training_never_shows_count_as_seen_once(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    step = training.TrainingStep(job.model, lambda *_, **__: torch.zeros(()), np.array([0, 6, 0, 2]))
+    assert step.log_popularity.tolist() == pytest.approx([math.log(6 / 8), math.log(1 / 8), math.log(2 / 8)])
+    assert step.item_ids.tolist() == [1, 2, 3]
+
+
+def test_a_loss_is_told_the_item_that_followed_the_window_it_is_in(tmp_path: Path) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def loss(users: Tensor, items: Tensor, target: Tensor, *, history_ids: Tensor, **_: Any) -> Tensor:
+        seen.append((target + 1, history_ids))
+        return F.cross_entropy(users @ items.T, target)
+
+    Job(tmp_path, "training.epochs=1").fit(loss=loss)
+    for target, history in seen:
+        assert len(target) == len(history)
+        assert (history == target[:, None]).any(dim=1).all()
+    assert sum(len(target) for target, _ in seen) == 549 - 40
+
+
+def test_every_step_and_process_draws_its_own_numbers_and_always_the_same(tmp_path: Path) -> None:
+    def draw(*place: int) -> tuple[float, float]:
+        generator = training.seed_step(*place)
+        return torch.rand(()).item(), torch.rand((), generator=generator).item()
+
+    places = [(0, 1, 0), (0, 2, 0), (0, 1, 1), (1, 1, 0)]
+    drawn = [draw(*place) for place in places]
+    assert len({number for pair in drawn for number in pair}) == 2 * len(places)
+    assert [draw(*place) for place in places] == drawn
+
+    seeds: list[int] = []
+
+    def loss(users: Tensor, items: Tensor, target: Tensor, *, generator: torch.Generator, **_: Any) -> Tensor:
+        seeds.append(generator.initial_seed())
+        return F.cross_entropy(users @ items.T, target)
+
+    position = Job(tmp_path, "training.epochs=2").fit(loss=loss)
+    assert len(set(seeds)) == len(seeds) == position.step
