@@ -34,9 +34,9 @@ class FeatureOptions(_Options):
 class TrainingOptions(_Options):
     """The loop."""
 
-    epochs: int = Field(150, ge=1)
+    epochs: int = Field(100, ge=1)
     """The most epochs; early stopping usually ends before."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(32, ge=1)
     """Windows per step, over all processes."""
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
