@@ -63,12 +63,18 @@ def named(setting: Setting, seed: int) -> str:
     return f"b{setting['batch_size']}-d{setting['dropout']}-l{setting['learning_rate']}-s{seed}"
 
 
-def ours(model: str) -> Train:
-    """SASRec of this package over item ids (``id``) or a language model, on ml-100k."""
+def ours(model: str, windows: str = "all") -> Train:
+    """SASRec of this package over item ids (``id``) or a language model, on ml-100k.
+
+    Args:
+        model: as ``--model``.
+        windows: as ``training.windows``.
+    """
 
     def train_cell(setting: Setting, seed: int) -> Cell:
-        folder = STUDY / f"{model}-{named(setting, seed)}"
+        folder = STUDY / f"{model if windows == 'all' else f'{model}-{windows}'}-{named(setting, seed)}"
         overrides = [
+            f"training.windows={windows}",
             f"training.batch_size={setting['batch_size']}",
             f"head.dropout={setting['dropout']}",
             f"training.learning_rate={setting['learning_rate']}",

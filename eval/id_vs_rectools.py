@@ -1,7 +1,8 @@
 """ID-SASRec of llmrec against RecTools' on MovieLens-100K, same users, same choice on validation.
 
 Width 64, window 50, 2 blocks, 2 heads, full softmax, history masked, up to 100 epochs chosen on validation, the same
-grid of dropout and learning rate, 3 seeds. RecTools runs in its own environment: ``make peers`` first. What is
+grid of dropout and learning rate, 3 seeds. RecTools trains on the last window of each user only, so that is tried here
+too. RecTools runs in its own environment: ``make peers`` first. What is
 finished in runs/study/ is used again, so an interrupted study goes on where it stopped.
 """
 
@@ -49,11 +50,12 @@ def study(python: Path) -> None:
         raise RunError(f"{python} is missing; make peers builds RecTools' environment")
     systems = {
         "llmrec SASRec id": cells.choose(cells.ours("id")),
+        "llmrec SASRec id, last window": cells.choose(cells.ours("id", "last")),
         "RecTools SASRec": cells.choose(lambda setting, seed: rectools(python, setting, seed), PEER_DEFAULT),
     }
-    ours, peer = systems
+    ours, last, peer = systems
     runs = cells.baselines("id") | {name: chosen.tables() for name, chosen in systems.items()}
-    pairs = [(ours, peer), (ours, report.REFERENCE), (peer, report.REFERENCE)]
+    pairs = [(ours, peer), (last, peer), (ours, last), (ours, report.REFERENCE), (peer, report.REFERENCE)]
     compare.save(runs, pairs, OUTPUT)
     write_text(OUTPUT.with_suffix(".md"), report.markdown(runs, pairs) + "\n" + cells.tried_table(systems) + "\n")
     print(report.show(runs, pairs))

@@ -1,0 +1,37 @@
+"""The figures in README.md are those of eval/results/, and the commands that made them exist."""
+
+import json
+import re
+
+from conftest import ROOT
+
+from eval.results_to_readme import README, filled
+from llmrec.protocol import Protocol
+
+RESULTS = ROOT / "eval" / "results"
+
+
+def test_the_tables_of_the_readme_are_the_files_word_for_word():
+    text = README.read_text(encoding="utf-8")
+    assert filled(text) == text, "run `make results`"
+    assert filled(text.replace(".", ",")) != text.replace(".", ",")
+
+
+def test_every_results_file_names_the_study_that_makes_it_and_its_protocol():
+    files = sorted(RESULTS.glob("*.json"))
+    assert files
+    for file in files:
+        assert (ROOT / "eval" / f"{file.stem}.py").is_file(), f"no study makes {file.name}"
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        protocol = Protocol(**saved["protocol"])
+        assert protocol.hash in file.with_suffix(".md").read_text(encoding="utf-8")
+        assert all(row["n"] == saved["rows"][0]["n"] for row in saved["rows"])
+
+
+def test_every_study_and_make_target_the_readme_names_exists():
+    text = README.read_text(encoding="utf-8")
+    studies = set(re.findall(r"python -m (eval\.\w+)", text))
+    targets = set(re.findall(r"make (\w+)", text))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert studies and all((ROOT / f"{study.replace('.', '/')}.py").is_file() for study in studies)
+    assert targets and all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
