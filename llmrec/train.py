@@ -100,9 +100,12 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     console.say_data(split)
 
     started = time.perf_counter()
-    training.seed_step(options.seed, 0, 0)
     with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:
         text = ItemText.of(options, dataset, progress)
+        if options.uses_text:
+            text.vectors()
+        # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
+        training.seed_step(options.seed, 0, 0)
         model = recommender.build(options, split, text).to(processes.device)
     seconds = {"encode": time.perf_counter() - started}
 

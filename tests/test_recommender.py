@@ -280,3 +280,17 @@ def test_an_id_run_on_items_without_text_goes_without_and_a_text_run_refuses(tmp
     assert (known.texts, known.vectors) == (None, None)
     with pytest.raises((DataError, PromptError)):
         ItemText.of(config.RunConfig(model="minilm-l6").resolved(), bare, lambda done, total: None)
+
+
+def test_a_cold_feature_store_gives_the_weights_of_a_warm_one(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F10: a checkpoint without its pooler makes transformers draw one, from the generator that also draws weights."""
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    bert = tiny_models.copy("bert", tmp_path / "bert")
+    weights = {name: each for name, each in load_file(bert / "model.safetensors").items() if "pooler" not in name}
+    save_file(weights, bert / "model.safetensors", metadata={"format": "pt"})
+    for name in ("cold", "warm"):
+        assert train.main(arguments(toy_folder, tmp_path / name, "--model", str(bert), "--epochs", "1")) == 0
+    cold, warm = (load_file(tmp_path / name / "model.safetensors") for name in ("cold", "warm"))
+    assert same(cold, warm)
