@@ -79,7 +79,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, recommender, report, runs, training
+    from llmrec import evaluation, recommender, runs, training
     from llmrec.console import Console
     from llmrec.item_text import ItemText
     from llmrec.processes import Processes
@@ -142,16 +142,24 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         for part, cases in (("validation", split.validation), ("test", split.test))
     }
     if processes.is_main:
-        known = text.known(split.train, dataset.num_items)
-        baselines = evaluation.baseline_tables(known, split.test, dataset, protocol)
-        metrics = save(folder, model, dataset.items.with_columns(text.column(dataset.num_items)), tables, baselines)
-        compared = {name: [table] for name, table in {**baselines, folder.path.name: tables["test"]}.items()}
-        pairs = [(folder.path.name, name) for name in baselines]
-        shown = {"table": lambda: report.show(compared, pairs), "json": lambda: dumps(metrics, indent=2)}
-        if show in shown:
-            print(shown[show]())
+        baselines = evaluation.baseline_tables(
+            text.known(split.train, dataset.num_items), split.test, dataset, protocol
+        )
+        items = dataset.items.with_columns(text.column(dataset.num_items))
+        present(folder.path.name, save(folder, model, items, tables, baselines), tables["test"], baselines, show)
     processes.close()
     return folder.path
+
+
+def present(name: str, metrics: dict[str, Any], test: Any, baselines: dict[str, Any], show: str) -> None:
+    """Prints the table with its paired tests, ``metrics.json``, or nothing."""
+    from llmrec import report
+
+    if show == "json":
+        print(dumps(metrics, indent=2))
+    elif show == "table":
+        compared = {label: [table] for label, table in {**baselines, name: test}.items()}
+        print(report.show(compared, [(name, baseline) for baseline in baselines]))
 
 
 def save(folder: Any, model: Any, items: Any, tables: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:

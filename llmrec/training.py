@@ -24,7 +24,7 @@ from llmrec.errors import RunError
 from llmrec.losses import Loss
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, write_atomically
-from llmrec.sequences import Sequences, TrainingBatches
+from llmrec.sequences import Batch, Sequences, TrainingBatches
 
 Validate = Callable[[Recommender], dict[str, float]]
 Report = Callable[[dict[str, Any]], None]
@@ -126,19 +126,7 @@ def fit(
         started = time.perf_counter()
         recommender.train()
         for batch, targets in batches.epoch(progress.epoch, progress.step_in_epoch, rank, world):
-            generator = seed_step(seed, progress.step, rank)
-            for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate * min(1.0, (progress.step + 1) / max(1, options.warmup_steps))
-            history, target = (part.to(accelerator.device) for part in batch)
-            # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
-            value = module(history, target, generator) * (int((target > 0).sum()) * world / targets)
-            accelerator.backward(value)
-            accelerator.clip_grad_norm_(module.parameters(), options.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            mean = float(accelerator.reduce(value.detach(), "mean"))
-            if not math.isfinite(mean):
-                raise RunError(f"the loss is {mean} in step {progress.step}; lower training.learning_rate")
+            mean = take_step(module, optimizer, batch, targets, options, (seed, progress.step), accelerator)
             progress.step += 1
             progress.step_in_epoch += 1
             progress.loss_sum += mean * targets
@@ -166,6 +154,46 @@ def fit(
     recommender.train(True)  # forgets the item vectors of the last epoch
     recommender.eval()
     return progress
+
+
+def take_step(
+    module: nn.Module,
+    optimizer: Any,
+    batch: Batch,
+    targets: int,
+    options: TrainingOptions,
+    seed_and_step: tuple[int, int],
+    accelerator: Accelerator,
+) -> float:
+    """One step of the optimizer; returns the mean loss of the batch over all processes.
+
+    Args:
+        module: the (wrapped) :class:`TrainingStep`.
+        optimizer: over its parameters.
+        batch: this process's share.
+        targets: of the whole batch.
+        options: learning rate, warm-up and clipping.
+        seed_and_step: all that the step's randomness depends on, besides the process.
+        accelerator: processes and device.
+
+    Raises:
+        RunError: the loss is not finite.
+    """
+    seed, step = seed_and_step
+    generator = seed_step(seed, step, accelerator.process_index)
+    for group in optimizer.param_groups:
+        group["lr"] = options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps))
+    history, target = (part.to(accelerator.device) for part in batch)
+    # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
+    value = module(history, target, generator) * (int((target > 0).sum()) * accelerator.num_processes / targets)
+    accelerator.backward(value)
+    accelerator.clip_grad_norm_(module.parameters(), options.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    mean = float(accelerator.reduce(value.detach(), "mean"))
+    if not math.isfinite(mean):
+        raise RunError(f"the loss is {mean} in step {step}; lower training.learning_rate")
+    return mean
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
