@@ -18,7 +18,7 @@ from eval import cells, compare
 from llmrec import components, evaluation, report
 from llmrec.config import ProtocolOptions
 from llmrec.errors import LlmrecError, RunError
-from llmrec.runs import CASES, RANKINGS, RunTable, read_json, write_atomically, write_text
+from llmrec.runs import RANKINGS, RunTable, read_json, write_atomically, write_text
 from llmrec.sources import load_dataset
 from llmrec.splits import Cases, Split
 
@@ -100,20 +100,7 @@ def foreign_table(split: Split, cases: Cases, lists: pl.DataFrame, provenance: d
     """A run table from plain top-k lists (``user, item, score, rank`` by index): no counts, nothing beyond k."""
     dataset = split.dataset
     masked = np.array([len(np.unique(cases.histories[row])) for row in range(len(cases))])
-    ids, users = cases.case_ids(dataset.user_ids), dataset.user_ids[cases.user].tolist()
-    table = pl.DataFrame(
-        {
-            "case_id": ids,
-            "user_id": users,
-            "task": [cases.task] * len(cases),
-            "target_index": cases.target_index,
-            "target": dataset.item_ids[cases.target].tolist(),
-            "target_above": [None] * len(cases),
-            "target_tied": [None] * len(cases),
-            "num_candidates": dataset.num_items - masked,
-        },
-        schema=CASES,
-    )
+    table = evaluation.cases_table(cases, dataset, None, None, dataset.num_items - masked)
     named = lists.with_columns(
         user_id=pl.Series(dataset.user_ids[lists["user"].to_numpy()], dtype=pl.String),
         item_id=pl.Series(dataset.item_ids[lists["item"].to_numpy()], dtype=pl.String),

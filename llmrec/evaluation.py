@@ -57,6 +57,29 @@ def rank_cases(
     return pl.concat([part[0] for part in parts]), pl.concat([part[1] for part in parts])
 
 
+def cases_table(cases: Cases, dataset: Dataset, above: Any, tied: Any, num_candidates: Any) -> pl.DataFrame:
+    """The ``cases`` table of :class:`RunTable`.
+
+    Args:
+        cases: by index.
+        dataset: that has their ids.
+        above: per case, how many candidates score higher than the target; None where only lists are known.
+        tied: how many others score the same; None likewise.
+        num_candidates: how many items were ranked.
+    """
+    columns = {
+        "case_id": cases.case_ids(dataset.user_ids),
+        "user_id": dataset.user_ids[cases.user].tolist(),
+        "task": [cases.task] * len(cases),
+        "target_index": cases.target_index,
+        "target": dataset.item_ids[cases.target].tolist(),
+        "target_above": [None] * len(cases) if above is None else np.asarray(above),
+        "target_tied": [None] * len(cases) if tied is None else np.asarray(tied),
+        "num_candidates": np.asarray(num_candidates),
+    }
+    return pl.DataFrame(columns, schema=CASES)
+
+
 def cases_hash(cases: Cases, dataset: Dataset) -> str:
     """Hash of the case ids, whatever their order."""
     return hashlib.sha256("\n".join(sorted(cases.case_ids(dataset.user_ids))).encode()).hexdigest()[:16]
@@ -189,21 +212,8 @@ def _rank_chunk(
     for row, items in enumerate(others):
         out[row, items] = True
     ranked = ranking.rank(scores, torch.from_numpy(cases.target).long(), out, k)
-    ids = cases.case_ids(dataset.user_ids)
-    users = dataset.user_ids[cases.user].tolist()
-    table = pl.DataFrame(
-        {
-            "case_id": ids,
-            "user_id": users,
-            "task": [cases.task] * len(cases),
-            "target_index": cases.target_index,
-            "target": dataset.item_ids[cases.target].tolist(),
-            "target_above": ranked.target_above.numpy(),
-            "target_tied": ranked.target_tied.numpy(),
-            "num_candidates": ranked.num_candidates.numpy(),
-        },
-        schema=CASES,
-    )
+    table = cases_table(cases, dataset, ranked.target_above, ranked.target_tied, ranked.num_candidates)
+    ids, users = table["case_id"].to_list(), table["user_id"].to_list()
     return table, rankings_table(ids, users, dataset.item_ids, ranked.items, ranked.scores)
 
 
