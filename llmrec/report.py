@@ -175,7 +175,7 @@ def plot(runs: Runs, path: Path) -> None:
     for axis, name in zip(axes, SHOWN, strict=True):
         for place, row in enumerate(table):
             value = row.metrics[name]
-            colour = "tab:gray" if row.trainable_parameters is None else "tab:blue"
+            colour = "tab:gray" if row.seconds is None else "tab:blue"  # gray: nothing was trained
             spread = [[value.value - value.low], [value.high - value.value]]
             axis.errorbar(value.value, place, xerr=spread, fmt="o", color=colour, capsize=3)
         axis.axvline(table[0].chance[name], color="tab:red", linestyle="--", linewidth=1, label="chance")
@@ -184,7 +184,7 @@ def plot(runs: Runs, path: Path) -> None:
         axis.set_xlim(left=0)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1].legend(loc="lower right")
+    axes[-1].legend(loc="upper right")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
     pyplot.close(figure)
