@@ -110,6 +110,11 @@ class RunFolder:
         return (self.path / "metrics.json").is_file()
 
     @property
+    def begun(self) -> bool:
+        """Whether training has started: a run that failed before, for want of its model, say, holds nothing to keep."""
+        return (self.path / "metrics.jsonl").is_file() or self.checkpoint.is_file()
+
+    @property
     def checkpoint(self) -> Path:
         """State of an unfinished run: weights, optimizer, position."""
         return self.path / "checkpoint.safetensors"
@@ -130,9 +135,9 @@ class RunFolder:
                 raise RunError(
                     f"{self.path} holds a finished run; --overwrite does it again, --output names another folder"
                 )
-            elif not resume:
+            elif self.begun and not resume:
                 raise RunError(f"{self.path} holds an unfinished run; --resume goes on, --overwrite begins again")
-            else:
+            elif self.begun:
                 self._require_same(config)
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", config)

@@ -203,6 +203,16 @@ def test_an_unfinished_run_is_refused_without_resume_and_kept_with_it(tmp_path: 
     assert folder.checkpoint.read_text() == "weights"
 
 
+def test_a_run_that_failed_before_its_first_step_may_simply_be_started_again(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    folder.open(CONFIG, resume=False, overwrite=False)
+    folder.open({**CONFIG, "seed": 9}, resume=False, overwrite=False)
+    assert read_json(folder.path / "config.json")["seed"] == 9
+    (folder.path / "metrics.jsonl").write_text('{"event": "step", "step": 1, "loss": 7.4}\n')
+    with pytest.raises(RunError, match="holds an unfinished run"):
+        folder.open(CONFIG, resume=False, overwrite=False)
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_overwrite_begins_again_with_nothing_left_and_any_options(tmp_path: Path, finished: bool):
     folder = begun(tmp_path / "run", finished)
