@@ -1,5 +1,6 @@
 """Several processes do the work of one: every target and every case once, and an error ends them all."""
 
+import socket
 import time
 from pathlib import Path
 from subprocess import Popen
@@ -13,6 +14,7 @@ from small_runs import (
     arguments,
     digests,
     execute,
+    kill,
     kill_when,
     last_step,
     metrics,
@@ -197,3 +199,36 @@ def test_the_main_process_goes_first_and_its_errors_come_through(tmp_path: Path)
         assert is_main
     with pytest.raises(ZeroDivisionError), processes.main_first():
         1 / 0  # noqa: B018
+
+
+FAILS = """
+import sys, time
+from pathlib import Path
+from llmrec.processes import Processes
+processes = Processes(Path(sys.argv[1]))
+try:
+    with processes.main_first():
+        assert processes.is_main, "the others must not begin"
+        raise ValueError
+except ValueError:
+    time.sleep(600)  # as if the error were caught further out: nothing else tells the other process
+"""
+
+
+@pytest.mark.slow
+def test_the_main_process_tells_the_others_of_its_error_itself(tmp_path: Path) -> None:
+    """Without torchrun, which would end them, and with a main process that lives on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    main, other = (
+        start("python", "-c", FAILS, str(tmp_path), RANK=rank, LOCAL_RANK=rank, **world) for rank in ("0", "1")
+    )
+    try:
+        _, said = other.communicate(timeout=60)
+        assert (other.returncode, said) == (2, "")
+        assert main.poll() is None
+    finally:
+        kill(main)
+        kill(other)
