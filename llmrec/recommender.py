@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from llmrec import components
 from llmrec import config as configuration
 from llmrec.config import RunConfig
-from llmrec.errors import RunError
+from llmrec.errors import DataError, RunError
 from llmrec.item_text import ItemText
 from llmrec.runs import RunFolder, read_json, write_atomically
 from llmrec.scoring import recommend
@@ -22,6 +22,7 @@ from llmrec.sequences import Sequences
 from llmrec.splits import Split
 
 SCORE_BATCH = 512
+USERS = "users.parquet"
 
 
 class Recommender(nn.Module):
@@ -32,12 +33,20 @@ class Recommender(nn.Module):
         head: turns histories into user vectors.
         item_ids: by index, entry 0 for the padding.
         max_seq_len: how many recent items the head sees.
+        user_ids: by index, entry 0 for nobody; needed by a head with a table of users (``by_user``) only.
     """
 
-    def __init__(self, encoder: nn.Module | None, head: nn.Module, item_ids: np.ndarray, max_seq_len: int) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module | None,
+        head: nn.Module,
+        item_ids: np.ndarray,
+        max_seq_len: int,
+        user_ids: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
-        self.item_ids, self.max_seq_len = item_ids, max_seq_len
+        self.item_ids, self.max_seq_len, self.user_ids = item_ids, max_seq_len, user_ids
         self._embeddings: Tensor | None = None
 
     @property
@@ -69,9 +78,32 @@ class Recommender(nn.Module):
         items = self.item_embeddings()
         if not len(histories):  # a process without a share of the cases
             return torch.empty(0, len(items))
-        padded = histories.padded(self.max_seq_len).to(items.device)
-        users = [self.head(items[history], history > 0)[:, -1] for history in padded.split(SCORE_BATCH)]
-        return (torch.cat(users) @ items.T).cpu()
+        return (self.user_embeddings(histories) @ items.T).cpu()
+
+    @torch.no_grad()
+    def user_embeddings(self, histories: Sequences) -> Float[Tensor, "batch dim"]:
+        """The user vector after the last item of each history."""
+        items = self.item_embeddings()
+        padded, users = histories.padded(self.max_seq_len), histories.user_indices()
+        parts = [
+            self.user_embedding(items, history.to(items.device), user.to(items.device))[:, -1]
+            for history, user in zip(padded.split(SCORE_BATCH), users.split(SCORE_BATCH), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def user_embedding(
+        self, items: Float[Tensor, "catalogue dim"], history: Int[Tensor, "batch seq"], user: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch seq dim"]:
+        """User vectors after each position of left-padded histories.
+
+        Args:
+            items: item vectors by index.
+            history: item indices, 0 for padding.
+            user: whose history each is, by index; for heads with a table of users.
+        """
+        known = (user,) if self.user_ids is not None else ()
+        vectors: Tensor = self.head(items[history], history > 0, *known)
+        return vectors
 
     def recommend(
         self,
@@ -82,13 +114,41 @@ class Recommender(nn.Module):
         candidates: Sequence[str] | None = None,
         exclude_seen: bool = True,
     ) -> pl.DataFrame:
-        """The best items for each history; see :func:`llmrec.scoring.recommend`."""
+        """The best items for each history; see :func:`llmrec.scoring.recommend`.
+
+        Raises:
+            DataError: also where the head has a table of users and a user is not in it.
+        """
         return recommend(
-            self, self.item_ids, histories, users=users, k=k, candidates=candidates, exclude_seen=exclude_seen
+            self,
+            self.item_ids,
+            histories,
+            users=users,
+            user_indices=None if self.user_ids is None else self._find_users(users),
+            k=k,
+            candidates=candidates,
+            exclude_seen=exclude_seen,
         )
 
+    def _find_users(self, users: Sequence[str] | None) -> np.ndarray:
+        assert self.user_ids is not None
+        if users is None:
+            raise DataError(
+                "this recommender has a vector for each user of its training log; say whose histories these are"
+            )
+        index = {user: number for number, user in enumerate(self.user_ids.tolist()) if number}
+        if unknown := [user for user in users if user not in index]:
+            raise DataError(
+                f"{len(unknown)} of {len(users)} users were not in the training log of {len(index)} users, such as "
+                f"{unknown[0]!r}; a head without a table of users, such as 'dssm' or 'sasrec', takes anybody"
+            )
+        return np.array([index[user] for user in users], dtype=np.int32)
+
     def save(self, folder: Path) -> None:
-        """Writes weights and item vectors as safetensors."""
+        """Writes weights and item vectors as safetensors, and the users where the head has a table of them."""
+        if self.user_ids is not None:
+            users = pl.DataFrame({"user_id": self.user_ids[1:].tolist()}, schema={"user_id": pl.String})
+            write_atomically(folder / USERS, users.write_parquet)
         embeddings = {"item_embeddings": self.item_embeddings().cpu().contiguous()}
         state = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_atomically(folder / "item_embeddings.safetensors", lambda path: save_file(embeddings, path))
@@ -111,9 +171,11 @@ class Recommender(nn.Module):
         config = configuration.parse(read_json(run.path / "config.json"))
         items = read_items(run.path)
         state = _read_tensors(run.path / "model.safetensors")
-        head = components.create("heads", config.head, config.embedding_dim, config.max_seq_len)
+        users = _read_table(run.path / USERS)["user_id"].to_list() if _by_user(config) else None
+        user_ids = None if users is None else np.array(["", *users], dtype=object)
         encoder = _restore_encoder(config, items, state) if to_train else None
-        recommender = cls(encoder, head, np.array(["", *items["item_id"]], dtype=object), config.max_seq_len)
+        item_ids = np.array(["", *items["item_id"]], dtype=object)
+        recommender = cls(encoder, _head(config, user_ids), item_ids, config.max_seq_len, user_ids)
         wanted = state if to_train else {name: value for name, value in state.items() if name.startswith("head.")}
         try:
             recommender.load_state_dict(wanted)
@@ -141,8 +203,8 @@ def build(config: RunConfig, split: Split, text: ItemText) -> Recommender:
         encoder = _text_encoder(config, text.vectors, shift, matrix)
     else:
         encoder = components.create("encoders", config.encoder, dataset.num_items, config.embedding_dim)
-    head = components.create("heads", config.head, config.embedding_dim, config.max_seq_len)
-    return Recommender(encoder, head, dataset.item_ids, config.max_seq_len)
+    user_ids = dataset.user_ids if _by_user(config) else None
+    return Recommender(encoder, _head(config, user_ids), dataset.item_ids, config.max_seq_len, user_ids)
 
 
 def read_items(folder: Path) -> pl.DataFrame:
@@ -151,10 +213,24 @@ def read_items(folder: Path) -> pl.DataFrame:
     Raises:
         RunError: missing or damaged.
     """
+    return _read_table(folder / "items.parquet")
+
+
+def _by_user(config: RunConfig) -> bool:
+    return getattr(components.load("heads", config.head["name"]), "by_user", False)
+
+
+def _head(config: RunConfig, user_ids: np.ndarray | None) -> nn.Module:
+    table = () if user_ids is None else (len(user_ids) - 1,)
+    head: nn.Module = components.create("heads", config.head, config.embedding_dim, config.max_seq_len, *table)
+    return head
+
+
+def _read_table(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(folder / "items.parquet")
+        return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{folder / 'items.parquet'} is missing or damaged: {error}") from None
+        raise RunError(f"{path} is missing or damaged: {error}") from None
 
 
 def _text_encoder(config: RunConfig, features: Callable[[], Tensor], shift: Tensor, matrix: Tensor) -> nn.Module:

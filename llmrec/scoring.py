@@ -1,6 +1,7 @@
 """What everything that scores a whole catalogue has in common: ``recommend``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -33,6 +34,7 @@ def recommend(
     histories: Sequence[Sequence[str]],
     *,
     users: Sequence[str] | None = None,
+    user_indices: np.ndarray | None = None,
     k: int = 10,
     candidates: Sequence[str] | None = None,
     exclude_seen: bool = True,
@@ -44,6 +46,7 @@ def recommend(
         item_ids: by index, entry 0 for the padding.
         histories: lists of item ids, oldest first; an empty one is allowed.
         users: names for the rows; by default their numbers.
+        user_indices: whose the histories are, by index, for a scorer with a table of users.
         k: items per history; fewer come back where fewer are left.
         candidates: ids to choose from; by default the whole catalogue.
         exclude_seen: whether items of the history are left out.
@@ -63,6 +66,7 @@ def recommend(
         raise DataError(f"{len(names)} users for {len(histories)} histories; give one each")
     index = {str(item): position for position, item in enumerate(item_ids) if position}
     known = Sequences.from_lists([lookup(index, history, "history") for history in histories])
+    known = replace(known, users=user_indices)
     barred = torch.full((len(item_ids),), candidates is not None)
     barred[lookup(index, candidates or [], "candidates")] = False
     barred[0] = True

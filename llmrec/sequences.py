@@ -19,6 +19,10 @@ class Sequences:
 
     values: np.ndarray
     offsets: np.ndarray
+    users: np.ndarray | None = None
+    """Whose each sequence is, by index; 0 where the user is not known, None where nobody is."""
+    times: np.ndarray | None = None
+    """When each value was met (int64, seconds UTC), or None."""
 
     @classmethod
     def from_lists(cls, lists: list[list[int]] | list[np.ndarray]) -> "Sequences":
@@ -43,7 +47,8 @@ class Sequences:
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         index = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Sequences(self.values[index], offsets)
+        users = None if self.users is None else self.users[rows]
+        return Sequences(self.values[index], offsets, users, None if self.times is None else self.times[index])
 
     def counts(self, num_items: int) -> np.ndarray:
         """How often each item occurs, by index; entry 0 (padding) is 0."""
@@ -53,16 +58,25 @@ class Sequences:
         """The sequence number of every value."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    def user_indices(self) -> Int[Tensor, " batch"]:
+        """Whose each sequence is, by index; 0 where that is not known."""
+        users = np.zeros(len(self), dtype=np.int64) if self.users is None else self.users.astype(np.int64)
+        return torch.from_numpy(users)
+
     def padded(self, max_seq_len: int) -> Int[Tensor, "batch seq"]:
         """The last ``max_seq_len`` items of each sequence, left-padded with 0, most recent last."""
         return _left_pad(self.values, np.maximum(self.offsets[1:] - max_seq_len, self.offsets[:-1]), self.offsets[1:])
 
 
 class Batch(NamedTuple):
-    """Training windows: ``history`` and, position by position, the item that followed; 0 where there is none."""
+    """Training windows: ``history`` and, position by position, the item that followed; 0 where there is none.
+
+    ``user`` is whose window each is, by index.
+    """
 
     history: Int[Tensor, "batch seq"]
     target: Int[Tensor, "batch seq"]
+    user: Int[Tensor, " batch"]
 
 
 class TrainingBatches:
@@ -89,13 +103,15 @@ class TrainingBatches:
         The last batch may be smaller; nothing is repeated to fill it.
         """
         cuts, order = self.cuts(epoch)
+        users = self.sequences.user_indices()
         for start in range(first * self.batch_size, len(order), self.batch_size):
             chosen = cuts[order[start : start + self.batch_size]]
             targets = int((chosen[:, 1] - chosen[:, 0] - 1).sum())
             mine = chosen[rank::world]
             history = _left_pad(self.sequences.values, mine[:, 0], mine[:, 1] - 1)
             target = _left_pad(self.sequences.values, mine[:, 0] + 1, mine[:, 1])
-            yield Batch(history, target), targets
+            rows = np.searchsorted(self.sequences.offsets, mine[:, 0], side="right") - 1
+            yield Batch(history, target, users[rows]), targets
 
     def cuts(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Start and stop of every window of an epoch, and the order in which they are taken."""

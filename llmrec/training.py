@@ -61,27 +61,41 @@ class TrainingStep(nn.Module):
         self.register_buffer("log_popularity", share.log(), persistent=False)
 
     def forward(
-        self, history: Int[Tensor, "batch seq"], target: Int[Tensor, "batch seq"], generator: torch.Generator
+        self,
+        history: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch seq"],
+        user: Int[Tensor, " batch"],
+        generator: torch.Generator,
     ) -> Float[Tensor, ""]:
         """Mean loss of the batch's targets, in nats."""
         assert self.recommender.encoder is not None
         items = self.recommender.encoder()
         if not len(history):  # a process without a share of the last batch still takes part in the average
-            history = target = history.new_zeros(1, 1)
-        users = self.recommender.head(items[history], history > 0)
+            history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
+        users = self.recommender.user_embedding(items, history, user)
         rows = target > 0
         if not rows.any():
             return (users.sum() + items.sum()) * 0.0
         windows = torch.cat([history, target[:, -1:]], dim=1)
+        ids, right = self._columns(windows, target, generator)
         return self.loss(
             users[rows],
-            items[1:],
-            target[rows] - 1,
-            item_ids=self.item_ids,
-            log_popularity=self.log_popularity,
+            items[1:] if ids is self.item_ids else items[ids],
+            right[rows],
+            item_ids=ids,
+            log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
             history_ids=windows[rows.nonzero()[:, 0]],
             generator=generator,
         )
+
+    def _columns(
+        self, windows: Int[Tensor, "batch width"], target: Int[Tensor, "batch seq"], generator: torch.Generator
+    ) -> tuple[Int[Tensor, " m"], Int[Tensor, "batch seq"]]:
+        """The items that the loss compares, and which of them each target is: those it asks for, or the catalogue."""
+        if not hasattr(self.loss, "columns"):
+            return self.item_ids, target - 1
+        place = torch.arange(windows.numel(), device=windows.device).view_as(windows)
+        return self.loss.columns(windows, len(self.item_ids), generator), place[:, 1:]
 
 
 def fit(
@@ -183,9 +197,9 @@ def take_step(
     generator = seed_step(seed, step, accelerator.process_index)
     for group in optimizer.param_groups:
         group["lr"] = options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps))
-    history, target = (part.to(accelerator.device) for part in batch)
+    history, target, user = (part.to(accelerator.device) for part in batch)
     # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
-    value = module(history, target, generator) * (int((target > 0).sum()) * accelerator.num_processes / targets)
+    value = module(history, target, user, generator) * (int((target > 0).sum()) * accelerator.num_processes / targets)
     accelerator.backward(value)
     accelerator.clip_grad_norm_(module.parameters(), options.clip_norm)
     optimizer.step()

@@ -52,9 +52,9 @@ class LeaveOneOut:
                 f"{lengths.max()}); leave-one-out needs one to train, one to validate and one to test"
             )
         rows = np.flatnonzero(has_case)
-        train = _prefixes(items, stops - lengths, lengths - 2 * has_case)
+        train = _prefixes(items, np.arange(1, len(lengths) + 1), stops - lengths, lengths - 2 * has_case)
         seen = lengths[rows] - (1 if self.test_history == "training + validation" else 2)
-        known = _prefixes(items, (stops - lengths)[rows], seen)
+        known = _prefixes(items, rows + 1, (stops - lengths)[rows], seen)
         first = np.zeros(len(rows), dtype=np.int64)
         return Split(
             dataset=dataset,
@@ -66,11 +66,11 @@ class LeaveOneOut:
         )
 
 
-def _prefixes(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequences:
+def _prefixes(items: np.ndarray, users: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequences:
     """Copies the first ``lengths`` items behind each start, so that nothing later can be reached from them."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     index = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Sequences(items[index], offsets)
+    return Sequences(items[index], offsets, users)
 
 
 def _short_users(dataset: Dataset, lengths: np.ndarray, has_case: np.ndarray) -> pl.DataFrame:
