@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -102,7 +103,7 @@ class Recommender(nn.Module):
             user: whose history each is, by index; for heads with a table of users.
         """
         known = (user,) if self.user_ids is not None else ()
-        vectors: Tensor = self.head(items[history], history > 0, *known)
+        vectors: Tensor = self.head(F.embedding(history, items), history > 0, *known)
         return vectors
 
     def recommend(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
@@ -29,6 +30,8 @@ from llmrec.sequences import Batch, Sequences, TrainingBatches
 Validate = Callable[[Recommender], dict[str, float]]
 Report = Callable[[dict[str, Any]], None]
 SELECTION = "nDCG@10"
+GROUP = 32
+"""Windows in one call of the head."""
 
 
 @dataclass
@@ -72,21 +75,42 @@ class TrainingStep(nn.Module):
         items = self.recommender.encoder()
         if not len(history):  # a process without a share of the last batch still takes part in the average
             history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
-        users = self.recommender.user_embedding(items, history, user)
-        rows = target > 0
-        if not rows.any():
+        rows, columns = torch.nonzero(target, as_tuple=True)
+        users = self._user_embeddings(items, history, target, user)
+        if not len(rows):
             return (users.sum() + items.sum()) * 0.0
         windows = torch.cat([history, target[:, -1:]], dim=1)
         ids, right = self._columns(windows, target, generator)
         return self.loss(
-            users[rows],
-            items[1:] if ids is self.item_ids else items[ids],
-            right[rows],
+            users,
+            items[1:] if ids is self.item_ids else F.embedding(ids, items),
+            right[rows, columns],
             item_ids=ids,
             log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
-            history_ids=windows[rows.nonzero()[:, 0]],
+            history_ids=windows[rows],
             generator=generator,
         )
+
+    def _user_embeddings(
+        self,
+        items: Float[Tensor, "catalogue dim"],
+        history: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch seq"],
+        user: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "n dim"]:
+        """User vectors at the positions with a target, row by row; windows of like length share a call of the head.
+
+        Most windows are far shorter than the longest, and the head would work on the padding as on the rest.
+        """
+        lengths, order = (history > 0).sum(dim=1).sort()
+        parts = []
+        for group, widths in zip(order.split(GROUP), lengths.split(GROUP), strict=True):
+            width = max(1, int(widths[-1]))
+            vectors = self.recommender.user_embedding(items, history[group, -width:], user[group])
+            parts.append(vectors[target[group, -width:] > 0])
+        place = (target > 0)[order].nonzero()[:, 0]
+        # From the order of the groups back to that of the rows; stable, so positions keep theirs.
+        return torch.cat(parts)[torch.argsort(order[place], stable=True)]
 
     def _columns(
         self, windows: Int[Tensor, "batch width"], target: Int[Tensor, "batch seq"], generator: torch.Generator

@@ -196,3 +196,13 @@ def test_softmax_leaves_its_inputs_as_they_were():
     assert torch.equal(users, before[0])
     assert torch.equal(items, before[1])
     assert torch.equal(target, before[2])
+
+
+def test_products_in_bf16_hardly_change_value_and_gradients():
+    users, items, target = inputs(n=300, m=500, dim=64)
+    exact, rough = (Softmax(precision=precision) for precision in ("fp32", "bf16"))
+    value, close = called(exact, users, items, target), called(rough, users, items, target)
+    assert close.item() == pytest.approx(value.item(), rel=2e-3)
+    for right, near in zip(gradients(value, users, items), gradients(close, users, items)):
+        assert not torch.equal(right, near), "the option reaches the products"
+        assert (right - near).abs().max() < 0.02 * right.abs().max()

@@ -238,3 +238,51 @@ def test_every_step_and_process_draws_its_own_numbers_and_always_the_same(tmp_pa
 
     position = Job(tmp_path, "training.epochs=2").fit(loss=loss)
     assert len(set(seeds)) == len(seeds) == position.step
+
+
+@pytest.mark.parametrize("group", [1, 3, 7, 100])
+def test_windows_in_groups_of_like_length_give_the_loss_of_the_whole_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    job = Job(tmp_path, "head.dropout=0.0")
+    monkeypatch.setattr(training, "GROUP", group)
+    handed: dict = {}
+
+    def loss(users: torch.Tensor, items: torch.Tensor, target: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+        handed.update(users=users, target=target, **more)
+        return users.sum()
+
+    step = training.TrainingStep(job.model.train(), loss, job.split.train.counts(job.model.num_items))
+    batch, targets = next(TrainingBatches(job.split.train, 10, 16, "all", seed=0).epoch(0))
+    step(*batch, torch.Generator())
+    rows = batch.target > 0
+    whole = job.model.user_embedding(job.model.encoder(), batch.history, batch.user)[rows]
+    assert len(handed["users"]) == targets
+    torch.testing.assert_close(handed["users"], whole, rtol=1e-5, atol=1e-6)
+    assert torch.equal(handed["target"] + 1, batch.target[rows])
+    windows = torch.cat([batch.history, batch.target[:, -1:]], dim=1)
+    assert torch.equal(handed["history_ids"], windows[rows.nonzero()[:, 0]])
+
+
+def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_path: Path) -> None:
+    job, handed = Job(tmp_path), {}
+
+    class InBatch:
+        def columns(self, windows: torch.Tensor, num_items: int, generator: torch.Generator) -> torch.Tensor:
+            return torch.cat([windows.flatten(), torch.tensor([1, num_items])])
+
+        def __call__(self, users: torch.Tensor, items: torch.Tensor, target: torch.Tensor, **more: torch.Tensor):
+            handed.update(items=items, target=target, **more)
+            return users.sum()
+
+    step = training.TrainingStep(job.model.train(), InBatch(), job.split.train.counts(job.model.num_items))
+    batch, _ = next(TrainingBatches(job.split.train, 10, 16, "all", seed=0).epoch(0))
+    step(*batch, torch.Generator())
+    assert torch.equal(handed["item_ids"][handed["target"]], batch.target[batch.target > 0])
+    assert torch.equal(handed["items"], job.model.encoder()[handed["item_ids"]])
+    real = handed["item_ids"] > 0
+    shares = job.split.train.counts(job.model.num_items) / len(job.split.train.values)
+    assert torch.allclose(
+        handed["log_popularity"][real].exp(), torch.from_numpy(shares).float()[handed["item_ids"][real]]
+    )
+    assert handed["item_ids"][-2:].tolist() == [1, job.model.num_items]

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from llmrec.heads._dropout import Dropout
+
 
 class SASRec(nn.Module):
     """Self-attentive sequential recommendation (Kang & McAuley 2018, arXiv:1808.09781).
@@ -42,7 +44,7 @@ class SASRec(nn.Module):
         self.max_seq_len = max_seq_len
         self.position = nn.Embedding(max_seq_len, embedding_dim)
         self.input_norm = nn.LayerNorm(embedding_dim) if norm == "post" else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             _Block(embedding_dim, num_heads, dropout, norm, activation) for _ in range(num_layers)
         )
@@ -68,14 +70,14 @@ class SASRec(nn.Module):
 class _Block(nn.Module):
     def __init__(self, dim: int, num_heads: int, dropout: float, norm: str, activation: str) -> None:
         super().__init__()
-        self.num_heads, self.attention_dropout, self.pre = num_heads, dropout, norm == "pre"
+        self.num_heads, self.pre = num_heads, norm == "pre"
         self.query_key_value = nn.Linear(dim, 3 * dim)
         self.attention_output = nn.Linear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim)
         self.inner = nn.Linear(dim, 4 * dim)
         self.outer = nn.Linear(4 * dim, dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = F.relu if activation == "relu" else F.gelu
 
     def forward(self, hidden: Tensor, visible: Tensor) -> Tensor:
@@ -91,8 +93,10 @@ class _Block(nn.Module):
             part.view(batch, seq, self.num_heads, -1).transpose(1, 2)
             for part in self.query_key_value(hidden).chunk(3, dim=-1)
         )
-        rate = self.attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=rate)
+        # Spelt out, since torch's fused attention has no dropout of its own on a CPU.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        weights = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
+        mixed = self.dropout(weights) @ value
         return self.attention_output(mixed.transpose(1, 2).reshape(batch, seq, dim))
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
