@@ -100,12 +100,26 @@ class RunConfig(_Options):
         return self.model != "id"
 
     @property
+    def encoder_name(self) -> str:
+        """The encoder asked for, or the one that comes with the model.
+
+        Raises:
+            ConfigError: the model has no such encoder.
+        """
+        have = [name for name in components.names("encoders") if name != "id"] if self.uses_text else ["id"]
+        came = str(self.encoder.get("name", "text" if self.uses_text else "id"))
+        if came not in have:
+            raise ConfigError(f"encoder.name: model {self.model!r} has no encoder {came!r} (have: {', '.join(have)})")
+        return came
+
+    @property
     def folder(self) -> Path:
         """Where the run is saved."""
         if self.output is not None:
             return self.output
         model = Path(self.model).name.removesuffix(".gguf")
         parts = [self.data, self.head["name"], model]
+        parts += [self.encoder_name] if self.encoder_name not in ("id", "text") else []
         parts += [self.tuning["name"]] if self.uses_text else []
         return Path("runs") / "-".join([*parts, self.loss["name"], f"s{self.seed}"])
 
@@ -115,10 +129,7 @@ class RunConfig(_Options):
         Raises:
             ConfigError: an unknown component or option.
         """
-        chosen = "text" if self.uses_text else "id"
-        if (came := self.encoder.get("name", chosen)) != chosen:
-            raise ConfigError(f"encoder.name: model {self.model!r} comes with encoder {chosen!r}, not {came!r}")
-        encoder = components.resolve("encoders", {**self.encoder, "name": chosen})
+        encoder = components.resolve("encoders", {**self.encoder, "name": self.encoder_name})
         specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in _KINDS.items()}
         return self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
 

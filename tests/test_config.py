@@ -140,7 +140,7 @@ def test_what_is_no_option_is_refused_with_its_path(override, message):
         ("tuning=freeze", "no tuning 'freeze'; did you mean 'frozen'?"),
         ("split.dedup=last", "split 'leave_one_out' has no option 'dedup'; did you mean 'dedupe'?"),
         ("encoder.hidden_dim=8", "encoder 'id' has no option 'hidden_dim'"),
-        ("encoder.name=text", "encoder.name: model 'id' comes with encoder 'id', not 'text'"),
+        ("encoder.name=text", "encoder.name: model 'id' has no encoder 'text' (have: id)"),
     ],
 )
 def test_what_a_component_does_not_know_is_refused_before_anything_is_read(override, message):

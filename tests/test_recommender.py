@@ -49,7 +49,17 @@ def text_run(toy_folder: Path, language_model: Path, tmp_path_factory: pytest.Te
     return folder
 
 
-@pytest.fixture(params=["id", "text"])
+@pytest.fixture(scope="module")
+def id_from_text_run(toy_folder: Path, language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("id_from_text") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMREC_CACHE", str(folder.parent / "cache"))
+        words = ["--model", str(language_model), *QUIET, "encoder.name=id_from_text", "encoder.keep_top=2"]
+        assert train.main(arguments(toy_folder, folder, *words)) == 0
+    return folder
+
+
+@pytest.fixture(params=["id", "text", "id_from_text"])
 def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run of either kind."""
     folder: Path = request.getfixturevalue(f"{request.param}_run")
