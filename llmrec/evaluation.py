@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from jaxtyping import Float
 
-from llmrec import components, metrics, ranking
+from llmrec import components, metrics, ranking, scoring
 from llmrec.baselines import Known
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
@@ -205,16 +205,19 @@ def protocol_of(dataset: Dataset, split: dict[str, Any], description: str, cases
 def _rank_chunk(
     scorer: Scorer, cases: Cases, others: list[np.ndarray], dataset: Dataset, mask_history: bool, k: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    scores = scorer.score(cases.histories).float()
-    out = ranking.excluded(cases.histories, dataset.num_items)
-    if not mask_history:
-        out[:, 1:] = False
-    for row, items in enumerate(others):
-        out[row, items] = True
-    ranked = ranking.rank(scores, torch.from_numpy(cases.target).long(), out, k)
+    target = torch.from_numpy(cases.target).long()
+    masked = _masked(cases, others, mask_history)
+    ranked = ranking.rank(scoring.tiles(scorer, cases.histories), dataset.num_items, target, masked, k)
     table = cases_table(cases, dataset, ranked.target_above, ranked.target_tied, ranked.num_candidates)
     ids, users = table["case_id"].to_list(), table["user_id"].to_list()
     return table, rankings_table(ids, users, dataset.item_ids, ranked.items, ranked.scores)
+
+
+def _masked(cases: Cases, others: list[np.ndarray], mask_history: bool) -> ranking.Masked:
+    rows, items = (cases.histories.rows(), cases.histories.values) if mask_history else (np.empty(0), np.empty(0))
+    rows = np.concatenate([rows, np.repeat(np.arange(len(others)), [len(each) for each in others])])
+    items = np.concatenate([items, *others])
+    return ranking.Masked.of(torch.from_numpy(rows).long(), torch.from_numpy(items).long())
 
 
 def _other_targets(cases: Cases) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """From scores to ranks: masks, top-k lists, and how many items stand above a target and tie with it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,16 @@ from torch import Tensor
 
 from llmrec.errors import DataError
 from llmrec.sequences import Sequences
+
+BLOCK = 256
+"""Items with one maximum: only blocks whose maximum reaches the list or the target are looked into."""
+TILE = 4096
+"""Items scored at once; with a few hundred rows they stay in the processor's cache until they are counted."""
+LOWEST = torch.finfo(torch.float32).min
+"""Score of an item that is no candidate: below every other, and finite, so that a true infinity stands out."""
+
+Tiles = Callable[[int, int], Float[Tensor, "batch width"]]
+"""Scores of the items from the first index up to but not including the second."""
 
 
 class Ranked(NamedTuple):
@@ -22,6 +33,30 @@ class Ranked(NamedTuple):
     target_above: Int[Tensor, " batch"]
     target_tied: Int[Tensor, " batch"]
     num_candidates: Int[Tensor, " batch"]
+
+
+class Masked(NamedTuple):
+    """Items that are no candidates, as pairs of row and item index, each pair once and sorted by item."""
+
+    rows: Int[Tensor, " pairs"]
+    items: Int[Tensor, " pairs"]
+
+    @classmethod
+    def of(cls, rows: Int[Tensor, " n"], items: Int[Tensor, " n"]) -> "Masked":
+        """Sorts pairs and drops those that occur again."""
+        pairs = torch.unique(torch.stack([items, rows]), dim=1)
+        return cls(pairs[1].contiguous(), pairs[0].contiguous())
+
+    def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Rows and items of the pairs whose item lies in ``[start, stop)``."""
+        first, last = torch.searchsorted(self.items, torch.tensor([start, stop], device=self.items.device)).tolist()
+        return self.rows[first:last], self.items[first:last]
+
+    def holds(self, target: Int[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
+        """Whether each row's target is one of its masked items."""
+        hidden = torch.zeros_like(target, dtype=torch.bool)
+        hidden[self.rows[self.items == target[self.rows]]] = True
+        return hidden
 
 
 def excluded(histories: Sequences, num_items: int) -> Bool[Tensor, "batch catalogue"]:
@@ -40,39 +75,97 @@ def top_k(
     Raises:
         DataError: a score that is not finite; sorting would rank NaN first.
     """
-    _require_finite(scores, out)
+    _require_finite(scores.masked_fill(out, 0.0), 0)
     values, items = torch.topk(scores.masked_fill(out, -torch.inf), min(k, scores.shape[1] - 1), dim=1)
     return items.masked_fill(values == -torch.inf, 0), values
 
 
-def rank(
-    scores: Float[Tensor, "batch catalogue"],
-    target: Int[Tensor, " batch"],
-    out: Bool[Tensor, "batch catalogue"],
-    k: int,
-) -> Ranked:
+def rank(tiles: Tiles, num_items: int, target: Int[Tensor, " batch"], masked: Masked, k: int) -> Ranked:
     """Ranks every candidate against each row's target.
 
-    A target that is itself ``out`` (it stands in a masked history) is no candidate and can never be recommended: all
-    candidates count as above it, and it is a miss at any depth.
+    A target that is itself masked is no candidate and can never be recommended: all candidates count as above it, and
+    it is a miss at any depth.
+
+    Args:
+        tiles: gives the scores of a range of item indices (1 to ``num_items``), the same for all rows.
+        num_items: of the catalogue.
+        target: item index per row.
+        masked: the items that are no candidates.
+        k: length of the lists; shorter where the catalogue is.
 
     Raises:
-        DataError: a score that is not finite.
+        DataError: a score of a candidate that is not finite.
     """
-    items, values = top_k(scores, out, k)
-    reference = scores.gather(1, target[:, None])
-    above = ((scores > reference) & ~out).sum(dim=1)
-    tied = ((scores == reference) & ~out).sum(dim=1) - 1
-    candidates = (~out).sum(dim=1)
-    hidden = out.gather(1, target[:, None])[:, 0]
-    return Ranked(items, values, torch.where(hidden, candidates, above), torch.where(hidden, 0, tied), candidates)
+    scores = _fill(tiles, num_items, len(target), masked)
+    width = scores.shape[-1] * scores.shape[-2]
+    maxima = torch.amax(scores, dim=-1)
+    rows = torch.arange(len(target), device=target.device)
+    place = target - 1
+    reference = scores[place // width, rows, place % width // BLOCK, place % BLOCK][:, None]
+    above, reached = _count(scores, maxima, reference)
+    candidates = num_items - torch.bincount(masked.rows, minlength=len(target))
+    hidden = masked.holds(target)
+    items, values = _best(scores, maxima, min(k, num_items))
+    above = torch.where(hidden, candidates, above)
+    return Ranked(items, values, above, torch.where(hidden, 0, reached - above - 1), candidates)
 
 
-def _require_finite(scores: Tensor, out: Tensor) -> None:
-    bad = ~torch.isfinite(scores) & ~out
-    if bad.any():
-        row, item = bad.nonzero()[0].tolist()
-        raise DataError(
-            f"{int(bad.sum())} scores are not finite, the first for item {item} in row {row} ({scores[row, item]}); "
-            "nothing can be ranked by them. Training with a lower learning rate or in fp32 is the usual cure"
-        )
+def _fill(tiles: Tiles, num_items: int, batch: int, masked: Masked) -> Float[Tensor, "tiles batch blocks block"]:
+    """All scores, tile by tile; what is masked or beyond the catalogue has the lowest score there is."""
+    width = min(TILE, -(-num_items // BLOCK) * BLOCK)
+    device = masked.rows.device
+    scores = torch.full((-(-num_items // width), batch, width), LOWEST, device=device)
+    for tile, start in zip(scores, range(1, num_items + 1, width), strict=True):
+        stop = min(start + width, num_items + 1)
+        tile[:, : stop - start] = tiles(start, stop)
+        rows, items = masked.between(start, stop)
+        tile[rows, items - start] = LOWEST
+        _require_finite(tile, start)
+    return scores.view(len(scores), batch, width // BLOCK, BLOCK)
+
+
+def _count(
+    scores: Float[Tensor, "tiles batch blocks block"],
+    maxima: Float[Tensor, "tiles batch blocks"],
+    reference: Float[Tensor, "batch 1"],
+) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+    """How many scores of each row are above, and how many are at least its reference."""
+    batch = len(reference)
+    above, reached = (torch.zeros(batch, dtype=torch.long, device=reference.device) for _ in range(2))
+    for tile, peaks in zip(scores, maxima, strict=True):
+        rows = (peaks >= reference).any(dim=1).nonzero()[:, 0]
+        if len(rows):
+            own = reference[rows]
+            some = tile.view(batch, -1)[rows] if len(rows) < batch else tile.view(batch, -1)
+            # Comparisons that write floats run many times faster on a CPU than those that write booleans.
+            marks = torch.empty_like(some)
+            above[rows] += torch.gt(some, own, out=marks).sum(dim=1).long()
+            reached[rows] += torch.ge(some, own, out=marks).sum(dim=1).long()
+    return above, reached
+
+
+def _best(
+    scores: Float[Tensor, "tiles batch blocks block"], maxima: Float[Tensor, "tiles batch blocks"], k: int
+) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+    """The k best items of each row: they lie in the k blocks with the highest maxima."""
+    number, batch, per_tile = maxima.shape
+    peaks = maxima.transpose(0, 1).reshape(batch, number * per_tile)
+    blocks = peaks.topk(min(k, number * per_tile), dim=1).indices.sort(dim=1).values
+    rows = torch.arange(batch, device=maxima.device)[:, None]
+    inside = scores[blocks // per_tile, rows, blocks % per_tile].view(batch, blocks.shape[1] * BLOCK)
+    values, places = inside.topk(k, dim=1)
+    items = blocks.gather(1, places // BLOCK) * BLOCK + places % BLOCK + 1
+    gone = values == LOWEST
+    return items.masked_fill(gone, 0), values.masked_fill(gone, -torch.inf)
+
+
+def _require_finite(scores: Float[Tensor, "batch width"], start: int) -> None:
+    if not scores.numel() or (torch.isfinite(scores.amin()) and torch.isfinite(scores.amax())):
+        return
+    bad = ~torch.isfinite(scores)
+    row, item = bad.nonzero()[0].tolist()
+    raise DataError(
+        f"{int(bad.sum())} scores are not finite, the first for item {item + start} in row {row} "
+        f"({scores[row, item]}); nothing can be ranked by them. Training with a lower learning rate or in fp32 is the "
+        "usual cure"
+    )

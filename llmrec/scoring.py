@@ -15,7 +15,7 @@ from llmrec.errors import DataError
 from llmrec.runs import RANKINGS
 from llmrec.sequences import Sequences
 
-CHUNK_SCORES = 1 << 24
+CHUNK_SCORES = 1 << 25
 """Scores held at once; rows are taken in chunks of this size over the catalogue."""
 
 
@@ -26,6 +26,28 @@ class Scorer(Protocol):
     def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Scores by item index; column 0 (padding) is ignored."""
         ...
+
+
+@runtime_checkable
+class DotProducts(Protocol):
+    """A scorer whose scores are dot products of a user's vector and every item's; whole rows are never held."""
+
+    def user_embeddings(self, histories: Sequences) -> Float[Tensor, "batch dim"]:
+        """One vector per history."""
+        ...
+
+    def item_embeddings(self) -> Float[Tensor, "catalogue dim"]:
+        """One vector per item index."""
+        ...
+
+
+def tiles(scorer: Scorer, histories: Sequences) -> ranking.Tiles:
+    """What gives a scorer's scores for a range of item indices."""
+    if isinstance(scorer, DotProducts):
+        users, items = scorer.user_embeddings(histories).cpu(), scorer.item_embeddings().cpu()
+        return lambda start, stop: users @ items[start:stop].T
+    scores = scorer.score(histories).float()
+    return lambda start, stop: scores[:, start:stop]
 
 
 def recommend(

@@ -22,8 +22,15 @@ def without(*items: int, of: int) -> torch.Tensor:
     return mask
 
 
+def rank(scores: torch.Tensor, target: torch.Tensor, out: torch.Tensor, k: int) -> ranking.Ranked:
+    """Of scores and a mask by item index, the padding's column first."""
+    masked = ranking.Masked.of(*out[:, 1:].nonzero(as_tuple=True))
+    masked = ranking.Masked(masked.rows, masked.items + 1)
+    return ranking.rank(lambda start, stop: scores[:, start:stop], scores.shape[1] - 1, target, masked, k)
+
+
 def ranked(scores: torch.Tensor, target: int, out: torch.Tensor, k: int = 10) -> tuple[int, int, int, list[int]]:
-    result = ranking.rank(scores, torch.tensor([target]), out, k)
+    result = rank(scores, torch.tensor([target]), out, k)
     counts = (result.target_above, result.target_tied, result.num_candidates)
     return (*(int(count) for count in counts), result.items[0].tolist())
 
@@ -76,7 +83,7 @@ def test_a_score_that_is_not_finite_raises_and_names_the_item(bad: float, item: 
     scores = row(1, 2, 3)
     scores[0, item] = bad
     with pytest.raises(DataError, match=f"1 scores are not finite, the first for item {item} in row 0"):
-        ranking.rank(scores, torch.tensor([2]), without(of=3), 2)
+        rank(scores, torch.tensor([2]), without(of=3), 2)
     with pytest.raises(DataError, match="not finite"):
         ranking.top_k(scores, without(of=3), 2)
 
@@ -99,8 +106,52 @@ def test_every_row_is_ranked_by_itself():
     scores = torch.from_numpy(np.random.default_rng(0).integers(0, 4, size=(50, 21))).float()
     targets = torch.from_numpy(np.random.default_rng(1).integers(1, 21, size=50))
     out = torch.from_numpy(np.random.default_rng(2).random((50, 21)) < 0.2)
-    together = ranking.rank(scores, targets, out, 5)
+    together = rank(scores, targets, out, 5)
     for number in range(50):
         one = slice(number, number + 1)
-        alone = ranking.rank(scores[one], targets[one], out[one], 5)
+        alone = rank(scores[one], targets[one], out[one], 5)
         assert all(torch.equal(a[one], b) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("num_items", "tile", "block"), [(1000, 64, 16), (1024, 128, 32), (37, 64, 16), (300, 4096, 256)]
+)
+def test_tiles_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, num_items: int, tile: int, block: int):
+    monkeypatch.setattr(ranking, "TILE", tile)
+    monkeypatch.setattr(ranking, "BLOCK", block)
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 40, (60, num_items + 1), generator=generator).float()
+    target = torch.randint(1, num_items + 1, (60,), generator=generator)
+    out = torch.rand(60, num_items + 1, generator=generator) < 0.3
+    out[0] = True
+    out[0, [5, 7]] = False
+    out[:, 0] = True
+    result = rank(scores, target, out, 10)
+    own, left = scores.gather(1, target[:, None]), ~out
+    hidden = out.gather(1, target[:, None])[:, 0]
+    assert 0 < hidden.sum() < 60
+    number = left.sum(dim=1)
+    assert torch.equal(result.num_candidates, number)
+    assert torch.equal(result.target_above, torch.where(hidden, number, ((scores > own) & left).sum(dim=1)))
+    assert torch.equal(result.target_tied, torch.where(hidden, 0, ((scores == own) & left).sum(dim=1) - 1))
+    assert torch.equal(result.scores, scores.masked_fill(out, -torch.inf).topk(10, dim=1).values)
+    listed = result.items > 0
+    assert torch.equal(scores.gather(1, result.items)[listed], result.scores[listed])
+    assert not out.gather(1, result.items)[listed].any()
+    assert listed[0].sum() == 2
+    assert all(len(set(row[row > 0].tolist())) == (row > 0).sum() for row in result.items)
+
+
+def test_equal_vectors_tie_whatever_tile_they_lie_in():
+    generator = torch.Generator().manual_seed(0)
+    users, items = torch.randn(50, 64, generator=generator), torch.randn(9000, 64, generator=generator)
+    items[8500] = items[17]
+    target = torch.full((50,), 18)
+    result = ranking.rank(
+        lambda start, stop: users @ items[start - 1 : stop - 1].T,
+        9000,
+        target,
+        ranking.Masked.of(target[:0], target[:0]),
+        5,
+    )
+    assert result.target_tied.tolist() == [1] * 50
