@@ -75,16 +75,16 @@ class Recommender(nn.Module):
     @torch.no_grad()
     def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Scores of all items for each history; an empty history gets the user vector of one padding."""
-        self.eval()
         items = self.item_embeddings()
-        if not len(histories):  # a process without a share of the cases
-            return torch.empty(0, len(items))
         return (self.user_embeddings(histories) @ items.T).cpu()
 
     @torch.no_grad()
     def user_embeddings(self, histories: Sequences) -> Float[Tensor, "batch dim"]:
-        """The user vector after the last item of each history."""
+        """The user vector after the last item of each history, in evaluation mode."""
+        self.eval()
         items = self.item_embeddings()
+        if not len(histories):  # a process without a share of the cases
+            return items[:0]
         padded, users = histories.padded(self.max_seq_len), histories.user_indices()
         parts = [
             self.user_embedding(items, history.to(items.device), user.to(items.device))[:, -1]
