@@ -49,9 +49,9 @@ def rank_cases(
         DataError: a score that is not finite.
     """
     mine, chunk = np.arange(len(cases))[share], max(1, CHUNK_SCORES // (dataset.num_items + 1))
-    others = _other_targets(cases)
+    others, ranker = _other_targets(cases), ranking.Ranker(dataset.num_items, k)
     parts = [
-        _rank_chunk(scorer, cases.take(rows), [others[row] for row in rows], dataset, mask_history, k)
+        _rank_chunk(scorer, cases.take(rows), [others[row] for row in rows], dataset, mask_history, ranker)
         for rows in np.split(mine, range(chunk, len(mine), chunk))
     ]
     return pl.concat([part[0] for part in parts]), pl.concat([part[1] for part in parts])
@@ -203,11 +203,16 @@ def protocol_of(dataset: Dataset, split: dict[str, Any], description: str, cases
 
 
 def _rank_chunk(
-    scorer: Scorer, cases: Cases, others: list[np.ndarray], dataset: Dataset, mask_history: bool, k: int
+    scorer: Scorer,
+    cases: Cases,
+    others: list[np.ndarray],
+    dataset: Dataset,
+    mask_history: bool,
+    ranker: ranking.Ranker,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     target = torch.from_numpy(cases.target).long()
     masked = _masked(cases, others, mask_history)
-    ranked = ranking.rank(scoring.tiles(scorer, cases.histories), dataset.num_items, target, masked, k)
+    ranked = ranker.rank(scoring.tiles(scorer, cases.histories), target, masked)
     table = cases_table(cases, dataset, ranked.target_above, ranked.target_tied, ranked.num_candidates)
     ids, users = table["case_id"].to_list(), table["user_id"].to_list()
     return table, rankings_table(ids, users, dataset.item_ids, ranked.items, ranked.scores)

@@ -17,8 +17,8 @@ TILE = 4096
 LOWEST = torch.finfo(torch.float32).min
 """Score of an item that is no candidate: below every other, and finite, so that a true infinity stands out."""
 
-Tiles = Callable[[int, int], Float[Tensor, "batch width"]]
-"""Scores of the items from the first index up to but not including the second."""
+Tiles = Callable[[int, int, Float[Tensor, "batch width"]], object]
+"""Writes the scores of the items from the first index up to but not including the second into the tensor."""
 
 
 class Ranked(NamedTuple):
@@ -44,8 +44,9 @@ class Masked(NamedTuple):
     @classmethod
     def of(cls, rows: Int[Tensor, " n"], items: Int[Tensor, " n"]) -> "Masked":
         """Sorts pairs and drops those that occur again."""
-        pairs = torch.unique(torch.stack([items, rows]), dim=1)
-        return cls(pairs[1].contiguous(), pairs[0].contiguous())
+        number = int(rows.max()) + 1 if len(rows) else 1
+        pairs = torch.unique(items * number + rows)
+        return cls(pairs % number, pairs // number)
 
     def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Rows and items of the pairs whose item lies in ``[start, stop)``."""
@@ -80,68 +81,78 @@ def top_k(
     return items.masked_fill(values == -torch.inf, 0), values
 
 
-def rank(tiles: Tiles, num_items: int, target: Int[Tensor, " batch"], masked: Masked, k: int) -> Ranked:
-    """Ranks every candidate against each row's target.
-
-    A target that is itself masked is no candidate and can never be recommended: all candidates count as above it, and
-    it is a miss at any depth.
+class Ranker:
+    """Ranks batch after batch over one catalogue; the room for the scores is kept between them.
 
     Args:
-        tiles: gives the scores of a range of item indices (1 to ``num_items``), the same for all rows.
         num_items: of the catalogue.
-        target: item index per row.
-        masked: the items that are no candidates.
         k: length of the lists; shorter where the catalogue is.
-
-    Raises:
-        DataError: a score of a candidate that is not finite.
     """
-    scores = _fill(tiles, num_items, len(target), masked)
-    width = scores.shape[-1] * scores.shape[-2]
-    maxima = torch.amax(scores, dim=-1)
-    rows = torch.arange(len(target), device=target.device)
-    place = target - 1
-    reference = scores[place // width, rows, place % width // BLOCK, place % BLOCK][:, None]
-    above, reached = _count(scores, maxima, reference)
-    candidates = num_items - torch.bincount(masked.rows, minlength=len(target))
-    hidden = masked.holds(target)
-    items, values = _best(scores, maxima, min(k, num_items))
-    above = torch.where(hidden, candidates, above)
-    return Ranked(items, values, above, torch.where(hidden, 0, reached - above - 1), candidates)
 
+    def __init__(self, num_items: int, k: int) -> None:
+        self.num_items, self.k = num_items, min(k, num_items)
+        self.width = min(TILE, -(-num_items // BLOCK) * BLOCK)
+        self._scores = self._marks = torch.empty(0, 0, 0)
 
-def _fill(tiles: Tiles, num_items: int, batch: int, masked: Masked) -> Float[Tensor, "tiles batch blocks block"]:
-    """All scores, tile by tile; what is masked or beyond the catalogue has the lowest score there is."""
-    width = min(TILE, -(-num_items // BLOCK) * BLOCK)
-    device = masked.rows.device
-    scores = torch.full((-(-num_items // width), batch, width), LOWEST, device=device)
-    for tile, start in zip(scores, range(1, num_items + 1, width), strict=True):
-        stop = min(start + width, num_items + 1)
-        tile[:, : stop - start] = tiles(start, stop)
-        rows, items = masked.between(start, stop)
-        tile[rows, items - start] = LOWEST
-        _require_finite(tile, start)
-    return scores.view(len(scores), batch, width // BLOCK, BLOCK)
+    def rank(self, tiles: Tiles, target: Int[Tensor, " batch"], masked: Masked) -> Ranked:
+        """Ranks every candidate against each row's target.
 
+        A target that is itself masked is no candidate and can never be recommended: all candidates count as above it,
+        and it is a miss at any depth.
 
-def _count(
-    scores: Float[Tensor, "tiles batch blocks block"],
-    maxima: Float[Tensor, "tiles batch blocks"],
-    reference: Float[Tensor, "batch 1"],
-) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
-    """How many scores of each row are above, and how many are at least its reference."""
-    batch = len(reference)
-    above, reached = (torch.zeros(batch, dtype=torch.long, device=reference.device) for _ in range(2))
-    for tile, peaks in zip(scores, maxima, strict=True):
-        rows = (peaks >= reference).any(dim=1).nonzero()[:, 0]
-        if len(rows):
-            own = reference[rows]
-            some = tile.view(batch, -1)[rows] if len(rows) < batch else tile.view(batch, -1)
-            # Comparisons that write floats run many times faster on a CPU than those that write booleans.
-            marks = torch.empty_like(some)
-            above[rows] += torch.gt(some, own, out=marks).sum(dim=1).long()
-            reached[rows] += torch.ge(some, own, out=marks).sum(dim=1).long()
-    return above, reached
+        Args:
+            tiles: gives the scores of a range of item indices (1 to ``num_items``), the same for all rows.
+            target: item index per row.
+            masked: the items that are no candidates.
+
+        Raises:
+            DataError: a score of a candidate that is not finite.
+        """
+        scores = self._fill(tiles, len(target), masked)
+        maxima = torch.amax(scores, dim=-1)
+        rows, place = torch.arange(len(target), device=target.device), target - 1
+        within = place % self.width
+        reference = scores[place // self.width, rows, within // BLOCK, within % BLOCK][:, None]
+        above, reached = self._count(scores, maxima, reference)
+        candidates = self.num_items - torch.bincount(masked.rows, minlength=len(target))
+        hidden = masked.holds(target)
+        items, values = _best(scores, maxima, self.k)
+        above = torch.where(hidden, candidates, above)
+        return Ranked(items, values, above, torch.where(hidden, 0, reached - above - 1), candidates)
+
+    def _fill(self, tiles: Tiles, batch: int, masked: Masked) -> Float[Tensor, "tiles batch blocks block"]:
+        """All scores, tile by tile; what is masked or beyond the catalogue has the lowest score there is."""
+        number, device = -(-self.num_items // self.width), masked.rows.device
+        if self._scores.shape[:2] != (number, batch) or self._scores.device != device:
+            self._scores = torch.empty(number, batch, self.width, device=device)
+            self._marks = torch.empty(1, batch, self.width, device=device)
+        for tile, start in zip(self._scores, range(1, self.num_items + 1, self.width), strict=True):
+            stop = min(start + self.width, self.num_items + 1)
+            tiles(start, stop, tile[:, : stop - start])
+            tile[:, stop - start :] = LOWEST
+            rows, items = masked.between(start, stop)
+            tile[rows, items - start] = LOWEST
+            _require_finite(tile, start)
+        return self._scores.view(number, batch, self.width // BLOCK, BLOCK)
+
+    def _count(
+        self,
+        scores: Float[Tensor, "tiles batch blocks block"],
+        maxima: Float[Tensor, "tiles batch blocks"],
+        reference: Float[Tensor, "batch 1"],
+    ) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+        """How many scores of each row are above, and how many are at least its reference."""
+        batch = len(reference)
+        above, reached = (torch.zeros(batch, dtype=torch.long, device=reference.device) for _ in range(2))
+        for tile, peaks in zip(scores.flatten(2), maxima, strict=True):
+            rows = (peaks >= reference).any(dim=1).nonzero()[:, 0]
+            if len(rows):
+                some, own = (tile, reference) if len(rows) == batch else (tile[rows], reference[rows])
+                # Comparisons that write floats run many times faster on a CPU than those that write booleans.
+                marks = self._marks[0, : len(rows)]
+                above[rows] += torch.gt(some, own, out=marks).sum(dim=1).long()
+                reached[rows] += torch.ge(some, own, out=marks).sum(dim=1).long()
+        return above, reached
 
 
 def _best(

@@ -45,9 +45,9 @@ def tiles(scorer: Scorer, histories: Sequences) -> ranking.Tiles:
     """What gives a scorer's scores for a range of item indices."""
     if isinstance(scorer, DotProducts):
         users, items = scorer.user_embeddings(histories).cpu(), scorer.item_embeddings().cpu()
-        return lambda start, stop: users @ items[start:stop].T
+        return lambda start, stop, out: torch.mm(users, items[start:stop].T, out=out)
     scores = scorer.score(histories).float()
-    return lambda start, stop: scores[:, start:stop]
+    return lambda start, stop, out: out.copy_(scores[:, start:stop])
 
 
 def recommend(

@@ -26,7 +26,8 @@ def rank(scores: torch.Tensor, target: torch.Tensor, out: torch.Tensor, k: int) 
     """Of scores and a mask by item index, the padding's column first."""
     masked = ranking.Masked.of(*out[:, 1:].nonzero(as_tuple=True))
     masked = ranking.Masked(masked.rows, masked.items + 1)
-    return ranking.rank(lambda start, stop: scores[:, start:stop], scores.shape[1] - 1, target, masked, k)
+    ranker = ranking.Ranker(scores.shape[1] - 1, k)
+    return ranker.rank(lambda start, stop, room: room.copy_(scores[:, start:stop]), target, masked)
 
 
 def ranked(scores: torch.Tensor, target: int, out: torch.Tensor, k: int = 10) -> tuple[int, int, int, list[int]]:
@@ -147,11 +148,8 @@ def test_equal_vectors_tie_whatever_tile_they_lie_in():
     users, items = torch.randn(50, 64, generator=generator), torch.randn(9000, 64, generator=generator)
     items[8500] = items[17]
     target = torch.full((50,), 18)
-    result = ranking.rank(
-        lambda start, stop: users @ items[start - 1 : stop - 1].T,
-        9000,
-        target,
-        ranking.Masked.of(target[:0], target[:0]),
-        5,
+    nothing = ranking.Masked.of(target[:0], target[:0])
+    result = ranking.Ranker(9000, 5).rank(
+        lambda start, stop, room: torch.mm(users, items[start - 1 : stop - 1].T, out=room), target, nothing
     )
     assert result.target_tied.tolist() == [1] * 50
