@@ -1,4 +1,4 @@
-"""The ``llmrec`` command: recommend from a run, and measure its saved tables again."""
+"""The ``llmrec`` command: recommend from a run, measure its saved tables again, and look at prompts."""
 
 import argparse
 import json
@@ -18,6 +18,9 @@ EXAMPLES = """examples:
   llmrec recommend --run runs/ml-100k-sasrec-id-softmax-s0 --history "Toy Story (1995)|Heat (1995)" -k 10
   llmrec recommend --run runs/NAME --history "1|50|181" --json
   llmrec evaluate runs/NAME
+  llmrec prompts list
+  llmrec prompts show zeroshot/rank --data ml-100k --user 196
+  llmrec prompts check items/title_genres p5/sequential/next_item zeroshot/rank --data ml-100k
 """
 
 
@@ -41,7 +44,34 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("run", type=Path, help="run folder")
     verb.add_argument("--json", action="store_true", help="print the metrics as JSON")
     verb.set_defaults(command=evaluate)
+
+    _add_prompts(verbs.add_parser("prompts", help="list prompts, show one for a real user, or check them on real data"))
     return result
+
+
+def _add_prompts(group: argparse.ArgumentParser) -> None:
+    verbs = group.add_subparsers(required=True, metavar="VERB")
+    verb = verbs.add_parser("list", help="every prompt, and which file it comes from")
+    verb.set_defaults(command=list_prompts)
+
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--data", required=True, help="data set, such as ml-100k")
+    data.add_argument("--data-dir", type=Path, help="folder with its files")
+    data.add_argument(
+        "--split", default="leave_one_out", help="which interactions are asked for (default: %(default)s)"
+    )
+
+    verb = verbs.add_parser("show", parents=[data], help="one prompt as a model would get it for a user")
+    verb.add_argument("prompt", metavar="ID", help="such as zeroshot/rank")
+    verb.add_argument("--user", help="user id (default: the first one who can be asked about)")
+    verb.add_argument("--json", action="store_true", help="print the sections as JSON, unfolded")
+    verb.set_defaults(command=show_prompt)
+
+    verb = verbs.add_parser("check", parents=[data], help="look for leaks, missing fields, cut answers and duplicates")
+    verb.add_argument("prompts", metavar="ID", nargs="*", help="such as p5/sequential/next_item (default: all)")
+    verb.add_argument("--cases", type=int, default=200, help="users to render for (default: %(default)s)")
+    verb.add_argument("--seed", type=int, default=0, help="of the users and their candidates (default: %(default)s)")
+    verb.set_defaults(command=check_prompts)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,6 +123,38 @@ def evaluate(arguments: argparse.Namespace) -> int:
             print(f"{metric:10} {fields['value']:.4f} [{fields['low']:.4f}, {fields['high']:.4f}]  n {fields['n']}")
     print(f"largest difference from metrics.json: {worst:.1e}", file=sys.stderr)
     return 0 if worst <= 1e-9 else 1
+
+
+def list_prompts(arguments: argparse.Namespace) -> int:
+    """Prints every prompt with its kind, its description and its file."""
+    from llmrec import prompt_report
+
+    print(prompt_report.listing())
+    return 0
+
+
+def show_prompt(arguments: argparse.Namespace) -> int:
+    """Prints one prompt, rendered for a user of the data set."""
+    from llmrec import prompt_report
+    from llmrec.sources import load_dataset
+
+    dataset = load_dataset(arguments.data, arguments.data_dir)
+    shown = prompt_report.rendered(arguments.prompt, dataset, arguments.split, arguments.user)
+    print(json.dumps(shown, indent=2, ensure_ascii=False) if arguments.json else prompt_report.folded(shown))
+    return 0
+
+
+def check_prompts(arguments: argparse.Namespace) -> int:
+    """Prints one line per fault; 1 if there is any."""
+    from llmrec import prompt_check
+    from llmrec.sources import load_dataset
+
+    dataset = load_dataset(arguments.data, arguments.data_dir)
+    found = prompt_check.check(arguments.prompts, dataset, arguments.split, cases=arguments.cases, seed=arguments.seed)
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    print("\n".join(found.faults) if found.faults else f"{found.prompts} prompts on {arguments.data}: no fault")
+    return 1 if found.faults else 0
 
 
 def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:

@@ -41,6 +41,11 @@ class Console:
             user, reason = split.without_case.row(0)
             self.say(f"  {without} users have no case and only train, such as {user!r} ({reason})")
 
+    def say_fallbacks(self, counts: dict[str, int]) -> None:
+        """For how many items a text was made of another field than the prompt's first choice."""
+        for fields, count in counts.items():
+            self.say(f"  {count} items are described by their {fields}")
+
     @contextmanager
     def counting(self, title: str) -> Iterator[Callable[[int, int], None]]:
         """A bar that appears with the first call of what it yields, ``show(done, total)``."""

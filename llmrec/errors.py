@@ -33,7 +33,16 @@ class ConfigError(LlmrecError):
 
 
 class PromptError(LlmrecError):
-    """A prompt file that cannot be read or rendered."""
+    """A prompt file that cannot be read or rendered.
+
+    Args:
+        message: all of it in one paragraph.
+        faults: the same as one line each, where there are several.
+    """
+
+    def __init__(self, message: str, faults: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = list(faults) or [message]
 
 
 class ProtocolError(LlmrecError):

@@ -9,9 +9,17 @@ import polars as pl
 
 from llmrec.errors import DataError
 
-ITEM_COLUMNS = {"title": pl.String, "genres": pl.List(pl.String), "description": pl.String, "image": pl.String}
+ITEM_COLUMNS = {
+    "title": pl.String,
+    "genres": pl.List(pl.String),
+    "categories": pl.List(pl.String),
+    "brand": pl.String,
+    "description": pl.String,
+    "features": pl.List(pl.String),
+    "image": pl.String,
+}
 USER_COLUMNS = {"gender": pl.String, "age": pl.Int64, "occupation": pl.String, "zip_code": pl.String}
-INTERACTION_COLUMNS = {"rating": pl.Float64, "review": pl.String}
+INTERACTION_COLUMNS = {"rating": pl.Float64, "review": pl.String, "summary": pl.String}
 
 
 @dataclass(frozen=True)

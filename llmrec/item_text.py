@@ -12,7 +12,7 @@ from llmrec.config import RunConfig
 from llmrec.errors import DataError, PromptError
 from llmrec.features import Features, Progress, item_features
 from llmrec.interactions import Dataset
-from llmrec.prompting import Prompt, item_texts
+from llmrec.prompting import Prompt, fallbacks, item_texts
 from llmrec.sequences import Sequences
 
 
@@ -23,10 +23,18 @@ class ItemText:
         config: of the run.
         texts: by item index.
         progress: called with texts encoded and texts to encode.
+        fallbacks: how many items go by another field than the prompt's first choice, see
+            :func:`llmrec.prompting.fallbacks`.
     """
 
-    def __init__(self, config: RunConfig, texts: list[str] | None, progress: Progress) -> None:
-        self.config, self.texts, self.progress = config, texts, progress
+    def __init__(
+        self,
+        config: RunConfig,
+        texts: list[str] | None,
+        progress: Progress,
+        fallbacks: dict[str, int] | None = None,
+    ) -> None:
+        self.config, self.texts, self.progress, self.fallbacks = config, texts, progress, fallbacks or {}
         self._features: Features | None = None
 
     @classmethod
@@ -37,7 +45,8 @@ class ItemText:
             DataError, PromptError: no text, where the model needs it; an ID model goes without.
         """
         try:
-            return cls(config, item_texts(dataset, Prompt.load(config.features.prompt)), progress)
+            prompt = Prompt.load(config.features.prompt)
+            return cls(config, item_texts(dataset, prompt), progress, fallbacks(dataset, prompt))
         except (DataError, PromptError):
             if config.uses_text:
                 raise
@@ -65,7 +74,7 @@ class ItemText:
         return self._features
 
     def provenance(self) -> dict[str, Any]:
-        """Model, revision, transform and how many texts were cut."""
+        """Model, revision, transform, how many texts were cut and how many lacked their first field."""
         facts: dict[str, Any] = {"model": self.config.model}
         if self.config.uses_text:
             facts |= {
@@ -73,6 +82,7 @@ class ItemText:
                 "features": self.config.features.model_dump(),
                 "transform": self.config.transform,
                 "texts_cut": self.features().cut,
+                "text_fallbacks": self.fallbacks,
             }
         return facts
 

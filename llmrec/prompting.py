@@ -1,81 +1,148 @@
 """Prompt files: a short YAML head and Jinja2 blocks, rendered in a sandbox; a missing field is an error.
 
-An item prompt has one block, ``text``, and knows one variable, ``item``, with the columns of the item table.
+A prompt's kind is its folder, and its kind says which blocks it has: ``items/`` has ``text``, ``p5/`` has ``input`` and
+``target``, ``zeroshot/`` has ``system``, ``user`` and ``answer``. An item prompt knows ``item``, one row of the item
+table. The others know ``user`` (a row), ``history`` and ``candidates`` (lists of item rows, oldest first), and of the
+event asked for ``item`` and ``interaction`` (rating, review, summary ...). What the input may not show is what the
+target is made of: no ``item`` and no ``interaction`` where the item is to be found, else not the very field.
 """
 
-from dataclasses import dataclass
+import html
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llmrec.components import explain
 from llmrec.errors import DataError, PromptError, nearest
 from llmrec.interactions import Dataset
+from llmrec.prompt_fields import ANSWERS, SECTIONS, Anatomy, anatomy
+from llmrec.prompt_rows import columns, item_rows
 
 _PACKAGE = Path(__file__).parent
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
+_FILE = re.compile(r"---\n(.*?)^---\n(.*)\Z", re.DOTALL | re.MULTILINE)
+_MARKUP = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(style|script)\b.*?(?:</\1\s*>|\Z)|</?[a-z][^<>]*>", re.DOTALL | re.IGNORECASE
+)
 
 
-def folders() -> list[Path]:
-    """Where prompts are looked for: the working folder's, the installed package's, the repository's."""
-    return [
-        folder for folder in (Path("prompts"), _PACKAGE / "prompts", _PACKAGE.parent / "prompts") if folder.is_dir()
-    ]
+def clean(value: Any) -> str:
+    """Text without HTML: entities resolved, comments, style sheets, scripts and tags gone, blanks single.
+
+    A list becomes its parts with blanks between, nothing becomes an empty text. In templates a filter.
+    """
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+    return " ".join(html.unescape(_MARKUP.sub(" ", text)).split())
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, finalize=lambda value: "" if value is None else value
+    )
+    environment.globals.clear()  # a prompt knows rows and nothing else
+    environment.filters["clean"] = clean
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+class Head(BaseModel):
+    """The options of a prompt file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    """One sentence for ``llmrec prompts list``."""
+    max_chars: int | None = Field(None, ge=1)
+    """The longest input; ``llmrec prompts check`` refuses one that is longer, for its answer would be cut off."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt file, parsed.
+    """One prompt file, parsed and checked as far as that goes without data.
 
-    ``name`` is its path below ``prompts/`` without the ending, ``head`` its YAML, ``source`` the whole text.
+    ``name`` is its path below ``prompts/`` without the ending, ``source`` the whole text.
     """
 
     name: str
-    head: dict[str, Any]
+    head: Head
     source: str
-    template: Template
+    body: str = field(repr=False)
+    template: Template = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
 
     @classmethod
     def load(cls, name: str) -> "Prompt":
-        """Reads ``prompts/<name>.jinja``.
+        """Reads ``prompts/<name>.jinja`` from the first of :func:`folders` that has it.
 
         Raises:
-            PromptError: no such file, no YAML head, or a body that Jinja2 cannot parse.
+            PromptError: no such file, or one that :meth:`parse` refuses.
         """
-        for folder in folders():
-            path = folder / f"{name}.jinja"
-            if path.is_file():
-                try:
-                    return cls.parse(name, path.read_text(encoding="utf-8"))
-                except UnicodeDecodeError as error:
-                    raise PromptError(f"{path} is not UTF-8: {error}") from None
-        have = {
-            str(path.relative_to(folder).with_suffix("")) for folder in folders() for path in folder.rglob("*.jinja")
-        }
-        raise PromptError(f"no prompt {name!r}{nearest(name, have)}")
+        places = found()
+        if name not in places:
+            raise PromptError(f"no prompt {name!r}{nearest(name, places)}")
+        path = places[name][0]
+        try:
+            source = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise PromptError(f"{path} is not UTF-8: {error}") from None
+        return cls.parse(name, source)
 
     @classmethod
     def parse(cls, name: str, source: str) -> "Prompt":
-        """Splits head and body; see :meth:`load`."""
-        parts = source.split("---\n", 2)
-        if len(parts) != 3 or parts[0].strip():
+        """Splits head and body and looks at every block.
+
+        Raises:
+            PromptError: no YAML head, an option that does not exist, a body that Jinja2 cannot parse, a block or
+                variable that the kind does not have, or an input that shows what its target is made of.
+        """
+        kind, slash, _ = name.partition("/")
+        if kind not in SECTIONS or not slash:
+            raise PromptError(f"prompt {name!r} must lie in one of the folders of the kinds{nearest(kind, SECTIONS)}")
+        parts = _FILE.match(source)
+        if not parts:
             raise PromptError(f"prompt {name!r} must begin with a YAML head between two lines of '---'")
+        head = _head(name, parts[1])
+        body = "\n" * source[: parts.start(2)].count("\n") + parts[2]  # lines count as in the file
         try:
-            head = yaml.safe_load(parts[1]) or {}
-            template = _ENVIRONMENT.from_string(parts[2])
-        except (yaml.YAMLError, TemplateError) as error:
-            raise PromptError(f"prompt {name!r}: {error}") from None
-        if not isinstance(head, dict):
-            raise PromptError(f"prompt {name!r}: the head must hold options by name, holds {head!r}")
-        return cls(name, head, source, template)
+            looked_at = anatomy(kind, _ENVIRONMENT.parse(body))
+            template = _ENVIRONMENT.from_string(body)
+        except TemplateSyntaxError as error:
+            raise PromptError(f"prompt {name!r}: line {error.lineno}: {error.message}") from None
+        _raise_all(name, looked_at.faults)
+        return cls(name, head, source, parts[2], template, looked_at)
+
+    @property
+    def kind(self) -> str:
+        """``items``, ``p5`` or ``zeroshot``."""
+        return self.name.partition("/")[0]
+
+    @property
+    def answer(self) -> str | None:
+        """The block that says what the model is to answer; an item prompt has none."""
+        return next((block for block in SECTIONS[self.kind] if block in ANSWERS), None)
+
+    def check_fields(self, known: Mapping[str, list[str]]) -> None:
+        """Compares the fields of every branch with the columns of the data.
+
+        Raises:
+            PromptError: a field that no row has, with the nearest one and all there are.
+        """
+        _raise_all(self.name, self.anatomy.unknown_fields(known))
 
     def render(self, block: str, **variables: Any) -> str:
         """Renders one block, without outer blanks.
 
         Raises:
-            PromptError: the block is not there, or a field that the data does not have.
+            PromptError: the block is not there, a field that the row does not have, or an expression that fails.
         """
         if block not in self.template.blocks:
             raise PromptError(f"prompt {self.name!r} has no block {block!r}{nearest(block, self.template.blocks)}")
@@ -85,14 +152,39 @@ class Prompt:
             fields = {key: sorted(value) for key, value in variables.items() if isinstance(value, dict)}
             raise PromptError(f"prompt {self.name!r}: {error}; fields: {fields}") from None
 
+    def given(self, **variables: Any) -> str:
+        """All that the model is shown: the blocks before the answer, with a line break between."""
+        blocks = [block for block in SECTIONS[self.kind] if block not in ANSWERS]
+        return "\n".join(self.render(block, **variables) for block in blocks)
+
+
+def folders() -> list[Path]:
+    """Where prompts are looked for: the working folder's, the installed package's, the repository's."""
+    places: dict[Path, Path] = {}
+    for folder in (Path("prompts"), _PACKAGE / "prompts", _PACKAGE.parent / "prompts"):
+        if folder.is_dir():
+            places.setdefault(folder.resolve(), folder)
+    return list(places.values())
+
+
+def found() -> dict[str, list[Path]]:
+    """The files of every prompt by its name; the first one is used, it shadows the rest."""
+    places: dict[str, list[Path]] = {}
+    for folder in folders():
+        for path in sorted(folder.rglob("*.jinja")):
+            places.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+    return dict(sorted(places.items()))
+
 
 def item_texts(dataset: Dataset, prompt: Prompt) -> list[str]:
     """The text of every item, by index; entry 0 (padding) is empty.
 
     Raises:
+        PromptError: a prompt of another kind, or a field that the item table does not have.
         DataError: items whose text is empty: a vector of nothing would be made up.
     """
-    rows = dataset.items.to_dicts()
+    prompt.check_fields(columns(dataset))
+    rows = item_rows(dataset)
     texts = [prompt.render("text", item=row) for row in rows]
     if empty := [row["item_id"] for row, text in zip(rows, texts, strict=True) if not text]:
         raise DataError(
@@ -100,3 +192,40 @@ def item_texts(dataset: Dataset, prompt: Prompt) -> list[str]:
             "the field in the item table, use a prompt with other fields, or train with --model id"
         )
     return ["", *texts]
+
+
+def fallbacks(dataset: Dataset, prompt: Prompt) -> dict[str, int]:
+    """How many items take a later field of an ``item.a or item.b``: ``{"description for want of a title": 3}``."""
+    chains = {tuple(dict.fromkeys(str(use.field) for use in place)) for place in prompt.anatomy.alternatives()}
+    counts: Counter[str] = Counter()
+    for row in item_rows(dataset) if any(len(chain) > 1 for chain in chains) else ():
+        for chain in chains:
+            used = next((name for name in chain if clean(row[name])), chain[0])
+            if used != chain[0]:
+                counts[f"{used} for want of a {chain[0]}"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _head(name: str, text: str) -> Head:
+    try:
+        options = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise PromptError(f"prompt {name!r}: the head is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(options, dict):
+        raise PromptError(f"prompt {name!r}: the head must hold options by name, holds {options!r}")
+    _raise_all(
+        name,
+        [
+            f"no option {key!r} in the head{nearest(str(key), Head.model_fields)}"
+            for key in options.keys() - Head.model_fields
+        ],
+    )
+    try:
+        return Head(**options)
+    except ValidationError as error:
+        raise PromptError(f"prompt {name!r}: head: {explain(error)}") from None
+
+
+def _raise_all(name: str, faults: list[str] | tuple[str, ...]) -> None:
+    if faults:
+        raise PromptError(f"prompt {name!r}: {'; '.join(faults)}", faults)

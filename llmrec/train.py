@@ -102,6 +102,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     started = time.perf_counter()
     with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:
         text = ItemText.of(options, dataset, progress)
+        console.say_fallbacks(text.fallbacks)
         if options.uses_text:
             text.vectors()
         # Only now: loading a language model may draw random numbers, and a warm feature store loads none.

@@ -19,7 +19,7 @@ SHIPPED = sorted(
 
 
 def prompt(body: str) -> Prompt:
-    return Prompt.parse("mine", f"---\ndescription: a test\n---\n{{% block text %}}{body}{{% endblock %}}\n")
+    return Prompt.parse("items/mine", f"---\ndescription: a test\n---\n{{% block text %}}{body}{{% endblock %}}\n")
 
 
 def render(body: str, **item: object) -> str:
@@ -40,36 +40,52 @@ def with_items(rows: list[dict]) -> Dataset:
     ids=["no head", "a head without an end", "text before the head", "empty"],
 )
 def test_a_prompt_must_begin_with_a_head(source):
-    with pytest.raises(PromptError, match="prompt 'mine' must begin with a YAML head between two lines of '---'"):
-        Prompt.parse("mine", source)
+    with pytest.raises(PromptError, match="prompt 'items/mine' must begin with a YAML head between two lines of '---'"):
+        Prompt.parse("items/mine", source)
 
 
 @pytest.mark.parametrize("head", ["just words", "- a\n- b", "a: [1"])
 def test_a_head_that_is_no_mapping_is_refused(head):
-    with pytest.raises(PromptError, match="prompt 'mine': "):
-        Prompt.parse("mine", f"---\n{head}\n---\nx")
+    with pytest.raises(PromptError, match="prompt 'items/mine': "):
+        Prompt.parse("items/mine", f"---\n{head}\n---\nx")
 
 
 def test_the_head_is_read_and_the_source_kept_whole():
-    source = (
-        "---\ndescription: Title – only\nanswers: [Yes, 'No']\n---\n{% block text %}---\n{{ item.title }}{% endblock %}"
-    )
-    parsed = Prompt.parse("mine", source)
-    assert parsed.head == {"description": "Title – only", "answers": [True, "No"]}
+    source = "---\ndescription: Title – only\nmax_chars: 9\n---\n{% block text %}---\n{{ item.title }}{% endblock %}"
+    parsed = Prompt.parse("items/mine", source)
+    assert (parsed.head.description, parsed.head.max_chars) == ("Title – only", 9)
     assert parsed.source == source
     assert parsed.render("text", item={"title": "Heat"}) == "---\nHeat"
-    assert Prompt.parse("mine", "---\n---\n{% block text %}x{% endblock %}").head == {}
+    assert Prompt.parse("items/mine", "---\n---\n{% block text %}x{% endblock %}").head.description == ""
+
+
+def test_a_head_option_that_does_not_exist_is_refused_with_the_nearest():
+    with pytest.raises(PromptError, match="no option 'max_char' in the head; did you mean 'max_chars'"):
+        Prompt.parse("items/mine", "---\nmax_char: 3\n---\n{% block text %}x{% endblock %}")
+    with pytest.raises(PromptError, match=r"max_chars: .* \(came: 0\)"):
+        Prompt.parse("items/mine", "---\nmax_chars: 0\n---\n{% block text %}x{% endblock %}")
 
 
 @pytest.mark.parametrize("body", ["{{ item.title", "{% if %}", "{{ item.title | no_such_filter }}"])
 def test_a_body_that_jinja_cannot_parse_is_refused(body):
-    with pytest.raises(PromptError, match="prompt 'mine': "):
+    with pytest.raises(PromptError, match="prompt 'items/mine': "):
         prompt(body)
 
 
-def test_a_block_that_is_not_there_is_refused_with_the_nearest():
-    with pytest.raises(PromptError, match="prompt 'mine' has no block 'texts'; did you mean 'text'"):
+def test_a_fault_of_syntax_names_the_line_of_the_file():
+    with pytest.raises(PromptError, match="line 5: "):
+        Prompt.parse("items/mine", "---\ndescription: a\n---\n{% block text %}\n{{ item. }}{% endblock %}")
+
+
+def test_a_block_that_is_not_there_cannot_be_rendered():
+    with pytest.raises(PromptError, match="prompt 'items/mine' has no block 'texts'; did you mean 'text'"):
         prompt("x").render("texts", item={})
+
+
+@pytest.mark.parametrize("name", ["mine", "item/mine", "items", "other/items/mine"])
+def test_a_prompt_lies_in_the_folder_of_its_kind(name):
+    with pytest.raises(PromptError, match=r"must lie in one of the folders of the kinds.*\(have: items, p5, zeroshot\)"):
+        Prompt.parse(name, "---\n---\n{% block text %}x{% endblock %}")
 
 
 # Where it is
@@ -83,8 +99,9 @@ def test_the_working_folders_prompts_come_first(tmp_path, monkeypatch):
     own.parent.mkdir(parents=True)
     own.write_text("---\n---\n{% block text %}mine: {{ item.title }}{% endblock %}", encoding="utf-8")
     assert Prompt.load("items/title_genres").render("text", item={"title": "Heat"}) == "mine: Heat"
-    (tmp_path / "prompts" / "other.jinja").write_text(own.read_text(encoding="utf-8"), encoding="utf-8")
-    assert Prompt.load("other").name == "other"
+    other = own.with_name("other.jinja")
+    other.write_text(own.read_text(encoding="utf-8"), encoding="utf-8")
+    assert Prompt.load("items/other").name == "items/other"
     own.unlink()
     assert Prompt.load("items/title_genres").source == shipped.source, "what the first folder lacks comes from the next"
 
@@ -96,28 +113,28 @@ def test_a_prompt_that_is_nowhere_is_refused_with_the_nearest():
 
 def test_a_prompt_is_utf_8_whatever_the_platform(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("prompts").mkdir()
+    Path("prompts/items").mkdir(parents=True)
     source = "---\n---\n{% block text %}电影/Amélie {{ item.title }}{% endblock %}"
-    Path("prompts/own.jinja").write_bytes(source.encode("utf-8"))
-    assert Prompt.load("own").render("text", item={"title": "–"}) == "电影/Amélie –"
-    Path("prompts/own.jinja").write_bytes(source.replace("电影", "").encode("latin-1", errors="replace"))
+    Path("prompts/items/own.jinja").write_bytes(source.encode("utf-8"))
+    assert Prompt.load("items/own").render("text", item={"title": "–"}) == "电影/Amélie –"
+    Path("prompts/items/own.jinja").write_bytes(source.replace("电影", "").encode("latin-1", errors="replace"))
     with pytest.raises(PromptError, match=r"own.jinja is not UTF-8"):
-        Prompt.load("own")
+        Prompt.load("items/own")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_prompt_is_read_and_says_what_it_is(name):
-    assert Prompt.load(name).head["description"]
+    assert Prompt.load(name).head.description
 
 
 # Rendering
 
 
-def test_a_field_that_the_data_lacks_is_named():
-    with pytest.raises(PromptError, match=r"prompt 'mine': .*'titel'; fields: \{'item': \['genres', 'title'\]\}"):
+def test_a_field_that_the_data_lacks_is_named(toy):
+    with pytest.raises(PromptError, match=r"line 4: item has no field 'titel'; did you mean 'title' \(have: brand, .*title"):
+        item_texts(toy, prompt("{% if item.genres == ['never'] %}{{ item.titel }}{% endif %}x"))
+    with pytest.raises(PromptError, match=r"'titel'; fields: \{'item': \['genres', 'title'\]\}"):
         render("{{ item.titel }}", title="Heat", genres=["Crime"])
-    with pytest.raises(PromptError, match="'user' is undefined"):
-        render("{{ user.name }}", title="Heat")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +143,7 @@ def test_a_field_that_the_data_lacks_is_named():
     ids=["a null", "another type", "no number", "no such method"],
 )
 def test_whatever_else_goes_wrong_in_a_template_is_the_prompts_fault(body):
-    with pytest.raises(PromptError, match=r"prompt 'mine': .*fields: \{'item': "):
+    with pytest.raises(PromptError, match=r"prompt 'items/mine': .*fields: \{'item': "):
         render(body, title="Heat", genres=None)
 
 
@@ -149,7 +166,7 @@ def test_whatever_else_goes_wrong_in_a_template_is_the_prompts_fault(body):
 )
 def test_the_sandbox_lets_nothing_out(body):
     item = {"title": "Heat", "genres": ["Crime"]}
-    with pytest.raises(PromptError, match="prompt 'mine': "):
+    with pytest.raises(PromptError, match="prompt 'items/mine': "):
         prompt(body).render("text", item=item)
     assert item == {"title": "Heat", "genres": ["Crime"]}
 
@@ -213,7 +230,7 @@ def test_an_id_model_gets_along_without_text_and_a_text_model_does_not():
     dataset = Dataset.from_tables("bare", log)
     silent = lambda done, total: None
     assert ItemText.of(config.load(None, [], {}), dataset, silent).texts is None
-    with pytest.raises(PromptError, match=r"title.*fields: \{'item': \['item_id'\]\}"):
+    with pytest.raises(DataError, match="'items/title_genres' gives no text for 30 items"):
         ItemText.of(config.load(None, [], {"model": "minilm-l6"}), dataset, silent)
 
 

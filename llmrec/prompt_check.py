@@ -1,0 +1,215 @@
+"""Looks for what is wrong with prompts: on their own, beside one another, and rendered for real users."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from llmrec import components
+from llmrec.errors import ConfigError, DataError, PromptError, nearest
+from llmrec.interactions import Dataset
+from llmrec.prompt_fields import TABLES
+from llmrec.prompt_rows import PromptRows, columns, emptied, filled
+from llmrec.prompting import Prompt, found, item_texts
+from llmrec.splits import Split
+
+CANDIDATES = 20
+"""Candidates in a rendered case; ChatGPT-style rankers are mostly asked about so many."""
+
+_Variables = dict[str, Any]
+_UNRENDERED = "cannot be rendered"
+_LEAK = "the answer stands in its own input"
+_REPEAT = "the answer stands in the history or in another field that may be shown (a repeat, or part of another text)"
+
+
+@dataclass
+class Findings:
+    """Faults make the check fail, notes do not; one line each."""
+
+    prompts: int = 0
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check(names: list[str], dataset: Dataset, split: str, *, cases: int = 200, seed: int = 0) -> Findings:
+    """Checks prompts by name on a data set; without names all there are.
+
+    Args:
+        names: such as ``p5/sequential/next_item``.
+        dataset: whose users and items the prompts are rendered for.
+        split: name of the split whose test targets are asked for.
+        cases: how many users P5 and zero-shot prompts are rendered for; item prompts are for every item.
+        seed: of the users and of their candidates.
+
+    Raises:
+        PromptError: a name that no prompt has.
+        ConfigError: fewer than one case.
+        DataError: data that the split refuses.
+    """
+    if cases < 1:
+        raise ConfigError(f"cases must be at least 1, came {cases}")
+    if unknown := [name for name in names if name not in found()]:
+        raise PromptError(f"no prompt {unknown[0]!r}{nearest(unknown[0], found())}")
+    findings = Findings()
+    loaded = list(_load(list(found()), findings, names or list(found())))
+    chosen = [prompt for prompt in loaded if not names or prompt.name in names]
+    findings.prompts = len(chosen)
+    findings.faults += _same_bodies(loaded, chosen)
+    trial = _Trial(dataset, split, cases, seed, findings)
+    for prompt in chosen:
+        trial.examine(prompt)
+    return findings
+
+
+def cut(dataset: Dataset, split: str) -> Split:
+    """Splits a data set by the name of a split.
+
+    Raises:
+        ConfigError: no such split.
+        DataError: a split that leaves nobody to ask about.
+    """
+    parts: Split = components.create("splits", components.resolve("splits", split)).split(dataset)
+    if not len(parts.test):
+        raise DataError(f"{dataset.name}: split {split!r} leaves no test case to render a prompt for")
+    return parts
+
+
+def stands_in(answer: str, text: str) -> bool:
+    """Whether a text holds an answer as whole words, whatever their case and the blanks between."""
+    words = r"\s+".join(map(re.escape, answer.split()))
+    return bool(words) and re.search(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _load(names: list[str], findings: Findings, reported: list[str]) -> Iterator[Prompt]:
+    for name in names:
+        try:
+            yield Prompt.load(name)
+        except PromptError as error:
+            findings.faults += [f"{name}: {fault}" for fault in error.faults if name in reported]
+
+
+def _same_bodies(loaded: list[Prompt], chosen: list[Prompt]) -> list[str]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for prompt in loaded:
+        names[prompt.body.strip()].append(prompt.name)
+    same = {tuple(names[prompt.body.strip()]) for prompt in chosen if len(names[prompt.body.strip()]) > 1}
+    return [f"{first}: the same body as {', '.join(rest)}; delete one" for first, *rest in sorted(same)]
+
+
+class _Trial:
+    """A data set and some of its users, on which prompts are tried one by one."""
+
+    def __init__(self, dataset: Dataset, split: str, cases: int, seed: int, findings: Findings) -> None:
+        self.dataset, self.seed, self.findings = dataset, seed, findings
+        self.columns, self.filled, self.rows = columns(dataset), filled(dataset), PromptRows(dataset)
+        test = cut(dataset, split).test
+        order = np.random.default_rng(seed).permutation(len(test))[:cases]
+        self.cases = test.take(np.sort(order))
+
+    def examine(self, prompt: Prompt) -> None:
+        """Adds what is wrong with one prompt."""
+        unknown = prompt.anatomy.unknown_fields(self.columns)
+        faults = unknown + self._never_filled(prompt)
+        if not unknown:  # else every case would say so again
+            faults += self._item_faults(prompt) if prompt.kind == "items" else self._case_faults(prompt)
+        self.findings.faults += [f"{prompt.name}: {fault}" for fault in faults]
+
+    def _never_filled(self, prompt: Prompt) -> list[str]:
+        """Fields that are empty in every row; of alternatives one filled is enough."""
+        faults = {}
+        for place in prompt.anatomy.alternatives():
+            known = [use for use in place if use.field in self.columns[TABLES[use.variable]]]
+            if known and not any(use.field in self.filled[TABLES[use.variable]] for use in known):
+                faults[place[0].variable, place[0].field] = place[0]
+        return [
+            f"line {use.line}: {use.variable}.{use.field} is never filled in {self.dataset.name}"
+            for use in faults.values()
+        ]
+
+    def _item_faults(self, prompt: Prompt) -> list[str]:
+        try:
+            item_texts(self.dataset, prompt)
+        except (DataError, PromptError) as error:
+            return [str(error)]
+        return []
+
+    def _case_faults(self, prompt: Prompt) -> list[str]:
+        """One line per kind of fault, with the number of cases and the first user."""
+        met: dict[str, list[str]] = defaultdict(list)
+        for row in range(len(self.cases)):
+            variables = self._variables(row)
+            for fault, detail in _faults_of_case(prompt, variables):
+                met[fault].append(f"user {variables['user']['user_id']!r}{detail and ': '}{detail}")
+        lines = {
+            fault: f"{fault} in {len(users)} of {len(self.cases)} cases, such as {users[0]}"
+            for fault, users in met.items()
+        }
+        if repeats := lines.pop(_REPEAT, None):
+            self.findings.notes.append(f"{prompt.name}: {repeats}")
+        return list(lines.values()) + ([] if _UNRENDERED in lines else self._alike(prompt))
+
+    def _variables(self, row: int) -> _Variables:
+        return self.rows.variables(self.cases, row, self.rows.draw_candidates(self.cases, row, CANDIDATES, self.seed))
+
+    def _alike(self, prompt: Prompt) -> list[str]:
+        """Items of the catalogue that the prompt shows as the same candidate: an answer could mean either."""
+        if not any(use.variable == "candidates" for use in prompt.anatomy.uses):
+            return []
+        variables = self._variables(0)
+        seen: dict[str, str] = {}
+        pairs = []
+        for item in self.rows.items[1:]:
+            try:
+                text = prompt.given(**variables | {"candidates": [item] * len(variables["candidates"])})
+            except PromptError as error:
+                return [f"{_UNRENDERED} with candidate {item['item_id']!r}: {error}"]
+            first = seen.setdefault(text, item["item_id"])
+            if first != item["item_id"]:
+                pairs.append(f"{first!r} and {item['item_id']!r}")
+        if not pairs:
+            return []
+        return [f"{len(pairs)} items look like another one among the candidates, such as {pairs[0]}; show more fields"]
+
+
+def _faults_of_case(prompt: Prompt, variables: _Variables) -> Iterator[tuple[str, str]]:
+    """Faults of one case, each with what this case has of it."""
+    no_candidates = {"candidates": [emptied(row) for row in variables["candidates"]]}
+    try:
+        given, answer = prompt.given(**variables), prompt.render(str(prompt.answer), **variables)
+        unlisted = prompt.given(**variables | no_candidates)
+        bare = prompt.given(**variables | no_candidates | _what_may_be_shown(prompt, variables))
+    except PromptError as error:
+        yield _UNRENDERED, str(error)
+        return
+    limit = prompt.head.max_chars
+    if not given:
+        yield "the input is empty", ""
+    if not answer:
+        yield f"block {prompt.answer!r} is empty: no answer to learn or to compare with", ""
+    if limit and len(given) > limit:
+        yield f"the input is longer than max_chars {limit} and the answer would be cut off", f"{len(given)} characters"
+    if _says_something(prompt, answer) and stands_in(answer, unlisted):
+        yield _LEAK if stands_in(answer, bare) else _REPEAT, repr(answer)
+
+
+def _what_may_be_shown(prompt: Prompt, variables: _Variables) -> _Variables:
+    """Empty rows for the history and for what the kind of target lets the input show.
+
+    With them, what is left of an input comes from the template, from the user's row, or from the field asked for.
+    """
+    empty: _Variables = {"history": [emptied(row) for row in variables["history"]]}
+    asked = [use for use in prompt.anatomy.uses if use.section == prompt.answer]
+    if any(use.variable == "item" for use in asked):
+        return empty
+    kept = {use.field for use in asked if use.variable == "interaction"}
+    others = {name: value for name, value in variables["interaction"].items() if name not in kept}
+    interaction = variables["interaction"] | emptied(others)
+    return empty | {"item": emptied(variables["item"]), "interaction": interaction}
+
+
+def _says_something(prompt: Prompt, answer: str) -> bool:
+    """Whether an answer can be searched for: not a bare number, nor a choice that the template itself offers."""
+    return any(letter.isalpha() for letter in answer) and not stands_in(answer, prompt.body)

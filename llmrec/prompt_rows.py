@@ -1,0 +1,130 @@
+"""Rows of a data set as templates see them: every known column is there, and an absent text is an empty one."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from llmrec.interactions import INTERACTION_COLUMNS, ITEM_COLUMNS, USER_COLUMNS, Dataset
+from llmrec.splits import Cases
+
+Row = dict[str, Any]
+_KNOWN: dict[str, dict[str, Any]] = {"user": USER_COLUMNS, "item": ITEM_COLUMNS, "interaction": INTERACTION_COLUMNS}
+
+
+def tables(dataset: Dataset) -> dict[str, pl.DataFrame]:
+    """The tables ``user``, ``item`` and ``interaction`` with every known column, null where the data has none."""
+    log = dataset.interactions.drop("user", "item")
+    return {
+        name: frame.with_columns(
+            pl.lit(None, dtype=kind).alias(column)
+            for column, kind in _KNOWN[name].items()
+            if column not in frame.columns
+        )
+        for name, frame in (("user", dataset.users), ("item", dataset.items), ("interaction", log))
+    }
+
+
+def columns(dataset: Dataset) -> dict[str, list[str]]:
+    """Names of the fields, by table."""
+    return {name: frame.columns for name, frame in tables(dataset).items()}
+
+
+def item_rows(dataset: Dataset) -> list[Row]:
+    """One row per item, in the order of the table; an absent text is ``""``, an absent list ``[]``."""
+    return _rows(tables(dataset)["item"])
+
+
+def filled(dataset: Dataset) -> dict[str, set[str]]:
+    """By table, the fields that at least one row fills."""
+    return {
+        name: {column for column in frame.columns if _is_filled(frame[column])}
+        for name, frame in tables(dataset).items()
+    }
+
+
+def emptied(row: Row) -> Row:
+    """The same fields with nothing in them: what remains of a text is then the template's own."""
+    return {field: None if value is None else type(value)() for field, value in row.items()}
+
+
+class PromptRows:
+    """Turns cases into the variables of a prompt.
+
+    A title that several items share ends with the item's id here, for a title is what a model answers with.
+
+    Args:
+        dataset: the data that the cases were cut from.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._tables = tables(dataset)
+
+    @cached_property
+    def items(self) -> list[Row]:
+        """Item rows by index; entry 0 (padding) is empty."""
+        rows = _rows(self._tables["item"])
+        counts = self._tables["item"]["title"].drop_nulls().value_counts()
+        shared = set(counts.filter(pl.col("count") > 1)["title"])
+        for row in rows:
+            if row["title"] in shared:
+                row["title"] = f"{row['title']} [{row['item_id']}]"
+        return [{}, *rows]
+
+    def variables(self, cases: Cases, row: int, candidates: Iterable[int] = ()) -> dict[str, Any]:
+        """What the templates know of one case.
+
+        Args:
+            cases: of a split of the data set.
+            row: which case.
+            candidates: item indices, in the order in which the model is to see them.
+        """
+        user, target = int(cases.user[row]), int(cases.target[row])
+        return {
+            "user": _rows(self._tables["user"][user - 1])[0],
+            "history": [self.items[item] for item in cases.histories[row]],
+            "item": self.items[target],
+            "candidates": [self.items[item] for item in candidates],
+            "interaction": self._interaction(user, target),
+        }
+
+    def draw_candidates(self, cases: Cases, row: int, number: int, seed: int) -> np.ndarray:
+        """The target among ``number - 1`` items that are not in the history, in an order of the case's own."""
+        generator = np.random.default_rng([seed, row])
+        others = np.setdiff1d(np.arange(1, self.dataset.num_items + 1), cases.histories[row])
+        others = generator.permutation(others[others != cases.target[row]])[: number - 1]
+        return generator.permutation(np.append(others, cases.target[row]))
+
+    def _interaction(self, user: int, item: int) -> Row:
+        """The user's last interaction with the item: the one that a case is about."""
+        first, last = np.searchsorted(self._users, [user, user + 1])
+        row = first + np.flatnonzero(self._items[first:last] == item)[-1]
+        return _rows(self._tables["interaction"][int(row)])[0]
+
+    @cached_property
+    def _users(self) -> np.ndarray:
+        return self.dataset.interactions["user"].to_numpy()
+
+    @cached_property
+    def _items(self) -> np.ndarray:
+        return self.dataset.interactions["item"].to_numpy()
+
+
+def _rows(frame: pl.DataFrame) -> list[Row]:
+    texts = [column for column, kind in frame.schema.items() if kind == pl.String]
+    lists = [column for column, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    rows = frame.with_columns(pl.col(texts).fill_null("")).to_dicts()
+    for row in rows:
+        row.update({column: row[column] or [] for column in lists})
+    return rows
+
+
+def _is_filled(values: pl.Series) -> bool:
+    if values.dtype == pl.String:
+        return bool((values.str.strip_chars() != "").any())
+    if isinstance(values.dtype, pl.List):
+        return bool((values.list.len() > 0).any())
+    return values.null_count() < len(values)
