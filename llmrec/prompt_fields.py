@@ -85,17 +85,24 @@ def anatomy(kind: str, template: nodes.Template) -> Anatomy:
 
 def _outside(template: nodes.Template) -> list[str]:
     """Whatever stands beside the blocks would never reach a model."""
-    return [
-        f"line {node.lineno}: text outside the blocks, which no model would see; put it into one"
+    others = [
+        part
         for node in template.body
-        if not isinstance(node, nodes.Block) and not _is_blank(node)
+        if not isinstance(node, nodes.Block)
+        for part in (node.nodes if isinstance(node, nodes.Output) else [node])
     ]
+    lines = [part.lineno + _blank_lines(part) for part in others if not _is_blank(part)]
+    return [f"line {line}: text outside the blocks, which no model would see; put it into one" for line in lines]
 
 
 def _is_blank(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.Output) and all(
-        isinstance(part, nodes.TemplateData) and not part.data.strip() for part in node.nodes
-    )
+    return isinstance(node, nodes.TemplateData) and not node.data.strip()
+
+
+def _blank_lines(node: nodes.Node) -> int:
+    """Lines of a text before its first word."""
+    data = node.data if isinstance(node, nodes.TemplateData) else ""
+    return data[: len(data) - len(data.lstrip())].count("\n")
 
 
 def _leaks(uses: list[Use]) -> list[str]:

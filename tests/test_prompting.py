@@ -1,17 +1,21 @@
 """Prompt files: what they must hold, where they are looked for, and that neither data nor template breaks out."""
 
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from conftest import ROOT, toy_tables
+from small_runs import execute
 
 from llmrec import config, prompting
+from llmrec.console import Console
 from llmrec.errors import DataError, PromptError
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
-from llmrec.prompting import Prompt, item_texts
+from llmrec.prompting import Prompt, fallbacks, item_texts
 
 SHIPPED = sorted(
     str(path.relative_to(ROOT / "prompts").with_suffix("")) for path in (ROOT / "prompts").rglob("*.jinja")
@@ -84,7 +88,9 @@ def test_a_block_that_is_not_there_cannot_be_rendered():
 
 @pytest.mark.parametrize("name", ["mine", "item/mine", "items", "other/items/mine"])
 def test_a_prompt_lies_in_the_folder_of_its_kind(name):
-    with pytest.raises(PromptError, match=r"must lie in one of the folders of the kinds.*\(have: items, p5, zeroshot\)"):
+    with pytest.raises(
+        PromptError, match=r"must lie in one of the folders of the kinds.*\(have: items, p5, zeroshot\)"
+    ):
         Prompt.parse(name, "---\n---\n{% block text %}x{% endblock %}")
 
 
@@ -131,7 +137,9 @@ def test_every_shipped_prompt_is_read_and_says_what_it_is(name):
 
 
 def test_a_field_that_the_data_lacks_is_named(toy):
-    with pytest.raises(PromptError, match=r"line 4: item has no field 'titel'; did you mean 'title' \(have: brand, .*title"):
+    with pytest.raises(
+        PromptError, match=r"line 4: item has no field 'titel'; did you mean 'title'\? \(have: brand, .*title"
+    ):
         item_texts(toy, prompt("{% if item.genres == ['never'] %}{{ item.titel }}{% endif %}x"))
     with pytest.raises(PromptError, match=r"'titel'; fields: \{'item': \['genres', 'title'\]\}"):
         render("{{ item.titel }}", title="Heat", genres=["Crime"])
@@ -234,8 +242,130 @@ def test_an_id_model_gets_along_without_text_and_a_text_model_does_not():
         ItemText.of(config.load(None, [], {"model": "minilm-l6"}), dataset, silent)
 
 
+# Shipped item prompts
+
+WITHOUT = {"title": None, "description": None, "features": None, "brand": None, "categories": None}
+FULL = {"title": "Mug", "description": "Holds tea.", "features": ["Blue", "Big"], "brand": "Kiln"}
+CASES = [
+    ("items/title", {}, "Mug"),
+    ("items/title", {"title": ""}, "Holds tea."),
+    ("items/title", {"title": "", "description": ""}, "Blue Big"),
+    ("items/title", {"title": "", "description": "", "features": []}, "Kiln"),
+    ("items/title_brand", {}, "Mug, Kiln"),
+    ("items/title_brand", {"brand": None}, "Mug"),
+    ("items/title_brand", {"title": None}, "Holds tea., Kiln"),
+    ("items/title_categories", {"categories": ["Home", "Kitchen"]}, "Mug, Home, Kitchen"),
+    ("items/title_categories", {"title": None}, "Holds tea."),
+    ("items/title_description", {}, "Mug. Holds tea."),
+    ("items/title_description", {"description": None}, "Mug. Blue Big"),
+    ("items/title_description", {"description": None, "features": []}, "Mug. Kiln"),
+    ("items/title_description", {"title": None}, "Holds tea."),
+]
+
+
+@pytest.mark.parametrize(("name", "changed", "text"), CASES)
+def test_shipped_item_prompts_put_the_title_first_and_fall_back_where_it_is_empty(name, changed, text):
+    assert item_texts(with_items([{"item_id": "B1", **FULL, **changed}]), Prompt.load(name)) == ["", text]
+
+
+@pytest.mark.parametrize(
+    "name", ["items/title", "items/title_brand", "items/title_categories", "items/title_description"]
+)
+def test_a_fall_back_prompt_needs_no_column_of_the_data_but_one(name):
+    assert item_texts(with_items([{"item_id": "B1", "title": "Mug"}]), Prompt.load(name)) == ["", "Mug"]
+
+
+def test_an_item_line_without_a_title_falls_through_and_is_counted(capsys):
+    """A6: `{"asin":"B0"}`, a metadata line without `title`."""
+    rows = [
+        {"item_id": "B1", **FULL},
+        {"item_id": "B2", **WITHOUT, "description": "A <b>lid</b>"},
+        {"item_id": "B3", **WITHOUT, "description": "<br>", "features": ["Steel"]},
+        {"item_id": "B4", **WITHOUT, "description": "A saucer"},
+    ]
+    shipped = Prompt.load("items/title")
+    assert item_texts(with_items(rows), shipped) == ["", "Mug", "A lid", "Steel", "A saucer"]
+    counted = {"description for want of a title": 2, "features for want of a title": 1}
+    assert fallbacks(with_items(rows), shipped) == counted
+    assert fallbacks(with_items(rows), prompt("{{ item.title }}")) == {}
+    options = config.load(None, [], {"model": "minilm-l6"})
+    options = options.model_copy(update={"features": options.features.model_copy(update={"prompt": "items/title"})})
+    text = ItemText.of(options, with_items(rows), lambda done, total: None)
+    assert text.fallbacks == counted
+    Console().say_fallbacks(text.fallbacks)
+    assert "2 items are described by their description for want of a title" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"gives no text for 1 items, such as \['B0'\]"):
+        item_texts(with_items([*rows, {"item_id": "B0", **WITHOUT}]), shipped)
+
+
+def test_films_of_one_name_stay_apart_and_entities_become_characters():
+    """A26: `Sabrina (1954)` and `Sabrina (1995)`; `Rock &amp; Roll`."""
+    titles = ["Sabrina (1954)", "Sabrina (1995)", "Rock &amp; Roll"]
+    rows = [{"item_id": f"B{number}", "title": title} for number, title in enumerate(titles)]
+    for name in ("items/title", "items/title_brand", "items/title_categories", "items/title_description"):
+        assert item_texts(with_items(rows), Prompt.load(name))[1:] == [*titles[:2], "Rock & Roll"]
+    assert len(set(item_texts(with_items(rows), Prompt.load("items/title_genres")))) == 4
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("Rock &amp; Roll", "Rock & Roll"),
+        ("a<br>b <B class='x'>c</B>", "a b c"),
+        ("<style>p { color: red }</style>Mug<!-- aplus --> <script>x < y</script>", "Mug"),
+        ("Mug <!-- never closed", "Mug"),
+        ("5 < 6 and 7 > 6, a <3", "5 < 6 and 7 > 6, a <3"),
+        ("&lt;b&gt; is a tag", "<b> is a tag"),
+        ("  two\n lines ", "two lines"),
+        (["One", "two "], "One two"),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_clean_leaves_the_text_of_html(raw, text):
+    assert prompting.clean(raw) == text
+    assert render("{{ item.title | clean }}", title=raw) == text
+
+
+def test_a_null_prints_as_nothing_and_never_as_none():
+    assert render("{{ item.title }}", title=None) == ""
+    assert render("x{{ item.year }}", year=0) == "x0"
+
+
+# Places
+
+
 def test_folders_that_are_not_there_are_left_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert prompting.folders() == [ROOT / "prompts"]
     Path("prompts").mkdir()
     assert prompting.folders() == [Path("prompts"), ROOT / "prompts"]
+    monkeypatch.chdir(ROOT)
+    assert prompting.folders() == [Path("prompts")], "one folder is not its own rival"
+
+
+@pytest.mark.parametrize("name", ["../prompts/items/title", "items/../items/title", "/etc/passwd", "items/title.jinja"])
+def test_a_name_stays_below_the_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("prompts/items").mkdir(parents=True)
+    with pytest.raises(PromptError, match="no prompt"):
+        Prompt.load(name)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_an_installed_wheel_brings_its_prompts(tmp_path):
+    made = execute(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)
+    )
+    assert made.returncode == 0, made.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        f"import os; os.chdir({str(tmp_path)!r}); from llmrec.prompting import found\n"
+        "for name, paths in found().items(): print(name, *paths, sep='|')"
+    )
+    shown = execute(sys.executable, "-P", "-c", code, PYTHONPATH=str(tmp_path / "site")).stdout.splitlines()
+    place = tmp_path / "site" / "llmrec" / "prompts"
+    assert shown == [f"{name}|{place / name}.jinja" for name in SHIPPED]

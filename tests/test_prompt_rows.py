@@ -1,0 +1,130 @@
+"""Rows as templates see them: known columns, empty texts, titles that several items share, and what a case knows."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import toy_tables
+
+from llmrec.interactions import INTERACTION_COLUMNS, ITEM_COLUMNS, USER_COLUMNS, Dataset
+from llmrec.prompt_rows import PromptRows, columns, emptied, filled, item_rows
+from llmrec.prompting import Prompt
+from llmrec.splits.leave_one_out import LeaveOneOut
+
+
+def shop() -> Dataset:
+    """One user of five interactions, among items two of which share a title."""
+    log = pl.DataFrame(
+        {
+            "user_id": ["ann"] * 5,
+            "item_id": ["a", "b", "c", "d", "a"],
+            "timestamp": [1, 2, 3, 4, 5],
+            "rating": [1.0, 2.0, 3.0, 4.0, 5.0],
+        }
+    )
+    titles = ["Sabrina (1954)", "Sabrina (1995)", "Heat", "Heat", None]
+    return Dataset.from_tables("shop", log, pl.DataFrame({"item_id": ["a", "b", "c", "d", "e"], "title": titles}))
+
+
+def test_rows_have_every_known_column_and_an_absent_text_is_empty():
+    row = item_rows(shop())[4]
+    assert row == {
+        "item_id": "e",
+        "title": "",
+        "genres": [],
+        "categories": [],
+        "brand": "",
+        "description": "",
+        "features": [],
+        "image": "",
+    }
+    variables = PromptRows(shop()).variables(LeaveOneOut().split(shop()).test, 0)
+    assert variables["user"] == {"user_id": "ann", "gender": "", "age": None, "occupation": "", "zip_code": ""}
+    assert variables["interaction"] == {"timestamp": 5, "rating": 5.0, "review": "", "summary": ""}
+
+
+def test_the_fields_are_the_known_columns_and_those_of_the_data():
+    known = columns(replace(shop(), items=shop().items.with_columns(shelf=pl.lit(3))))
+    assert set(known["item"]) == {"item_id", "shelf", *ITEM_COLUMNS}
+    assert set(known["user"]) == {"user_id", *USER_COLUMNS}
+    assert set(known["interaction"]) == {"timestamp", *INTERACTION_COLUMNS}
+    assert filled(shop()) == {
+        "item": {"item_id", "title"},
+        "user": {"user_id"},
+        "interaction": {"timestamp", "rating"},
+    }
+
+
+@pytest.mark.parametrize("column", ["title", "description"])
+def test_a_column_of_blanks_is_not_filled(column):
+    items = shop().items.with_columns(pl.lit(" ").alias(column), genres=pl.lit([], dtype=pl.List(pl.String)))
+    assert filled(replace(shop(), items=items))["item"] == {"item_id", "title"} - {column}
+
+
+def test_an_emptied_row_keeps_its_fields_and_types():
+    assert emptied({"title": "Heat", "genres": ["Crime"], "age": 3, "rating": 4.5, "zip": None}) == {
+        "title": "",
+        "genres": [],
+        "age": 0,
+        "rating": 0.0,
+        "zip": None,
+    }
+
+
+def test_titles_that_several_items_share_end_with_the_id_in_prompts_but_not_in_item_texts():
+    """A26: a title is no key; `Sabrina (1954)` and `Sabrina (1995)` need no more than their year."""
+    titles = [row["title"] for row in PromptRows(shop()).items[1:]]
+    assert titles == ["Sabrina (1954)", "Sabrina (1995)", "Heat [c]", "Heat [d]", ""]
+    assert [row["title"] for row in item_rows(shop())][2:4] == ["Heat", "Heat"]
+
+
+def test_a_case_knows_its_history_oldest_first_and_the_interaction_asked_for():
+    split = LeaveOneOut().split(shop())
+    rows = PromptRows(shop())
+    asked = rows.variables(split.test, 0, candidates=[5, 1])
+    assert [row["item_id"] for row in asked["history"]] == ["a", "b", "c", "d"]
+    assert (asked["item"]["item_id"], asked["interaction"]["rating"]) == ("a", 5.0), "the last of two with this item"
+    assert [row["item_id"] for row in asked["candidates"]] == ["e", "a"]
+    asked = rows.variables(split.validation, 0)
+    assert (asked["item"]["item_id"], asked["interaction"]["rating"]) == ("d", 4.0)
+
+
+def test_candidates_hold_the_target_once_and_nothing_of_the_history(toy):
+    test, rows = LeaveOneOut().split(toy).test, PromptRows(toy)
+    places = []
+    for case in range(len(test)):
+        drawn = rows.draw_candidates(test, case, 5, seed=3).tolist()
+        assert drawn == rows.draw_candidates(test, case, 5, seed=3).tolist()
+        assert len(drawn) == len(set(drawn)) <= 5
+        assert set(drawn) & set(test.histories[case].tolist()) <= {int(test.target[case])}
+        places.append(drawn.index(test.target[case]))
+    assert len(set(places)) == 5, "the target has no place of its own"
+    assert sorted(rows.draw_candidates(test, 0, 10_000, seed=0)) == sorted(
+        {*range(1, toy.num_items + 1)} - {*test.histories[0].tolist()} | {int(test.target[0])}
+    )
+
+
+def test_no_input_holds_the_title_of_its_target():
+    """C2: 5-item user; assert target title not in prompt."""
+    titles = ["Alien", "Brazil", "Casablanca", "Dune", "Eraserhead"]
+    items = pl.DataFrame({"item_id": list("abcde"), "title": titles})
+    log = pl.DataFrame({"user_id": ["ann"] * 5, "item_id": list("abcde"), "timestamp": [1, 2, 3, 4, 5]})
+    split = LeaveOneOut().split(Dataset.from_tables("films", log, items))
+    for cases, known in ((split.validation, titles[:3]), (split.test, titles[:4])):
+        variables = PromptRows(split.dataset).variables(cases, 0)
+        for name in ("p5/sequential/next_item", "zeroshot/rank"):
+            prompt = Prompt.load(name)
+            given = prompt.given(**variables)
+            assert [title for title in titles if title in given] == known
+            assert prompt.render(prompt.answer, **variables) == titles[len(known)]
+
+
+def test_the_training_sequence_of_a_user_gives_the_rows_of_the_toy_log(toy):
+    split = LeaveOneOut().split(toy)
+    variables = PromptRows(toy).variables(split.test, 7)
+    assert [row["item_id"] for row in variables["history"]] == toy.item_ids[split.test.histories[7]].tolist()
+    own = toy.interactions.filter(user=int(split.test.user[7]))
+    assert variables["interaction"]["timestamp"] == own["timestamp"][-1]
+    assert np.isclose(variables["interaction"]["rating"], own["rating"][-1])
+    assert toy_tables()[1].filter(item_id=variables["item"]["item_id"])["title"][0] == variables["item"]["title"]
