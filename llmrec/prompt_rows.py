@@ -1,6 +1,6 @@
 """Rows of a data set as templates see them: every known column is there, and an absent text is an empty one."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -74,7 +74,7 @@ class PromptRows:
                 row["title"] = f"{row['title']} [{row['item_id']}]"
         return [{}, *rows]
 
-    def variables(self, cases: Cases, row: int, candidates: Iterable[int] = ()) -> dict[str, Any]:
+    def variables(self, cases: Cases, row: int, candidates: Sequence[int] = ()) -> dict[str, Any]:
         """What the templates know of one case.
 
         Args:
@@ -91,12 +91,13 @@ class PromptRows:
             "interaction": self._interaction(user, target),
         }
 
-    def draw_candidates(self, cases: Cases, row: int, number: int, seed: int) -> np.ndarray:
+    def draw_candidates(self, cases: Cases, row: int, number: int, seed: int) -> list[int]:
         """The target among ``number - 1`` items that are not in the history, in an order of the case's own."""
         generator = np.random.default_rng([seed, row])
         others = np.setdiff1d(np.arange(1, self.dataset.num_items + 1), cases.histories[row])
         others = generator.permutation(others[others != cases.target[row]])[: number - 1]
-        return generator.permutation(np.append(others, cases.target[row]))
+        drawn: list[int] = generator.permutation(np.append(others, cases.target[row])).tolist()
+        return drawn
 
     def _interaction(self, user: int, item: int) -> Row:
         """The user's last interaction with the item: the one that a case is about."""

@@ -94,8 +94,8 @@ def test_candidates_hold_the_target_once_and_nothing_of_the_history(toy):
     test, rows = LeaveOneOut().split(toy).test, PromptRows(toy)
     places = []
     for case in range(len(test)):
-        drawn = rows.draw_candidates(test, case, 5, seed=3).tolist()
-        assert drawn == rows.draw_candidates(test, case, 5, seed=3).tolist()
+        drawn = rows.draw_candidates(test, case, 5, seed=3)
+        assert drawn == rows.draw_candidates(test, case, 5, seed=3)
         assert len(drawn) == len(set(drawn)) <= 5
         assert set(drawn) & set(test.histories[case].tolist()) <= {int(test.target[case])}
         places.append(drawn.index(test.target[case]))
