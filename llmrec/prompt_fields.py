@@ -74,7 +74,9 @@ def anatomy(kind: str, template: nodes.Template) -> Anatomy:
     faults = _outside(template)
     blocks = {node.name: node for node in template.body if isinstance(node, nodes.Block)}
     known = SECTIONS[kind]
-    faults += [f"line {blocks[name].lineno}: no block {name!r}{nearest(name, known)}" for name in blocks.keys() - known]
+    faults += [
+        f"line {blocks[name].lineno}: no block {name!r}{nearest(name, known)}" for name in blocks if name not in known
+    ]
     faults += [f"block {name!r} is missing (needed: {', '.join(known)})" for name in known if name not in blocks]
     walk = _Walk()
     for name in known:

@@ -217,7 +217,8 @@ def _head(name: str, text: str) -> Head:
         name,
         [
             f"no option {key!r} in the head{nearest(str(key), Head.model_fields)}"
-            for key in options.keys() - Head.model_fields
+            for key in options
+            if key not in Head.model_fields
         ],
     )
     try:
