@@ -104,10 +104,11 @@ class _Trial:
 
     def __init__(self, dataset: Dataset, split: str, cases: int, seed: int, findings: Findings) -> None:
         self.dataset, self.seed, self.findings = dataset, seed, findings
-        self.columns, self.filled, self.rows = columns(dataset), filled(dataset), PromptRows(dataset)
-        test = cut(dataset, split).test
-        order = np.random.default_rng(seed).permutation(len(test))[:cases]
-        self.cases = test.take(np.sort(order))
+        self.columns, self.filled = columns(dataset), filled(dataset)
+        parts = cut(dataset, split)
+        self.rows = PromptRows(parts.dataset)
+        order = np.random.default_rng(seed).permutation(len(parts.test))[:cases]
+        self.cases = parts.test.take(np.sort(order))
 
     def examine(self, prompt: Prompt) -> None:
         """Adds what is wrong with one prompt."""

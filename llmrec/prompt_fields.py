@@ -20,7 +20,7 @@ TABLES = {"user": "user", "item": "item", "interaction": "interaction", "history
 """Variables of the templates and the table whose columns they have."""
 _LISTS = ("history", "candidates")
 _SAME_ROWS = ("list", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "unique")
-_ONE_ROW = ("first", "last", "random")
+_ONE_ROW = ("first", "last")
 _FOREIGN = (nodes.Macro, nodes.CallBlock, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
 
 

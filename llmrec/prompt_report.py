@@ -2,12 +2,13 @@
 
 import shutil
 import textwrap
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmrec.errors import DataError, PromptError, nearest
+from llmrec.errors import DataError, PromptError
 from llmrec.interactions import Dataset
 from llmrec.prompt_check import cut
 from llmrec.prompt_fields import SECTIONS
@@ -54,7 +55,7 @@ def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[
     prompt = Prompt.load(name)
     prompt.check_fields(columns(dataset))
     parts = cut(dataset, split)
-    row, rows = _case_of(parts, user), PromptRows(dataset)
+    row, rows = _case_of(parts, user), PromptRows(parts.dataset)
     candidates = rows.draw_candidates(parts.test, row, CANDIDATES, seed=0)
     variables = rows.variables(parts.test, row, candidates)
     return {
@@ -85,7 +86,10 @@ def _case_of(split: Split, user: str | None) -> int:
     if user is None:
         return 0
     if user not in ids[1:]:
-        raise DataError(f"{split.dataset.name} has no user {user!r}{nearest(user, ids[1:])}")
+        close = get_close_matches(user, ids[1:], n=3) or ids[1:4].tolist()
+        raise DataError(
+            f"{split.dataset.name} has no user {user!r}; there are {', '.join(map(repr, close))}, for example"
+        )
     rows = np.flatnonzero(ids[split.test.user] == user)
     if not len(rows):
         why = split.without_case.filter(user_id=user)["reason"].to_list() or ["no target in the test part"]

@@ -48,6 +48,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     environment.globals.clear()  # a prompt knows rows and nothing else
     environment.filters["clean"] = clean
+    del environment.filters["random"]  # a case's prompt is the same every time
     return environment
 
 

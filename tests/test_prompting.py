@@ -69,7 +69,9 @@ def test_a_head_option_that_does_not_exist_is_refused_with_the_nearest():
         Prompt.parse("items/mine", "---\nmax_chars: 0\n---\n{% block text %}x{% endblock %}")
 
 
-@pytest.mark.parametrize("body", ["{{ item.title", "{% if %}", "{{ item.title | no_such_filter }}"])
+@pytest.mark.parametrize(
+    "body", ["{{ item.title", "{% if %}", "{{ item.title | no_such_filter }}", "{{ item.genres | random }}"]
+)
 def test_a_body_that_jinja_cannot_parse_is_refused(body):
     with pytest.raises(PromptError, match="prompt 'items/mine': "):
         prompt(body)

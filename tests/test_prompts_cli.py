@@ -105,7 +105,7 @@ def test_an_item_prompt_is_shown_for_the_users_target(llmrec, toy_folder: Path):
 def test_users_and_prompts_that_do_not_exist_end_with_2(llmrec, tmp_path: Path, toy_folder: Path):
     data = ["--data", "toy", "--data-dir", toy_folder]
     for words, message in (
-        (["show", "zeroshot/rank", *data, "--user", "u71"], "toy has no user 'u71'; did you mean 'u7'"),
+        (["show", "zeroshot/rank", *data, "--user", "u71"], "toy has no user 'u71'; there are 'u7', "),
         (["show", "zeroshot/rnk", *data], "no prompt 'zeroshot/rnk'; did you mean 'zeroshot/rank'"),
         (["check", "zeroshot/rnk", *data], "no prompt 'zeroshot/rnk'; did you mean 'zeroshot/rank'"),
         (["check", "../prompts/items/title", *data], "no prompt '../prompts/items/title'"),
