@@ -33,11 +33,17 @@ lint: install
 results: install
 	$(BIN)/python -m eval.results_to_readme
 
-# Peers pin other versions of almost everything, so they live in an environment of their own.
-peers: .venv-peers/installed
+# Peers pin other versions of almost everything, so they live in two environments of their own.
+peers: .venv-peers/installed .venv-replay/installed
 
 .venv-peers/installed: Makefile
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check "$(TORCH)"
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check "rectools[torch]==0.19.0" "pyarrow<24"
+	touch $@
+
+.venv-replay/installed: Makefile
+	$(PYTHON) -m venv .venv-replay
+	.venv-replay/bin/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	.venv-replay/bin/pip install --quiet --disable-pip-version-check "replay-rec[torch]==0.22.0" "sentence-transformers==6.2.0"
 	touch $@

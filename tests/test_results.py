@@ -21,8 +21,13 @@ def test_every_results_file_names_the_study_that_makes_it_and_its_protocol():
     files = sorted(RESULTS.glob("*.json"))
     assert files
     for file in files:
-        assert (ROOT / "eval" / f"{file.stem}.py").is_file(), f"no study makes {file.name}"
+        study, *benchmark = file.stem.split("-")
+        assert (ROOT / "eval" / f"{study}.py").is_file(), f"no study makes {file.name}"
         saved = json.loads(file.read_text(encoding="utf-8"))
+        if benchmark:  # a speed: its conditions are the load and the machine
+            assert (ROOT / "eval" / "benchmarks" / f"{benchmark[0]}.py").is_file()
+            assert f"Load average before: {saved['load_average']:.2f}" in file.with_suffix(".md").read_text("utf-8")
+            continue
         protocol = Protocol(**saved["protocol"])
         assert protocol.hash in file.with_suffix(".md").read_text(encoding="utf-8")
         assert all(row["n"] == saved["rows"][0]["n"] for row in saved["rows"])
