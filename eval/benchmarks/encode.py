@@ -53,7 +53,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
     best = min(("llmrec fp32", "llmrec bf16"), key=lambda name: sorted(seconds[name])[len(seconds[name]) // 2])
     cosine, overlap = likeness(vectors["fp32"], vectors["bf16"])
     return Timing(
-        title=f"{MODEL}, {len(texts):,} texts of {arguments.data}, {arguments.prompt}, up to {arguments.max_tokens} tokens",
+        title=f"{MODEL}, {len(texts):,} texts ({arguments.prompt} of {arguments.data}), {arguments.max_tokens} tokens",
         unit="texts",
         work=len(texts),
         seconds=seconds,
