@@ -121,8 +121,8 @@ def _check_log(name: str, log: pl.DataFrame) -> None:
             raise DataError(f"{name}: interactions have no column {column!r}; they have {log.columns}")
         if log.schema[column] not in kinds:
             raise DataError(
-                f"{name}: column {column!r} must be {kinds[0]}, is {log.schema[column]}. Ids stay strings (leading zeros "
-                "count) and times are whole seconds (32-bit floats merge neighbouring events)"
+                f"{name}: column {column!r} must be {kinds[0]}, is {log.schema[column]}. Ids stay strings (leading "
+                "zeros count) and times are whole seconds (32-bit floats merge neighbouring events)"
             )
         if nulls := log[column].null_count():
             row = log[column].is_null().arg_max()
