@@ -34,10 +34,16 @@ results: install
 	$(BIN)/python -m eval.results_to_readme
 
 # Peers pin other versions of almost everything, so they live in an environment of their own.
-peers: .venv-peers/installed
+peers: .venv-peers/installed .venv-pandas/installed
 
 .venv-peers/installed: Makefile
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check "$(TORCH)"
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check "rectools[torch]==0.19.0" "pyarrow<24"
+	touch $@
+
+# The newest pandas with pyarrow is its fastest, and RecTools wants an older one.
+.venv-pandas/installed: Makefile
+	$(PYTHON) -m venv .venv-pandas
+	.venv-pandas/bin/pip install --quiet --disable-pip-version-check pandas pyarrow
 	touch $@

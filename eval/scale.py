@@ -32,7 +32,7 @@ EXAMPLES = """examples:
 """
 RESULTS = Path(__file__).parent / "results" / "scale"
 PEER = Path(__file__).parent / "peers" / "pandas_read.py"
-PYTHON = Path(".venv-peers/bin/python")
+PYTHON = Path(".venv-pandas/bin/python")
 START, SECONDS = 1_500_000_000, 100_000_000
 """Times lie in this range, which is a bit more than three years."""
 

@@ -1,7 +1,9 @@
 """Columns of a foreign table as ids, numbers, times and texts; a value that is none is refused with its row."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -11,6 +13,8 @@ from llmrec.sources._files import File
 BETWEEN = "|"
 """What separates the entries of a list in a text file."""
 _WHOLE = r"\.0+$"
+_FORMS = 3
+"""A column may hold so many: dates alone, with a time, with a zone."""
 _DATE = r"^\s*\d{4}-\d{2}-\d{2}"
 
 
@@ -73,8 +77,7 @@ class Typed:
         given = self._of(name, "a date", lambda kind: kind == pl.String or kind.is_temporal())
         values = given
         if given.dtype == pl.String:
-            values = pl.select(pl.when(given.str.contains(_DATE)).then(given)).to_series()
-            values = values.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+            values = _dates(given)
         self._refuse(values.is_null(), given, f"{name} must be a date such as 2020-01-31 or 2020-01-31T10:00:00Z")
         return values.dt.epoch("us").alias(name)
 
@@ -82,7 +85,7 @@ class Typed:
         """Whether the file itself says that the column holds dates."""
         return self.frame.schema[name].is_temporal()
 
-    def _of(self, name: str, rule: str, allowed: Callable[[pl.DataType], bool]) -> pl.Series:
+    def _of(self, name: str, rule: str, allowed: Callable[[Any], bool]) -> pl.Series:
         values = self.frame[name]
         if not allowed(values.dtype):
             raise DataError(f"{self.file.path}: {name} must be {rule}, is {values.dtype}")
@@ -97,5 +100,19 @@ class Typed:
         raise DataError(f"{self.file.where(row)}: {rule}; found {found!r}{more}")
 
 
-def _is_text(kind: pl.DataType) -> bool:
+def _dates(texts: pl.Series) -> pl.Series:
+    """One pass takes the form of its first text, such as with a zone or without; null where there is no date."""
+    dates = pl.Series(texts.name, [None] * len(texts), dtype=pl.Datetime("us", "UTC"))
+    left = texts.str.contains(_DATE)
+    for _ in range(_FORMS):
+        if not left.any():
+            break
+        with suppress(pl.exceptions.PolarsError):
+            some = pl.select(pl.when(left).then(texts)).to_series()
+            dates = dates.fill_null(some.str.to_datetime(time_unit="us", time_zone="UTC", strict=False))
+        left &= dates.is_null()
+    return dates
+
+
+def _is_text(kind: Any) -> bool:
     return kind in (pl.String, pl.Categorical, pl.Enum)
