@@ -78,11 +78,7 @@ def csv(arguments: argparse.Namespace) -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         write_log(Path(folder), "csv", arguments.users, arguments.items, arguments.events)
-        file = Path(folder) / "log.csv"
-        with file.open("wb") as whole:
-            for part in sorted(Path(folder).glob("part-*.csv")):
-                whole.write(part.read_bytes())
-                part.unlink()
+        file = in_one_file(Path(folder))
         ours, theirs = [], []
         for _ in range(arguments.rounds):
             ours.append(measure(Path(folder)))
@@ -91,7 +87,7 @@ def csv(arguments: argparse.Namespace) -> None:
         raise RunError("llmrec and pandas did not reach the same arrays")
     row = _row(arguments, load, ours)
     peer = median(each["seconds"] for each in theirs)
-    _save(
+    save(
         arguments.output,
         {**row, "peer": theirs[0]["version"], "peer_seconds": peer, "ratio": row["seconds"] / peer},
     )
@@ -103,7 +99,7 @@ def parquet(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_log(Path(folder), "parquet", arguments.users, arguments.items, arguments.events)
         rounds = [measure(Path(folder)) for _ in range(arguments.rounds)]
-    _save(arguments.output, _row(arguments, load, rounds))
+    save(arguments.output, _row(arguments, load, rounds))
 
 
 def read(arguments: argparse.Namespace) -> None:
@@ -113,13 +109,14 @@ def read(arguments: argparse.Namespace) -> None:
     from llmrec.splits.leave_one_out import LeaveOneOut
 
     source = Tables(interactions="*.*")
-    with _peak() as peak:
+    with _anonymous_memory() as seen:
         start = time.perf_counter()
         split = LeaveOneOut().split(source.read(arguments.folder, "scale"))
         seconds = time.perf_counter() - start
     arrays = [split.train.values, split.train.offsets, split.validation.target, split.test.target]
     facts = {"interactions": len(split.dataset.interactions), "version": f"llmrec {__version__}"}
-    print(json.dumps({**facts, "seconds": seconds, "peak_gb": peak[0] / 1e9, "digest": digest(arrays)}))
+    memory = {"start_gb": seen[0] / 1e9, "peak_gb": max(seen) / 1e9}
+    print(json.dumps({**facts, "seconds": seconds, **memory, "digest": digest(arrays)}))
 
 
 def write_log(folder: Path, ending: str, users: int, items: int, events: int) -> None:
@@ -157,6 +154,16 @@ def write_log(folder: Path, ending: str, users: int, items: int, events: int) ->
             part.write_parquet(path)
 
 
+def in_one_file(folder: Path) -> Path:
+    """Puts the CSV parts of a folder behind each other, as ``log.csv``."""
+    file = folder / "log.csv"
+    with file.open("wb") as whole:
+        for part in sorted(folder.glob("part-*.csv")):
+            whole.write(part.read_bytes())
+            part.unlink()
+    return file
+
+
 def measure(folder: Path) -> dict[str, Any]:
     """What ``read`` says of a folder, in a process of its own."""
     return _run([sys.executable, "-m", "eval.scale", "read", str(folder)])
@@ -188,22 +195,28 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def _peak() -> Iterator[list[int]]:
-    """The largest RssAnon seen while the block runs, in bytes; looked at every 20 ms."""
-    largest = [0]
+def _anonymous_memory() -> Iterator[list[int]]:
+    """RssAnon in bytes, every 20 ms while the block runs, and at once when it begins."""
+    seen = [_rss_anon()]
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(0.02):
-            status = Path("/proc/self/status").read_text(encoding="ascii")
-            kilobytes = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
-            largest[0] = max(largest[0], 1024 * int(kilobytes[1])) if kilobytes else largest[0]
+            seen.append(_rss_anon())
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
-    yield largest
-    done.set()
-    thread.join()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def _rss_anon() -> int:
+    status = Path("/proc/self/status")
+    found = re.search(r"^RssAnon:\s+(\d+) kB$", status.read_text(encoding="ascii"), re.M) if status.is_file() else None
+    return 1024 * int(found[1]) if found else 0
 
 
 def _run(command: list[str]) -> dict[str, Any]:
@@ -229,7 +242,7 @@ def _row(arguments: argparse.Namespace, load: float, rounds: list[dict[str, Any]
     }
 
 
-def _save(output: Path, row: dict[str, Any]) -> None:
+def save(output: Path, row: dict[str, Any]) -> None:
     """Puts the row in the place of the one for the same kind of log."""
     from llmrec.runs import read_json, write_json, write_text
 

@@ -1,5 +1,6 @@
 """What a data set holds, before anything is trained on it: ``llmrec data check``."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from llmrec.splits import Split
 
 WIDTH = 80
 DAY = 86_400
-NEXT_ID_SUSPECT = 0.05
-"""Above this share of targets with the next number, the numbers follow the order of reading."""
+NEXT_ID_SUSPECT = 0.02
+"""Above this share, ids follow the order of reading: Beauty.txt has 4.4 %, MovieLens 100K 0.3 %."""
 
 
 def facts(split: Split) -> dict[str, Any]:
@@ -49,18 +50,18 @@ def facts(split: Split) -> dict[str, Any]:
     }
 
 
-def _history(data: Dataset) -> dict[str, float]:
+def _history(data: Dataset) -> dict[str, int | float]:
     lengths = np.bincount(data.interactions["user"].to_numpy(), minlength=data.num_users + 1)[1:]
     return {"shortest": int(lengths.min()), "median": float(np.median(lengths)), "longest": int(lengths.max())}
 
 
-def _repeated(data: Dataset) -> dict[str, float]:
+def _repeated(data: Dataset) -> dict[str, int | float]:
     pairs = data.interactions["user"].cast(pl.Int64) * (data.num_items + 1) + data.interactions["item"]
-    return _part(len(pairs) - pairs.n_unique(), len(pairs))
+    return _part(~pairs.is_first_distinct().to_numpy())
 
 
-def _part(some: int, total: int) -> dict[str, float]:
-    return {"number": int(some), "share": float(some) / total if total else 0.0}
+def _part(marked: np.ndarray) -> dict[str, int | float]:
+    return {"number": int(marked.sum()), "share": float(marked.mean())}
 
 
 def _times(data: Dataset) -> dict[str, Any]:
@@ -73,11 +74,11 @@ def _times(data: Dataset) -> dict[str, Any]:
     first = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]]))
     spans = np.concatenate([time[first[1:] - 1], time[-1:]]) - time[first]
     return {
-        "time_ties": _part(tied.sum(), len(tied)),
+        "time_ties": _part(tied),
         "session_span": {
             "median": float(np.median(spans)),
             "percentile_90": float(np.quantile(spans, 0.9)),
-            "users_within_a_day": _part((spans < DAY).sum(), len(spans)),
+            "users_within_a_day": _part(spans < DAY),
         },
     }
 
@@ -117,7 +118,7 @@ def _cold(split: Split) -> dict[str, Any]:
     return {"items": len(items), "cases": int(cold.sum()), "ids": split.dataset.item_ids[items].tolist()}
 
 
-def _next_ids(split: Split) -> dict[str, float] | None:
+def _next_ids(split: Split) -> dict[str, int | float] | None:
     """How often an item has the largest number so far plus 1: ids given in the order of reading tell what comes next.
 
     P5's sequential ids are such (discussed in https://github.com/jeykigung/P5/pull/3).
@@ -148,3 +149,56 @@ def show(found: dict[str, Any]) -> str:
     with console.capture() as text:
         console.print(table)
     return "\n".join(line.rstrip() for line in text.get().splitlines()).strip("\n")
+
+
+def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "users", f"{found['users']:,}"
+    yield "items", f"{found['items']:,}, {found['items_without_interactions']:,} of them without an interaction"
+    history = found["history"]
+    lengths = f"{history['shortest']:,} to {history['longest']:,} a user, median {history['median']:,.0f}"
+    yield "interactions", f"{found['interactions']:,}; {lengths}"
+    yield "repeated user-item pairs", _counted(found["repeated_pairs"])
+    yield from _time_lines(found)
+    yield "items and rows without", _listed(found["missing_texts"]) or "there are no texts"
+    if (shared := found["duplicate_titles"]) is not None:
+        yield "titles that several items have", f"{shared['titles']:,}, on {shared['items']:,} items"
+    yield "test cases (leave-one-out)", f"{found['cases']:,}"
+    yield "users without a case", _listed(found["users_without_case"]) or "0"
+    cold = found["cold_test_items"]
+    some = f", such as {', '.join(cold['ids'][:3])}" if cold["items"] else ""
+    yield "test items nobody trains on", f"{cold['items']:,} in {cold['cases']:,} cases{some}"
+    if (follows := found["next_ids"]) is not None:
+        yield "largest id so far plus 1", _follows(follows)
+    for note in found["notes"]:
+        yield "note", note
+
+
+def _time_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if (span := found["session_span"]) is None:
+        yield "times", "none, only an order"
+        return
+    yield "rows that tie in time", _counted(found["time_ties"])
+    yield "span of a user's log", f"median {_duration(span['median'])}, 90 %: {_duration(span['percentile_90'])}"
+    yield "users within one day", _counted(span["users_within_a_day"])
+
+
+def _follows(follows: dict[str, int | float]) -> str:
+    text = f"{follows['test_targets']:.1%} of the test targets, {follows['all_rows']:.1%} of all rows"
+    if max(follows.values()) < NEXT_ID_SUSPECT:
+        return text
+    return f"{text}: the ids follow the order of reading, and a model that reads them sees what comes next"
+
+
+def _counted(part: dict[str, int | float]) -> str:
+    return f"{part['number']:,} ({part['share']:.1%})"
+
+
+def _listed(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name}: {number:,}" for name, number in numbers.items())
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((DAY, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
