@@ -33,8 +33,8 @@ lint: install
 results: install
 	$(BIN)/python -m eval.results_to_readme
 
-# Peers pin other versions of almost everything, so they live in two environments of their own.
-peers: .venv-peers/installed .venv-replay/installed
+# Peers pin other versions of almost everything, so they live in environments of their own.
+peers: .venv-peers/installed .venv-replay/installed .venv-pandas/installed
 
 .venv-peers/installed: Makefile
 	$(PYTHON) -m venv .venv-peers
@@ -46,4 +46,10 @@ peers: .venv-peers/installed .venv-replay/installed
 	$(PYTHON) -m venv .venv-replay
 	.venv-replay/bin/pip install --quiet --disable-pip-version-check "$(TORCH)"
 	.venv-replay/bin/pip install --quiet --disable-pip-version-check "replay-rec[torch]==0.22.0" "sentence-transformers==6.2.0"
+	touch $@
+
+# The newest pandas with pyarrow is its fastest, and RecTools wants an older one.
+.venv-pandas/installed: Makefile
+	$(PYTHON) -m venv .venv-pandas
+	.venv-pandas/bin/pip install --quiet --disable-pip-version-check pandas pyarrow
 	touch $@

@@ -1,4 +1,4 @@
-"""The ``llmrec`` command: recommend from a run, measure its saved tables again, and look at prompts."""
+"""The ``llmrec`` command: recommend from a run, measure its saved tables again, look at prompts and at data."""
 
 import argparse
 import json
@@ -18,6 +18,8 @@ EXAMPLES = """examples:
   llmrec recommend --run runs/ml-100k-sasrec-id-softmax-s0 --history "Toy Story (1995)|Heat (1995)" -k 10
   llmrec recommend --run runs/NAME --history "1|50|181" --json
   llmrec evaluate runs/NAME
+  llmrec data check ml-100k
+  llmrec data check shop.yaml --json
   llmrec prompts list
   llmrec prompts show zeroshot/rank --data ml-100k --user 196
   llmrec prompts check items/title_genres p5/sequential/next_item zeroshot/rank --data ml-100k
@@ -45,8 +47,18 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="print the metrics as JSON")
     verb.set_defaults(command=evaluate)
 
+    _add_data(verbs.add_parser("data", help="count what a data set holds, and what is odd in it"))
     _add_prompts(verbs.add_parser("prompts", help="list prompts, show one for a real user, or check them on real data"))
     return result
+
+
+def _add_data(group: argparse.ArgumentParser) -> None:
+    verbs = group.add_subparsers(required=True, metavar="VERB")
+    verb = verbs.add_parser("check", help="counts, repeats, ties in time, missing texts, cold items, telling ids")
+    verb.add_argument("data", metavar="NAME", help="data set, such as ml-100k, or a YAML file that describes one")
+    verb.add_argument("--data-dir", type=Path, help="folder with its files")
+    verb.add_argument("--json", action="store_true", help="print everything as JSON")
+    verb.set_defaults(command=check_data)
 
 
 def _add_prompts(group: argparse.ArgumentParser) -> None:
@@ -155,6 +167,17 @@ def check_prompts(arguments: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     print("\n".join(found.faults) if found.faults else f"{found.prompts} prompts on {arguments.data}: no fault")
     return 1 if found.faults else 0
+
+
+def check_data(arguments: argparse.Namespace) -> int:
+    """Prints what a data set holds."""
+    from llmrec import data_report
+    from llmrec.sources import load_dataset
+    from llmrec.splits.leave_one_out import LeaveOneOut
+
+    found = data_report.facts(LeaveOneOut().split(load_dataset(arguments.data, arguments.data_dir)))
+    print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else data_report.show(found))
+    return 0
 
 
 def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:

@@ -66,6 +66,7 @@ class RunConfig(_Options):
     """Everything a run depends on, as saved in ``config.json``."""
 
     data: str = "ml-100k"
+    """A named data set, what to call the one in ``data_dir``, or a YAML file that describes one."""
     data_dir: Path | None = None
     model: str = "id"
     """``id`` or a language model: a short name, a hub id, a folder or a .gguf file."""
@@ -118,7 +119,8 @@ class RunConfig(_Options):
         if self.output is not None:
             return self.output
         model = Path(self.model).name.removesuffix(".gguf")
-        parts = [self.data, self.head["name"], model]
+        data = Path(self.data).stem if self.data.endswith((".yaml", ".yml")) else self.data
+        parts = [data, self.head["name"], model]
         parts += [self.encoder_name] if self.encoder_name not in ("id", "text") else []
         parts += [self.tuning["name"]] if self.uses_text else []
         return Path("runs") / "-".join([*parts, self.loss["name"], f"s{self.seed}"])

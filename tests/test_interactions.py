@@ -92,3 +92,25 @@ def test_the_hash_changes_with_order_times_titles_and_nothing_else():
     }
     assert len(changed) == 4
     assert base not in changed
+
+
+def test_positions_are_another_content_than_the_same_numbers_as_seconds():
+    rows = [("u", "x", 0), ("u", "y", 1)]
+    seconds, order = (Dataset.from_tables("toy", log(rows), time_unit=unit) for unit in ("seconds", "order"))
+    assert (seconds.time_unit, order.time_unit) == ("seconds", "order")
+    assert seconds.content_hash == Dataset.from_tables("toy", log(rows)).content_hash != order.content_hash
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"categories": ["War"]}, r"items column 'categories' must be List\(String\), is String"),
+        ({"features": [["a"]], "tags": [[1]]}, r"items column 'tags' must be List\(String\), is List\(Int64\)"),
+        ({"description": [["a"]]}, r"items column 'description' must be String, is List\(String\)"),
+        ({"brand": [1]}, "items column 'brand' must be String, is Int64"),
+    ],
+)
+def test_known_item_columns_have_their_type(columns, message):
+    table = items(("x", "X")).with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+    with pytest.raises(DataError, match=message):
+        Dataset.from_tables("toy", log([("u", "x", 1)]), table)

@@ -12,19 +12,24 @@ from llmrec import components
 from llmrec.assets import ASSETS, fetch
 from llmrec.errors import AssetError, DataError, nearest
 from llmrec.interactions import Dataset
+from llmrec.sources._described import ENDINGS, read_description
 
 
 def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     """Reads a data set from a local folder or, without one, fetches a data set known by name.
 
     Args:
-        name: how reports call the data set; without ``data_dir`` a named one, such as ``ml-100k``.
+        name: how reports call the data set; without ``data_dir`` a named one, such as ``ml-100k``. A name that ends in
+            ``.yaml`` is a file that says folder, source and options; ``data_dir`` then stands in for its folder.
         data_dir: the folder with the files, or its parent with a folder ``name`` inside.
 
     Raises:
+        ConfigError: a YAML file that does not describe a data set.
         DataError: an unknown name, a folder in no known layout, or a fault in a file.
         AssetError: the named set is neither cached nor reachable, or is damaged.
     """
+    if name.endswith(ENDINGS):
+        return _described(Path(name), data_dir)
     if data_dir is not None:
         return _read(name, [data_dir, data_dir / name])
     named = [asset.name for asset in ASSETS.values() if asset.kind == "dataset"]
@@ -37,6 +42,13 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
             f"{name} in {folder} is damaged: its content hash is {data.content_hash}, must be "
             f"{ASSETS[name].content_hash}; delete that folder and run again to fetch it anew"
         )
+    return data
+
+
+def _described(file: Path, data_dir: Path | None) -> Dataset:
+    given = read_description(file)
+    source = components.create("sources", given.source)
+    data: Dataset = source.read(data_dir or given.folder, given.name)
     return data
 
 

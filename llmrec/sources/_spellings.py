@@ -1,0 +1,135 @@
+"""Which column of a foreign table is which: what the user says, else the usual names, never a guess."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmrec.errors import DataError, nearest
+from llmrec.sources._files import File, TextFile
+
+LOG = {
+    "user_id": ("user_id", "userId", "user", "uid", "reviewerID"),
+    "item_id": ("item_id", "itemId", "movieId", "item", "iid", "asin"),
+    "timestamp": ("timestamp", "time", "date", "unixReviewTime", "sort_timestamp"),
+    "rating": ("rating", "overall"),
+    "review": ("review", "reviewText"),
+    "summary": ("summary",),
+    "part": ("part",),
+}
+ITEMS = {
+    "item_id": LOG["item_id"],
+    "title": ("title", "name"),
+    "genres": ("genres",),
+    "description": ("description",),
+    "image": ("image",),
+    "brand": ("brand",),
+    "categories": ("categories",),
+    "features": ("features",),
+    "tags": ("tags",),
+}
+USERS = {
+    "user_id": LOG["user_id"],
+    "gender": ("gender",),
+    "age": ("age",),
+    "occupation": ("occupation",),
+    "zip_code": ("zip_code",),
+}
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for in a table, and what the user said about it."""
+
+    option: str
+    """The option in which the user says which column is which."""
+    spellings: dict[str, tuple[str, ...]]
+    chosen: dict[str, str | int]
+    needed: tuple[str, ...]
+
+
+def check(
+    option: str, chosen: dict[str, str | int], spellings: dict[str, tuple[str, ...]], header: bool | None
+) -> None:
+    """Checks a column map without a file.
+
+    Raises:
+        ValueError: a column that we do not know, or a place where names are expected.
+    """
+    for ours, theirs in chosen.items():
+        if ours not in spellings:
+            raise ValueError(f"{option}: there is no column {ours!r} here{nearest(ours, spellings)}")
+        if isinstance(theirs, int) and (header is None or theirs < 1):
+            raise ValueError(
+                f"{option}: {ours}={theirs} is a place, counted from 1; say header: true or false with it, too"
+            )
+
+
+def find(file: File, wanted: Wanted, header: bool | None) -> tuple[File, dict[str, int]]:
+    """Finds the wanted columns in a file.
+
+    Args:
+        file: the table.
+        wanted: what to look for.
+        header: whether the first line names the columns; None: only if it names every needed one.
+
+    Returns:
+        The file, which now knows whether it has a header, and the place of each column that is there.
+
+    Raises:
+        DataError: a needed column that is not there, several that may be it, or a file without a known header.
+    """
+    if isinstance(file, TextFile) and header is False:
+        file = replace(file, titled=False)
+    names = file.first if file.titled else [""] * len(file.first)
+    found = {ours: place for ours in wanted.spellings if (place := _place(file.path, names, ours, wanted)) is not None}
+    if missing := [ours for ours in wanted.needed if ours not in found]:
+        raise DataError(_missing(file, missing, wanted, header))
+    return file, found
+
+
+def _place(path: Path, names: list[str], ours: str, wanted: Wanted) -> int | None:
+    said = wanted.chosen.get(ours)
+    if isinstance(said, int):
+        if said > len(names):
+            raise DataError(f"{path}: {wanted.option} says that {ours} is column {said}, there are {len(names)}")
+        return said - 1
+    accepted = wanted.spellings[ours] if said is None else (said,)
+    fitting = [place for place, name in enumerate(names) if name in accepted]
+    if said is not None and not fitting:
+        raise DataError(f"{path}: {wanted.option} says that {ours} is column {said!r}{nearest(said, set(names))}")
+    if len(fitting) > 1:
+        raise DataError(
+            f"{path}: {ours} may be any of the columns {', '.join(names[place] for place in fitting)}; say which one "
+            f"with {wanted.option}: {{{ours}: NAME}}"
+        )
+    return fitting[0] if fitting else None
+
+
+def _missing(file: File, missing: list[str], wanted: Wanted, header: bool | None) -> str:
+    example = ", ".join(f"{ours}: {number}" for number, ours in enumerate(wanted.needed, 1))
+    by_place = f"header: false and {wanted.option}: {{{example}}} with its places, counted from 1"
+    if isinstance(file, TextFile) and header is False:
+        return f"{file.path}: {' and '.join(missing)} not found; a file without a header needs {by_place}"
+    expected = "; ".join(f"{ours} ({'|'.join(wanted.spellings[ours])})" for ours in missing)
+    text = (
+        f"{file.path}: expected columns {expected}; found {file.first}. Say which column it is with "
+        f"{wanted.option}: {{{missing[0]}: NAME}}"
+    )
+    if not isinstance(file, TextFile):
+        return text
+    return f"{text}{_other_separator(file, wanted)}; if line 1 is no header, set {by_place}"
+
+
+def _other_separator(file: TextFile, wanted: Wanted) -> str:
+    line = file.separator.join(file.first)
+    for separator, called in _SEPARATORS.items():
+        names = [name.strip() for name in line.split(separator)]
+        if separator != file.separator and _knows(names, wanted):
+            return f"; the file seems to be separated by {called}, not {file.separator!r}: set separator: {separator!r}"
+    return ""
+
+
+def _knows(names: Iterable[str], wanted: Wanted) -> bool:
+    known = {name.split(":")[0] for name in names}
+    return all(known & {str(wanted.chosen.get(ours)), *wanted.spellings[ours]} for ours in wanted.needed)

@@ -1,0 +1,199 @@
+"""Any table of interactions, as CSV, TSV or Parquet, with a map from its columns to ours."""
+
+import codecs
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from llmrec.errors import DataError
+from llmrec.interactions import Dataset, TimeUnit
+from llmrec.sources._files import ENDINGS, File, open_file
+from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find
+from llmrec.sources._tables import strip_titles
+from llmrec.sources._typed import Typed
+
+_PER_SECOND = {"s": 1, "ms": 1000, "dates": 1_000_000, "order": 1}
+_TEXTS = ("review", "summary", "part")
+_LISTS = ("genres", "categories", "features", "tags")
+_YEAR_2100 = 4_102_444_800
+
+
+class Tables:
+    """A file of interactions and, if they are named, one of items and one of users: ``.csv``, ``.tsv``, ``.parquet``.
+
+    Ids are strings, leading zeros and all; times become whole seconds. A CSV file may quote fields with ``"``; where
+    tabs separate, quotes mean nothing. Lists (genres, categories, features, tags) are separated by ``|`` in text files.
+
+    Columns with a usual name are found: users as user_id, userId, user, uid, reviewerID; items as item_id, itemId,
+    movieId, item, iid, asin; times as timestamp, time, date, unixReviewTime, sort_timestamp. Any other name is said
+    with ``columns``, and nothing is guessed: files of pairs without a header stand as user,item with some publishers
+    and as item,user with others.
+
+    Args:
+        interactions: the file in the folder; ``part-*.csv`` takes all that fit, in the order of their names, as one
+            log. By default the only file whose header names users, items and times.
+        columns: our name: theirs, or its place counted from 1 if ``header`` is said, for user_id, item_id, timestamp,
+            rating, review, summary and part.
+        items: file with a row per item.
+        item_columns: the same for item_id, title, genres, description, image, brand, categories, features and tags.
+        users: file with a row per user: user_id, gender, age, occupation, zip_code.
+        separator: the character between two fields; by default a comma in ``.csv`` and a tab in all others.
+        header: whether line 1 names the columns. By default it must.
+        time: what a time is: seconds since 1970, milliseconds, dates (2020-01-31T10:00:00Z), or order: the log has
+            none, and a user's rows stand in their order, or ascend in the column that ``columns`` calls timestamp.
+        encoding: of text files.
+    """
+
+    expects = "one .csv, .tsv or .parquet whose header names user, item and time; for any other, a YAML file"
+
+    def __init__(
+        self,
+        *,
+        interactions: str = "",
+        columns: dict[str, str | int] | None = None,
+        items: str = "",
+        item_columns: dict[str, str | int] | None = None,
+        users: str = "",
+        separator: str = "",
+        header: bool | None = None,
+        time: Literal["s", "ms", "dates", "order"] = "s",
+        encoding: str = "utf-8",
+    ) -> None:
+        if len(separator) > 1:
+            raise ValueError(f"separator must be one character, came {separator!r}")
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise ValueError(f"encoding {encoding!r} is not known, such as utf-8 or latin-1") from None
+        self.interactions, self.items, self.users = interactions, items, users
+        self.separator, self.header, self.time, self.encoding = separator, header, time, encoding
+        check("columns", columns or {}, LOG, header)
+        check("item_columns", item_columns or {}, ITEMS, header)
+        spellings = LOG
+        if time == "order" and "timestamp" not in (columns or {}):
+            spellings = {ours: names for ours, names in spellings.items() if ours != "timestamp"}
+        needed = tuple(ours for ours in ("user_id", "item_id", "timestamp") if ours in spellings)
+        self._log_columns = Wanted("columns", spellings, columns or {}, needed)
+        self._item_columns = Wanted("item_columns", ITEMS, item_columns or {}, ("item_id",))
+        self._user_columns = Wanted("columns", USERS, {}, ("user_id",))
+
+    def detect(self, folder: Path) -> bool:
+        """Whether the named file is there or, if none is named, exactly one that may be it."""
+        return bool(self._logs(folder)) if self.interactions else len(self._fitting(folder)) == 1
+
+    def read(self, folder: Path, name: str) -> Dataset:
+        """Reads the tables.
+
+        Raises:
+            DataError: a file or column that is not there, a row or value that cannot be used, with file and line.
+        """
+        log, notes = self._log(self._logs(folder) or self._which(folder))
+        items, item_notes = self._items(folder / self.items) if self.items else (None, [])
+        users, user_notes = self._users(folder / self.users) if self.users else (None, [])
+        unit: TimeUnit = "order" if self.time == "order" else "seconds"
+        data = Dataset.from_tables(name, log, items, users, time_unit=unit)
+        return replace(data, notes=(*notes, *item_notes, *user_notes, *data.notes))
+
+    def _logs(self, folder: Path) -> list[Path]:
+        return sorted(folder.glob(self.interactions)) if self.interactions else []
+
+    def _which(self, folder: Path) -> list[Path]:
+        """The only file that may hold the interactions; if there is one table alone, its own fault says more."""
+        if self.interactions:
+            raise DataError(f"no file in {folder} fits interactions: {self.interactions!r} (have: {_names(folder)})")
+        paths = self._fitting(folder) or self._tables(folder)
+        if len(paths) != 1:
+            raise DataError(
+                f"{folder}: which table holds the interactions? Say it with interactions: FILE (have: {_names(folder)})"
+            )
+        return paths
+
+    def _tables(self, folder: Path) -> list[Path]:
+        named = {folder / name for name in (self.items, self.users) if name}
+        return sorted(path for path in folder.glob("*") if path.suffix in ENDINGS and path not in named)
+
+    def _fitting(self, folder: Path) -> list[Path]:
+        fitting = []
+        for path in self._tables(folder):
+            with suppress(DataError):
+                self._find(path, self._log_columns)
+                fitting.append(path)
+        return fitting
+
+    def _find(self, path: Path, wanted: Wanted) -> tuple[File, dict[str, int]]:
+        return find(open_file(path, self.separator, self.encoding), wanted, self.header)
+
+    def _read(self, path: Path, wanted: Wanted) -> tuple[Typed, list[str]]:
+        file, places = self._find(path, wanted)
+        rest = [name for place, name in enumerate(file.first) if file.titled and place not in places.values()]
+        return Typed.read(file, places), [f"{path.name}: columns not read: {', '.join(rest)}"] if rest else []
+
+    def _log(self, paths: list[Path]) -> tuple[pl.DataFrame, list[str]]:
+        parts: list[pl.DataFrame] = []
+        scales: set[int] = set()
+        notes: list[str] = []
+        for path in paths:
+            table, unread = self._read(path, self._log_columns)
+            part, scale = self._columns(table)
+            parts.append(part)
+            scales.add(scale)
+            notes = notes or unread
+        if len(scales) > 1:
+            raise DataError(f"{paths[0].parent}: some of {len(paths)} files hold dates, others numbers; use one form")
+        log = pl.concat(parts, how="diagonal")
+        if self.time == "order":
+            return _numbered(log), notes
+        return _in_seconds(log, scales.pop(), notes)
+
+    def _columns(self, table: Typed) -> tuple[pl.DataFrame, int]:
+        """The log of one file with times as they stand there, and how many of their units are a second."""
+        columns = [table.codes("user_id"), table.codes("item_id")]
+        scale = 1
+        if "timestamp" in table.frame.columns:
+            dates = self.time == "dates" or table.is_date("timestamp")
+            columns.append(table.microseconds("timestamp") if dates else table.whole("timestamp"))
+            scale = _PER_SECOND["dates" if dates else self.time]
+        for name, read in (("rating", table.number), *((text, table.text) for text in _TEXTS)):
+            columns += [read(name)] if name in table.frame.columns else []
+        return pl.DataFrame(columns), scale
+
+    def _items(self, path: Path) -> tuple[pl.DataFrame, list[str]]:
+        table, notes = self._read(path, self._item_columns)
+        columns = [table.ids("item_id").cast(pl.String)]
+        for name in table.frame.columns[1:]:
+            columns.append(table.texts(name) if name in _LISTS else table.text(name))
+        items = pl.DataFrame(columns)
+        if "title" in items.columns:
+            titles, mended = strip_titles(items["item_id"], items["title"].fill_null(""))
+            return items.with_columns(titles), notes + mended
+        return items, notes
+
+    def _users(self, path: Path) -> tuple[pl.DataFrame, list[str]]:
+        table, notes = self._read(path, self._user_columns)
+        columns = [table.ids("user_id").cast(pl.String)]
+        for name in table.frame.columns[1:]:
+            columns.append(table.whole(name, optional=True) if name == "age" else table.text(name))
+        return pl.DataFrame(columns), notes
+
+
+def _names(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.glob("*"))) or "nothing"
+
+
+def _in_seconds(log: pl.DataFrame, scale: int, notes: list[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Finer times order the log before they become seconds, where they would tie."""
+    if scale > 1:
+        log = log.sort("timestamp", maintain_order=True).with_columns(pl.col("timestamp") // scale)
+    late = int((log["timestamp"] > _YEAR_2100).sum())
+    if not late:
+        return log, notes
+    return log, [*notes, f"{late} times lie beyond the year 2100 as seconds; if they are milliseconds, set time: ms"]
+
+
+def _numbered(log: pl.DataFrame) -> pl.DataFrame:
+    if "timestamp" in log.columns:
+        log = log.sort("timestamp", maintain_order=True)
+    return log.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64).over("user_id"))

@@ -1,0 +1,144 @@
+"""``llmrec data check``: what is counted, what is odd, how it is printed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from conftest import ROOT, write_recbole
+
+from llmrec import cli, data_report
+from llmrec.assets import ASSETS
+from llmrec.interactions import Dataset
+from llmrec.splits.leave_one_out import LeaveOneOut
+
+ML_100K = ROOT.parent / "shared" / "data" / "ml-100k"
+BEAUTY = ROOT.parent / "shared" / "data" / "amazon-beauty" / "Beauty.txt"
+DAY = 86_400
+
+
+def facts(*rows: tuple[str, str, int], items: pl.DataFrame | None = None, **options: Any) -> dict[str, Any]:
+    log = pl.DataFrame(list(rows), schema=["user_id", "item_id", "timestamp"], orient="row")
+    return data_report.facts(LeaveOneOut().split(Dataset.from_tables("toy", log, items, **options)))
+
+
+def sequences(text: str) -> dict[str, Any]:
+    """Lines of a user and his items in order, as in Beauty.txt."""
+    rows = [(line.split()[0], item, place) for line in text.splitlines() for place, item in enumerate(line.split()[1:])]
+    return facts(*rows, time_unit="order")
+
+
+def shown(found: dict[str, Any]) -> dict[str, str]:
+    lines = [line for line in data_report.show(found).splitlines() if line.startswith("  ") and line[2] != " "]
+    return {line[2:].split("  ")[0]: line.split("  ", 2)[2].strip() for line in lines[1:]}
+
+
+def test_the_padding_is_not_counted_and_an_item_only_in_the_last_row_is_cold():
+    """A23: item only in the last row."""
+    found = facts(("u", "a", 1), ("u", "b", 2), ("u", "a", 3), ("v", "a", 1), ("v", "b", 2), ("v", "c", 3))
+    assert (found["users"], found["items"], found["interactions"]) == (2, 3, 6)
+    assert found["cold_test_items"] == {"items": 1, "cases": 1, "ids": ["c"]}
+    assert shown(found)["test items nobody trains on"] == "1 in 1 cases, such as c"
+
+
+def test_ids_in_the_order_of_reading_are_called_telling():
+    """C1: first line of the common Beauty.txt: `1 1 2 3 4 5`."""
+    found = sequences("1 1 2 3 4 5")
+    assert found["next_ids"] == {"test_targets": 1.0, "all_rows": 1.0}
+    assert "100.0% of the test targets, 100.0% of all rows: the ids follow" in " ".join(data_report.show(found).split())
+    assert sequences("1 1 3 2 4 5\n2 9 2 9")["next_ids"] == {"test_targets": 1 / 2, "all_rows": 2 / 6}
+
+
+def test_ids_in_another_order_or_without_numbers_are_not():
+    assert sequences("1 5 3 1 4 2")["next_ids"] == {"test_targets": 0.0, "all_rows": 0.0}
+    found = sequences("1 a b c")
+    assert found["next_ids"] is None
+    assert "largest id so far plus 1" not in shown(found)
+
+
+@pytest.mark.skipif(not BEAUTY.is_file(), reason="Beauty.txt is not in ../shared/data/amazon-beauty")
+def test_the_common_beauty_file_is_called_telling():
+    """C1: Beauty.txt is numbered in reading order."""
+    found = sequences(BEAUTY.read_text(encoding="ascii"))
+    assert (found["users"], found["items"], found["interactions"]) == (22_363, 12_101, 198_502)
+    assert found["next_ids"]["test_targets"] > data_report.NEXT_ID_SUSPECT
+
+
+def test_repeats_ties_and_spans_are_counted():
+    found = facts(
+        *(("u", item, 100) for item in "91537"),
+        ("v", "9", 0),
+        ("v", "9", DAY - 1),
+        ("w", "1", 0),
+        ("w", "1", 100),
+        ("w", "1", DAY),
+        ("w", "2", 10 * DAY),
+    )
+    assert found["repeated_pairs"] == {"number": 1 + 2, "share": 3 / 11}
+    assert found["time_ties"] == {"number": 5, "share": 5 / 11}
+    assert found["session_span"]["median"] == DAY - 1
+    assert found["session_span"]["percentile_90"] == pytest.approx((DAY - 1) + 0.8 * (10 * DAY - (DAY - 1)))
+    assert found["session_span"]["users_within_a_day"] == {"number": 2, "share": 2 / 3}
+    assert found["users_without_case"] == {"2 interactions, needs 3": 1}
+    assert found["history"] == {"shortest": 2, "median": 4.0, "longest": 5}
+    assert shown(found)["rows that tie in time"] == "5 (45.5%)"
+
+
+def test_texts_titles_and_unseen_items_are_counted():
+    items = pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c", "d"],
+            "title": ["One", "One", None, "Two"],
+            "genres": [["War"], [], [], ["War"]],
+            "price": [1, 2, 3, 4],
+        }
+    )
+    found = facts(("u", "a", 1), ("u", "b", 2), ("u", "c", 3), items=items)
+    assert found["missing_texts"] == {"title": 1, "genres": 2}
+    assert found["duplicate_titles"] == {"titles": 1, "items": 2}
+    assert found["items_without_interactions"] == 1
+
+
+def test_a_log_without_times_says_so():
+    found = sequences("1 1 2 3")
+    assert (found["time_unit"], found["time_ties"], found["session_span"]) == ("order", None, None)
+    assert shown(found)["times"] == "none, only an order"
+
+
+@pytest.mark.skipif(not ML_100K.is_dir(), reason="MovieLens 100K is not in ../shared/data/ml-100k")
+def test_the_command_prints_movielens_100k_in_80_columns(capsys):
+    command = ["data", "check", "ml-100k", "--data-dir", str(ML_100K)]
+    assert cli.main(command) == 0
+    text = capsys.readouterr().out
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "rows that tie in time            75,772 (75.8%)" in text
+    assert "title 'unkonwn' mended to 'unknown': item" in text
+    assert cli.main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["content_hash"] == ASSETS["ml-100k"].content_hash
+    assert (found["users"], found["items"], found["interactions"]) == (943, 1682, 100_000)
+    assert found["duplicate_titles"] == {"titles": 18, "items": 36}
+    assert len(found["notes"]) == 3
+
+
+def test_long_names_and_notes_are_folded_into_80_columns(toy, tmp_path, capsys):
+    log = toy.interactions.select(
+        user_id=pl.format("{}" + "u" * 90, "user"),
+        item_id=pl.format("{}" + "i" * 90, "item"),
+        rating="rating",
+        timestamp="timestamp",
+    )
+    ids = log["item_id"].unique()
+    items = pl.DataFrame({"item_id": ids, "title": ids, "genres": [["War"]] * len(ids)})
+    assert (
+        cli.main(["data", "check", "long", "--data-dir", str(write_recbole(tmp_path / "long", "long", log, items))])
+        == 0
+    )
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80
+
+
+def test_a_data_set_that_is_not_there_ends_with_2(tmp_path: Path, capsys):
+    assert cli.main(["data", "check", "nothing", "--data-dir", str(tmp_path)]) == 2
+    assert "error: no data set in a known layout" in capsys.readouterr().err
+    assert cli.main(["data", "check", str(tmp_path / "shop.yaml")]) == 2

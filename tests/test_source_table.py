@@ -1,0 +1,385 @@
+"""Any table with a column map: what is found, what is asked for, what is refused, and data sets in YAML."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import ROOT
+
+from llmrec import components, config
+from llmrec.errors import ConfigError, DataError
+from llmrec.interactions import Dataset
+from llmrec.sources import load_dataset
+
+STAMPS = (887692900, 887692901, 887692960)
+REAL = ROOT.parent / "shared" / "data" / "ml-latest-small"
+
+
+def read(folder: Path, **options: Any) -> Dataset:
+    spec = components.resolve("sources", {"name": "table", **options})
+    return components.create("sources", spec).read(folder, "shop")
+
+
+def write(folder: Path, text: str, name: str = "log.csv", encoding: str = "utf-8") -> Path:
+    (folder / name).write_text(text, encoding=encoding, newline="")
+    return folder
+
+
+def rows(data: Dataset) -> list[tuple[str, str, int]]:
+    """User, item and time, in the order of the data set."""
+    log = data.interactions
+    users, items = data.user_ids[log["user"].to_numpy()], data.item_ids[log["item"].to_numpy()]
+    return list(zip(users, items, log["timestamp"].to_list()))
+
+
+def refusal(folder: Path, **options: Any) -> str:
+    with pytest.raises((DataError, ConfigError)) as error:
+        read(folder, **options)
+    return str(error.value)
+
+
+# Columns
+
+
+@pytest.mark.parametrize("time", ["time", "timestamp", "date", "unixReviewTime", "sort_timestamp"])
+def test_a_time_column_is_known_by_its_usual_names(tmp_path, time):
+    """A12: header `user_id,item_id,rating,time`."""
+    write(tmp_path, f"user_id,item_id,rating,{time}\nu,b,3,20\nu,a,4.5,10\n")
+    data = load_dataset("shop", tmp_path)
+    assert rows(data) == [("u", "a", 10), ("u", "b", 20)]
+    assert data.interactions["rating"].to_list() == [4.5, 3.0]
+
+
+@pytest.mark.parametrize("user", ["user_id", "userId", "user", "uid", "reviewerID"])
+@pytest.mark.parametrize("item", ["item_id", "itemId", "movieId", "item", "iid", "asin"])
+def test_users_and_items_are_known_by_their_usual_names(tmp_path, user, item):
+    write(tmp_path, f"{item}\t{user}\ttime\nx\tu\t1\n", "log.tsv")
+    assert rows(load_dataset("shop", tmp_path)) == [("u", "x", 1)]
+
+
+def test_without_a_time_column_the_run_ends_before_it_begins(tmp_path):
+    """A12: a log without times is refused with the names a time may have, not late in training."""
+    write(tmp_path, "user_id,item_id,rating,clock\nu,x,3,20\n")
+    message = refusal(tmp_path)
+    assert "expected columns timestamp (timestamp|time|date|unixReviewTime|sort_timestamp)" in message
+    assert "found ['user_id', 'item_id', 'rating', 'clock']" in message
+    assert "columns: {timestamp: NAME}" in message
+    assert rows(read(tmp_path, columns={"timestamp": "clock"})) == [("u", "x", 20)]
+
+
+def test_an_order_is_taken_only_where_it_is_said(tmp_path):
+    write(tmp_path, "user,item\nu,c\nv,a\nu,a\nu,b\n")
+    assert "timestamp" in refusal(tmp_path)
+    data = read(tmp_path, time="order")
+    assert data.time_unit == "order"
+    assert rows(data) == [("u", "c", 0), ("u", "a", 1), ("u", "b", 2), ("v", "a", 0)]
+
+
+def test_an_order_may_stand_in_a_column_and_a_time_that_is_not_meant_is_noted(tmp_path):
+    write(tmp_path, "user,item,place,time\nu,c,30,1\nu,a,10,2\nu,b,20,3\n")
+    assert rows(read(tmp_path, time="order", columns={"timestamp": "place"})) == [
+        ("u", "a", 0),
+        ("u", "b", 1),
+        ("u", "c", 2),
+    ]
+    data = read(tmp_path, time="order")
+    assert [item for _, item, _ in rows(data)] == ["c", "a", "b"]
+    assert data.notes == ("log.csv: columns not read: place, time",)
+
+
+def test_several_columns_that_may_be_meant_are_a_question(tmp_path):
+    write(tmp_path, "user_id,userId,item,time,date\nu,v,x,1,2\n")
+    assert "user_id may be any of the columns user_id, userId; say which one with columns: {user_id: NAME}" in refusal(
+        tmp_path
+    )
+    assert "timestamp may be any of the columns time, date" in refusal(tmp_path, columns={"user_id": "userId"})
+    assert rows(read(tmp_path, columns={"user_id": "userId", "timestamp": "date"})) == [("v", "x", 2)]
+
+
+def test_pairs_without_a_header_are_never_guessed(tmp_path):
+    write(tmp_path, "100,7,5\n101,7,6\n")
+    message = refusal(tmp_path)
+    assert "found ['100', '7', '5']" in message
+    assert "header: false and columns: {user_id: 1, item_id: 2, timestamp: 3}" in message
+    assert "needs header: false and columns" in refusal(tmp_path, header=False)
+    one = read(tmp_path, header=False, columns={"user_id": 1, "item_id": 2, "timestamp": 3})
+    other = read(tmp_path, header=False, columns={"user_id": 2, "item_id": 1, "timestamp": 3})
+    assert (one.num_users, one.num_items) == (2, 1)
+    assert (other.num_users, other.num_items) == (1, 2)
+
+
+def test_a_separator_that_is_not_there_prints_expected_and_found_and_the_likely_one(tmp_path):
+    """A3: `user_id:token item_id:token timestamp:float` separated by blanks."""
+    write(tmp_path, "user_id:token item_id:token timestamp:float\nu x 5\n", "log.tsv")
+    message = refusal(tmp_path)
+    assert "expected columns user_id (user_id|userId|user|uid|reviewerID); item_id (" in message
+    assert "found ['user_id:token item_id:token timestamp:float']" in message
+    assert "seems to be separated by blanks, not '\\t': set separator: ' '" in message
+    names = {"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float"}
+    assert rows(read(tmp_path, separator=" ", columns=names)) == [("u", "x", 5)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": {"user": "u"}}, "columns: there is no column 'user' here; did you mean 'user_id'?"),
+        ({"columns": {"user_id": 1}}, "columns: user_id=1 is a place, counted from 1; say header: true or false"),
+        ({"columns": {"user_id": 0}, "header": True}, "columns: user_id=0 is a place, counted from 1"),
+        ({"item_columns": {"rating": "x"}}, "item_columns: there is no column 'rating' here"),
+        ({"separator": "::"}, "separator must be one character, came '::'"),
+        ({"encoding": "utf-9"}, "encoding 'utf-9' is not known"),
+        ({"time": "years"}, "time: Input should be 's', 'ms', 'dates' or 'order'"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_without_a_file(tmp_path, options, message):
+    assert message in refusal(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"columns": {"user_id": "usr"}},
+            "columns says that user_id is column 'usr'; did you mean 'user'? (have: item",
+        ),
+        ({"columns": {"user_id": 9}, "header": True}, "columns says that user_id is column 9, there are 3"),
+        ({"interactions": "orders.csv"}, "fits interactions: 'orders.csv' (have: log.csv)"),
+        ({"items": "goods.csv"}, "there is no file"),
+    ],
+)
+def test_a_file_or_column_that_is_not_there_is_refused_with_what_is(tmp_path, options, message):
+    write(tmp_path, "user,item,time\nu,x,1\n")
+    assert message in refusal(tmp_path, **options)
+
+
+# Values
+
+
+def test_ids_keep_their_leading_zeros_and_two_numberings_are_refused(tmp_path):
+    """A11: item `0001388703` in reviews, `1388703` in features."""
+    write(tmp_path, "user_id,asin,time\n007,0001388703,1\n7,0001388703,2\n")
+    write(tmp_path, "asin,title\n1388703,Hymns\n", "meta.csv")
+    message = refusal(tmp_path, interactions="log.csv", items="meta.csv")
+    assert "not one item id of the log is in the item table (log: ['0001388703'], table: ['1388703'])" in message
+    data = read(tmp_path, interactions="log.csv")
+    assert data.user_ids.tolist() == ["", "007", "7"]
+    assert data.item_ids.tolist() == ["", "0001388703"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_neighbouring_times_stay_apart(tmp_path, ending):
+    """A13: stamps 887692900/…901/…960, which are one number as 32-bit floats; as milliseconds, too."""
+    assert len({np.float32(stamp) for stamp in STAMPS}) == 1
+    for unit, scale in (("s", 1), ("ms", 1000)):
+        order = [(f"i{place}", STAMPS[place] * scale) for place in (2, 0, 1)]
+        table = pl.DataFrame(order, schema=["item", "time"], orient="row").with_columns(user=pl.lit("u"))
+        (tmp_path / unit).mkdir()
+        getattr(table, f"write_{ending}")(tmp_path / unit / f"log.{ending}")
+        data = read(tmp_path / unit, time=unit)
+        assert rows(data) == [("u", f"i{place}", stamp) for place, stamp in enumerate(STAMPS)]
+        assert data.interactions.schema["timestamp"] == pl.Int64
+
+
+def test_milliseconds_of_one_second_keep_their_order(tmp_path):
+    """A13: ms stamps collapse; here they order the log before they become seconds."""
+    write(tmp_path, "user,item,time\nu,b,1700000000900\nu,c,1700000001000\nu,a,1700000000100\n")
+    assert rows(read(tmp_path, time="ms")) == [("u", "a", 1700000000), ("u", "b", 1700000000), ("u", "c", 1700000001)]
+    data = read(tmp_path)
+    assert data.notes == ("3 times lie beyond the year 2100 as seconds; if they are milliseconds, set time: ms",)
+    assert [item for _, item, _ in rows(data)] == ["a", "b", "c"]
+
+
+def test_32_bit_float_times_are_refused_and_64_bit_ones_must_be_whole(tmp_path):
+    """A13: timestamps cast to float32 have lost their order already."""
+    table = pl.DataFrame({"user": ["u"] * 3, "item": ["a", "b", "c"], "time": [float(stamp) for stamp in STAMPS]})
+    table.write_parquet(tmp_path / "log.parquet")
+    assert [time for _, _, time in rows(read(tmp_path))] == list(STAMPS)
+    table.with_columns(pl.col("time") + 0.5).write_parquet(tmp_path / "log.parquet")
+    assert "log.parquet, row 1: timestamp must be a whole number (64 bits); found 887692900.5" in refusal(tmp_path)
+    table.cast({"time": pl.Float32}).write_parquet(tmp_path / "log.parquet")
+    assert "timestamp must be a whole number, is Float32" in refusal(tmp_path)
+
+
+def test_two_files_with_interleaved_times_are_one_sorted_log(tmp_path):
+    """A15: two files with interleaved times; all columns move together."""
+    write(tmp_path, "user,item,rating,time\nu,a,1,10\nv,d,4,5\nu,c,3,30\n", "part-0.csv")
+    write(tmp_path, "user,item,rating,time\nu,b,2,20\nv,e,5,1\nu,f,6,10\n", "part-1.csv")
+    data = read(tmp_path, interactions="part-*.csv")
+    assert rows(data) == [("u", "a", 10), ("u", "f", 10), ("u", "b", 20), ("u", "c", 30), ("v", "e", 1), ("v", "d", 5)]
+    assert data.interactions["rating"].to_list() == [1.0, 6.0, 2.0, 3.0, 5.0, 4.0]
+
+
+def test_dates_are_seconds_in_utc(tmp_path):
+    write(tmp_path, "user,item,time\nu,c,2020-01-02\nu,a,2020-01-01T01:00:00+02:00\nu,b,2020-01-01 00:00:00\n")
+    day = 18262 * 86400  # 2020-01-01
+    assert rows(read(tmp_path, time="dates")) == [("u", "a", day - 3600), ("u", "b", day), ("u", "c", day + 86400)]
+    assert "line 2: timestamp must be a whole number (64 bits); found '2020-01-02' (and 2 more" in refusal(tmp_path)
+    write(tmp_path, "user,item,time\nu,c,2020-01-02\nu,c,01/02/2020\nu,c,2020-13-45\n")
+    assert (
+        "line 3: timestamp must be a date such as 2020-01-31 or 2020-01-31T10:00:00Z; found '01/02/2020' (and 1"
+        in refusal(tmp_path, time="dates")
+    )
+
+
+def test_a_parquet_file_says_itself_what_its_columns_are(tmp_path):
+    table = pl.DataFrame({"user": [7, 7], "item": ["b", "a"], "date": ["2020-01-02", "2020-01-01"]})
+    table = table.with_columns(pl.col("date").str.to_date(), pl.col("item").cast(pl.Categorical))
+    table.write_parquet(tmp_path / "log.parquet")
+    assert rows(read(tmp_path)) == [("7", "a", 18262 * 86400), ("7", "b", 18263 * 86400)]
+    table.with_columns(user=pl.Series([0.5, None])).write_parquet(tmp_path / "log.parquet")
+    assert "user_id must be a string or a whole number, is Float64" in refusal(tmp_path)
+    table.with_columns(user=pl.Series(["u", None])).write_parquet(tmp_path / "log.parquet")
+    assert "log.parquet, row 2: user_id is empty, every row needs one" in refusal(tmp_path)
+    (tmp_path / "log.parquet").write_bytes(b"PAR")
+    assert "log.parquet cannot be read as Parquet" in refusal(tmp_path, interactions="log.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("u,a,1\n,b,2\n", "log.csv, line 3: user_id is empty, every row needs one; found ''"),
+        ('u,a,1\n"","b",2\n', "log.csv, line 3: user_id is empty"),
+        (
+            "u,a,1\nu,,2\nu,,3\n",
+            "log.csv, line 3: item_id is empty, every row needs one; found '' (and 1 more such rows)",
+        ),
+        ("u,a,1\nu,b,964982224a\n", "log.csv, line 3: timestamp must be a whole number (64 bits); found '964982224a'"),
+        ("u,a,1.0\nu,b,1.5\n", "log.csv, line 3: timestamp must be a whole number (64 bits); found '1.5'"),
+        ("u,a,1\nu,b,\n", "log.csv, line 3: timestamp must be a whole number (64 bits); found ''"),
+        ('u,"a\nb",1\nu,c,x\n', "log.csv, line 4: timestamp must be a whole number (64 bits); found 'x'"),
+        ("u,a,1\nu,b\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found 'u,b'"),
+        ("u,a,1\nu,b,c,2\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found 'u,b,c,2'"),
+        ("u,a,1,9\n", "log.csv, line 2: expected 3 fields separated by ',' (user, item, time); found 'u,a,1,9'"),
+        ("u,a,1\n\nu,b,2\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found ''"),
+        ("", "no interactions"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_refused_with_its_line(tmp_path, text, message):
+    write(tmp_path, "user,item,time\n" + text)
+    assert message in refusal(tmp_path)
+
+
+def test_a_rating_that_is_no_number_is_refused_and_an_empty_last_field_is_not_a_missing_one(tmp_path):
+    write(tmp_path, "user,item,time,rating,review\nu,a,1,5,\nu,b,2,4,good\n")
+    data = read(tmp_path)
+    assert data.interactions["review"].to_list() == [None, "good"]
+    write(tmp_path, "user,item,time,rating\nu,a,1,5\nu,b,2,nan\n")
+    assert "log.csv, line 3: rating must be a number; found 'nan'" in refusal(tmp_path)
+
+
+def test_line_ends_blanks_and_the_mark_of_utf_8_change_nothing(tmp_path):
+    write(tmp_path, "\ufeffuser, item ,time\r\nu,é,1\r\nu,b,2.0\r\n\r\n")
+    assert rows(read(tmp_path)) == [("u", "é", 1), ("u", "b", 2)]
+
+
+def test_another_encoding_is_said_and_a_byte_outside_of_it_has_its_line(tmp_path):
+    write(tmp_path, "user,item,time\nu,a,1\nu,é,2\n", encoding="latin-1")
+    assert "log.csv, line 3: byte 0xe9 is not utf-8; set the option encoding" in refusal(tmp_path)
+    assert rows(read(tmp_path, encoding="latin-1"))[1] == ("u", "é", 2)
+
+
+def test_quotes_mean_something_in_csv_and_nothing_between_tabs(tmp_path):
+    write(tmp_path, 'item,title\na,"Yes, ""No"" & Co"\nb,\n', "items.csv")
+    write(tmp_path, 'item\ttitle\na\t"Great Performances" Cats\nb\t5" nails\n', "items.tsv")
+    write(tmp_path, "user,item,time\nu,a,1\n")
+    quoted = read(tmp_path, interactions="log.csv", items="items.csv")
+    assert quoted.items["title"].to_list() == ['Yes, "No" & Co', None]
+    assert quoted.notes == ("no title: item b",)
+    plain = read(tmp_path, interactions="log.csv", items="items.tsv")
+    assert plain.items["title"].to_list() == ['"Great Performances" Cats', '5" nails']
+
+
+def test_items_and_users_come_with_their_texts_and_lists(tmp_path):
+    write(tmp_path, "user,item,time,part\nu,b,1,train\nv,a,2,test\n")
+    write(tmp_path, "sku,label,genres,price\na,One,War|Drama,5\nb,Two,,6\n", "items.csv")
+    write(tmp_path, "uid,age,occupation\nv,31,\nu,,smith\n", "users.csv")
+    names = {"item_id": "sku", "title": "label"}
+    data = read(tmp_path, interactions="log.csv", items="items.csv", item_columns=names, users="users.csv")
+    assert data.items.rows() == [("a", "One", ["War", "Drama"]), ("b", "Two", [])]
+    assert data.users.rows() == [("v", 31, None), ("u", None, "smith")]
+    assert data.interactions["part"].to_list() == ["test", "train"]
+    assert data.notes == ("items.csv: columns not read: price",)
+
+
+# Which file
+
+
+def test_the_only_table_that_fits_is_found_and_two_are_a_question(tmp_path):
+    write(tmp_path, "user,item,time\nu,a,1\n")
+    write(tmp_path, "item,title\na,A\n", "items.csv")
+    assert load_dataset("shop", tmp_path).num_users == 1
+    write(tmp_path, "user,item,time\nu,a,1\n", "more.csv")
+    with pytest.raises(DataError, match="no data set in a known layout"):
+        load_dataset("shop", tmp_path)
+    message = refusal(tmp_path)
+    assert (
+        "which table holds the interactions? Say it with interactions: FILE (have: items.csv, log.csv, more.csv)"
+        in message
+    )
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real MovieLens files are not there")
+def test_a_real_csv_with_a_broken_time_is_refused_with_its_line():
+    message = refusal(REAL, interactions="ratings.csv")
+    assert "ratings.csv, line 4: timestamp must be a whole number (64 bits); found '964982224a'" in message
+
+
+# YAML
+
+
+def shop(folder: Path, yaml: str) -> str:
+    (folder / "tables").mkdir(exist_ok=True)
+    write(folder / "tables", "customer;sku;bought\nu;b;2\nu;a;1\n")
+    (folder / "shop.yaml").write_text(yaml, encoding="utf-8")
+    return str(folder / "shop.yaml")
+
+
+def test_a_yaml_file_describes_a_data_set_with_any_source(tmp_path, toy_folder):
+    names = "{user_id: customer, item_id: sku, timestamp: bought}"
+    file = shop(tmp_path, f"folder: tables\nsource:\n  name: table\n  separator: ';'\n  columns: {names}\n")
+    data = load_dataset(file)
+    assert (data.name, rows(data)) == ("shop", [("u", "a", 1), ("u", "b", 2)])
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other", "customer;sku;bought\nv;c;3\n")
+    assert rows(load_dataset(file, tmp_path / "other")) == [("v", "c", 3)]
+    other = shop(tmp_path, f"name: toy\nfolder: {toy_folder}\nsource: recbole\n")
+    assert load_dataset(other).content_hash == load_dataset("toy", toy_folder).content_hash
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("source:\n  name: table\n  time: years\n", "shop.yaml: source 'table': time: Input should be"),
+        ("source:\n  name: table\n  colums: {}\n", "has no option 'colums'; did you mean 'columns'?"),
+        ("source: tabel\n", "shop.yaml: no source 'tabel'; did you mean 'table'?"),
+        ("sources: table\n", "shop.yaml: there is no key 'sources'; did you mean 'source'?"),
+        ("name: shop\n", "shop.yaml: says no source (have: "),
+        ("- table\n", "shop.yaml must hold name, folder, source, holds list"),
+        ("source: [\n", "shop.yaml cannot be read as YAML"),
+    ],
+)
+def test_a_yaml_file_that_describes_nothing_is_refused(tmp_path, yaml, message):
+    with pytest.raises(ConfigError) as error:
+        load_dataset(shop(tmp_path, yaml))
+    assert message in str(error.value)
+
+
+def test_a_yaml_file_that_is_not_there_is_named_with_its_neighbours(tmp_path):
+    shop(tmp_path, "source: table\n")
+    with pytest.raises(ConfigError, match=r"no file .*shpo.yaml'; did you mean .*shop.yaml'"):
+        load_dataset(str(tmp_path / "shpo.yaml"))
+
+
+def test_a_run_of_a_yaml_data_set_has_its_name_in_the_folder():
+    options = config.load(None, [], {"data": "configs/data/example.yaml"}).resolved()
+    assert options.folder == Path("runs/example-sasrec-id-softmax-s0")
+
+
+def test_the_example_can_be_read_with_tables_like_its_own(tmp_path):
+    write(tmp_path, "customer,sku,bought\nu,2,2024-05-02\nu,1,2024-05-01\n", "orders.csv")
+    write(tmp_path, "sku,label\n1,Tea\n2,Pot\n", "products.csv")
+    data = load_dataset(str(ROOT / "configs" / "data" / "example.yaml"), tmp_path)
+    assert (data.name, data.items["title"].to_list()) == ("example", ["Tea", "Pot"])
+    assert [item for _, item, _ in rows(data)] == ["1", "2"]
