@@ -38,6 +38,7 @@ def test_rows_have_every_known_column_and_an_absent_text_is_empty():
         "description": "",
         "features": [],
         "image": "",
+            "tags": [],
     }
     variables = PromptRows(shop()).variables(LeaveOneOut().split(shop()).test, 0)
     assert variables["user"] == {"user_id": "ann", "gender": "", "age": None, "occupation": "", "zip_code": ""}
