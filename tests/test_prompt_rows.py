@@ -38,11 +38,11 @@ def test_rows_have_every_known_column_and_an_absent_text_is_empty():
         "description": "",
         "features": [],
         "image": "",
-            "tags": [],
+        "tags": [],
     }
     variables = PromptRows(shop()).variables(LeaveOneOut().split(shop()).test, 0)
     assert variables["user"] == {"user_id": "ann", "gender": "", "age": None, "occupation": "", "zip_code": ""}
-    assert variables["interaction"] == {"timestamp": 5, "rating": 5.0, "review": "", "summary": ""}
+    assert variables["interaction"] == {"timestamp": 5, "rating": 5.0, "review": "", "summary": "", "part": ""}
 
 
 def test_the_fields_are_the_known_columns_and_those_of_the_data():

@@ -14,6 +14,13 @@ from llmrec.errors import AssetError, DataError, nearest
 from llmrec.interactions import Dataset
 from llmrec.sources._described import ENDINGS, read_description
 
+FOLDERS = {
+    "amazon-office": "amazon-office-industrial",
+    "amazon-industrial": "amazon-office-industrial",
+    "tallrec-book": "tallrec",
+}
+"""Sets that share a folder of another name."""
+
 
 def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     """Reads a data set from a local folder or, without one, fetches a data set known by name.
@@ -31,7 +38,7 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     if name.endswith(ENDINGS):
         return _described(Path(name), data_dir)
     if data_dir is not None:
-        return _read(name, [data_dir, data_dir / name])
+        return _read(name, [data_dir, data_dir / FOLDERS.get(name, name)])
     named = [asset.name for asset in ASSETS.values() if asset.kind == "dataset"]
     if name not in named:
         raise DataError(f"no data set {name!r}{nearest(name, named)}; for files of your own add --data-dir FOLDER")

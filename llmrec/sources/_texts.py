@@ -1,0 +1,67 @@
+"""What every reader does to a text: entities become characters, outer blanks go, an empty text becomes null."""
+
+import ast
+import html
+import re
+
+import polars as pl
+
+from llmrec.sources._tables import note
+
+_MARKUP = re.compile(r"<!--.*?(-->|$)|<(style|script)\b.*?(</\2\s*>|$)|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE)
+_BLANKS = re.compile(r"\s+")
+
+
+def clean(ids: pl.Series, texts: pl.Series, what: str = "title") -> tuple[pl.Series, list[str]]:
+    """Mends a text column of the item table; notes tell which items.
+
+    An empty text becomes null and is never embedded. Equal titles stay: a title is not a key.
+
+    Args:
+        ids: of the items.
+        texts: strings or nulls.
+        what: name of the column in the notes.
+    """
+    resolved = unescaped(texts)
+    stripped = resolved.str.strip_chars()
+    notes = note(ids, changed(texts, resolved), f"HTML entities in the {what} resolved")
+    notes += note(ids, changed(resolved, stripped), f"blanks around the {what} removed")
+    notes += note(ids, (stripped == "").fill_null(True), f"no {what}")
+    return stripped.replace("", None), notes
+
+
+def clean_rows(texts: pl.Series, what: str) -> tuple[pl.Series, list[str]]:
+    """The same for a text of the log, where notes give counts only."""
+    resolved = unescaped(texts)
+    stripped = resolved.str.strip_chars().replace("", None)
+    entities, empty = changed(texts, resolved).sum(), stripped.null_count()
+    notes = [f"HTML entities in the {what} resolved: {entities} rows"] if entities else []
+    return stripped, notes + ([f"no {what}: {empty} rows"] if empty else [])
+
+
+def unescaped(texts: pl.Series) -> pl.Series:
+    """``Rock &amp; Roll`` to ``Rock & Roll``, in the texts that have an ampersand."""
+    rows = (texts.str.contains("&", literal=True).fill_null(False)).arg_true()
+    if not len(rows):
+        return texts
+    return texts.clone().scatter(rows, [html.unescape(text) for text in texts.gather(rows)])
+
+
+def changed(before: pl.Series, after: pl.Series) -> pl.Series:
+    """Where a mended column differs."""
+    return (before != after).fill_null(False)
+
+
+def without_markup(text: str) -> str:
+    """Drops comments, style sheets, scripts and tags; ``5 < 6`` is no tag."""
+    return _BLANKS.sub(" ", _MARKUP.sub(" ", text)).strip()
+
+
+def unquoted_list(text: str) -> list[str]:
+    """The strings of a list written as a Python literal; any other text is a list of itself."""
+    if text.startswith("["):
+        try:
+            return [str(part) for part in ast.literal_eval(text)]
+        except (ValueError, SyntaxError):
+            pass
+    return [text] if text else []
