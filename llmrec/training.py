@@ -88,6 +88,7 @@ class TrainingStep(nn.Module):
             item_ids=ids,
             log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
             history_ids=windows[rows],
+            num_items=len(self.item_ids),
             generator=generator,
         )
 

@@ -1,4 +1,4 @@
-"""What every head keeps to (no later item, no batch mate and no padding moves a user vector), and SASRec's block."""
+"""What every head keeps to (no later item, no batch mate and no padding moves a user vector), and each one's block."""
 
 from typing import Any
 
@@ -8,19 +8,57 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmrec import components
+from llmrec.errors import ConfigError, DataError
+from llmrec.heads.dssm import Dssm
+from llmrec.heads.dssm_id import DssmId
+from llmrec.heads.esasrec import ESASRec
 from llmrec.heads.sasrec import SASRec
 
-DIM, LONGEST = 16, 10
+DIM, LONGEST, NUM_USERS = 16, 10, 5
 SETTINGS = [{"name": name} for name in components.names("heads")] + [
     {"name": "sasrec", "norm": "pre", "activation": "gelu"},
     {"name": "sasrec", "num_layers": 1, "num_heads": 4},
+    {"name": "esasrec", "num_layers": 1, "num_heads": 4},
+    {"name": "dssm", "num_layers": 2, "hidden_dim": 24},
+    {"name": "dssm_id", "num_layers": 1},
 ]
-every_head = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting.values())))
+
+
+def by_user(setting: dict[str, Any]) -> bool:
+    return getattr(components.load("heads", setting["name"]), "by_user", False)
+
+
+def heads(settings: list[dict[str, Any]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("setting", settings, ids=lambda setting: "-".join(map(str, setting.values())))
+
+
+OF_ITEMS = [setting for setting in SETTINGS if not by_user(setting)]
+every_head = heads(SETTINGS)
+every_head_of_items = heads(OF_ITEMS)
+every_head_that_knows_order = heads([setting for setting in OF_ITEMS if setting["name"] != "dssm"])
+
+
+class OfOneUser(nn.Module):
+    """A head with a table of users, called as the others are: all histories are user 3's."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, items: Tensor, mask: Tensor) -> Tensor:
+        vectors: Tensor = self.head(items, mask, torch.full((len(items),), 3))
+        return vectors
+
+
+def build(setting: dict[str, Any]) -> nn.Module:
+    supplied = (DIM, LONGEST, NUM_USERS) if by_user(setting) else (DIM, LONGEST)
+    head: nn.Module = components.create("heads", components.resolve("heads", setting), *supplied)
+    return OfOneUser(head) if by_user(setting) else head
 
 
 def make(setting: dict[str, Any]) -> nn.Module:
     torch.manual_seed(0)
-    head = components.create("heads", components.resolve("heads", setting), DIM, LONGEST)
+    head = build(setting)
     with torch.no_grad():  # away from ones and zeros, so that each parameter matters
         for parameter in head.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -53,10 +91,11 @@ def test_a_later_item_does_not_change_an_earlier_user_vector(setting):
         other[:, changed] = torch.randn(2, DIM) * 10
         before, after = head(items, mask), head(other, mask)
         assert torch.equal(before[:, :changed], after[:, :changed])
-        assert not torch.allclose(before[0, changed], after[0, changed]), "but it changes its own"
+        itself = not torch.allclose(before[0, changed], after[0, changed])
+        assert itself is not by_user(setting), "but it changes its own, where items matter at all"
 
 
-@every_head
+@every_head_of_items
 def test_every_item_of_the_history_changes_the_last_user_vector(setting):
     head = make(setting)
     items, mask = histories(LONGEST)
@@ -66,7 +105,7 @@ def test_every_item_of_the_history_changes_the_last_user_vector(setting):
         assert (head(items, mask)[:, -1] - head(other, mask)[:, -1]).abs().max() > 1e-4
 
 
-@every_head
+@every_head_that_knows_order
 def test_the_order_of_the_history_matters(setting):
     items, mask = histories(6)
     swapped = items[:, [1, 0, 2, 3, 4, 5]]
@@ -105,7 +144,7 @@ def test_a_row_of_nothing_but_padding_stays_finite_and_so_do_its_gradients(setti
     users = head(items, mask)
     assert torch.isfinite(users).all()
     users.sum().backward()
-    assert torch.isfinite(items.grad).all()
+    assert by_user(setting) or torch.isfinite(items.grad).all()
     assert all(torch.isfinite(parameter.grad).all() for parameter in head.parameters())
     # An empty history is scored with the vector after one padding: it must be the same in every batch.
     head.eval()
@@ -131,18 +170,71 @@ def test_every_parameter_and_every_item_gets_a_gradient(setting):
     (users * torch.randn_like(users))[mask].sum().backward()
     silent = [name for name, each in head.named_parameters() if each.grad is None or not each.grad.any()]
     assert silent == []
-    assert (items.grad.abs().sum(dim=-1) > 0).equal(mask)
+    if not by_user(setting):
+        assert (items.grad.abs().sum(dim=-1) > 0).equal(mask)
 
 
 @every_head
 def test_a_head_is_saved_and_restored_by_its_state(setting):
     head = make(setting)
     torch.manual_seed(9)
-    other = components.create("heads", components.resolve("heads", setting), DIM, LONGEST).eval()
+    other = build(setting).eval()
     items, mask = histories(7)
     assert not torch.allclose(other(items, mask), head(items, mask))
     other.load_state_dict(head.state_dict())
     assert torch.equal(other(items, mask), head(items, mask))
+
+
+@every_head
+def test_padded_positions_get_zeros(setting):
+    items, mask = histories(3, 8)
+    users = make(setting)(items, mask)
+    assert (users[0, :5] == 0).all()
+    assert (users[0, 5:].abs().sum(dim=1) > 0).all()
+
+
+@every_head
+def test_a_head_learns_which_group_of_items_its_user_stays_with(setting):
+    """Planted: four groups of five items; each user meets items of one group alone."""
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(32) % 4
+    item = group[:, None] * 5 + torch.randint(5, (32, LONGEST + 1), generator=generator)
+    torch.manual_seed(0)
+    head, table = build(setting).train(), nn.Parameter(torch.randn(20, DIM) * 0.1)
+    if by_user(setting):
+        head, index = head.head, (torch.arange(32) % (NUM_USERS - 1) + 1,)
+        assert torch.equal((index[0] - 1) % 4, group)
+    else:
+        index = ()
+    optimizer = torch.optim.Adam([*head.parameters(), table], lr=0.02)
+    for _ in range(40):
+        users = head(table[item[:, :-1]], torch.ones(32, LONGEST, dtype=torch.bool), *index)
+        loss = F.cross_entropy((users @ table.T).flatten(0, 1), item[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    users = head.eval()(table[item[:, :-1]], torch.ones(32, LONGEST, dtype=torch.bool), *index)
+    mass = (users @ table.T).softmax(dim=-1).view(32, LONGEST, 4, 5).sum(dim=-1)
+    assert mass[torch.arange(32), :, group].mean() > 0.9, "0.25 is chance"
+
+
+@every_head_that_knows_order
+def test_a_head_that_knows_order_learns_what_follows_what(setting):
+    """Planted: item i is followed by item i + 1, whatever came before."""
+    start = torch.arange(12)
+    item = (start[:, None] + torch.arange(LONGEST + 1)) % 12
+    torch.manual_seed(0)
+    head, table = build(setting).train(), nn.Parameter(torch.randn(12, DIM) * 0.1)
+    optimizer = torch.optim.Adam([*head.parameters(), table], lr=0.02)
+    for _ in range(60):
+        users = head(table[item[:, :-1]], torch.ones(12, LONGEST, dtype=torch.bool))
+        loss = F.cross_entropy((users @ table.T).flatten(0, 1), item[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    users = head.eval()(table[item[:, :-1]], torch.ones(12, LONGEST, dtype=torch.bool))
+    found = (users @ table.T).argmax(dim=-1)
+    assert (found == item[:, 1:]).double().mean() > 0.9, "1/12 is chance"
 
 
 # SASRec
@@ -189,13 +281,6 @@ def test_sasrec_counts_positions_from_the_most_recent_item_backwards():
     torch.testing.assert_close(users[0], expected)
 
 
-def test_sasrec_gives_zeros_at_padded_positions():
-    items, mask = histories(3, 8)
-    users = make({"name": "sasrec"})(items, mask)
-    assert (users[0, :5] == 0).all()
-    assert (users[0, 5:].abs().sum(dim=1) > 0).all()
-
-
 def test_sasrec_begins_with_xavier_normal_weights_and_zero_biases():
     torch.manual_seed(0)
     head = SASRec(64, 50)
@@ -205,3 +290,85 @@ def test_sasrec_begins_with_xavier_normal_weights_and_zero_biases():
             expected = (2 / (module.in_features + module.out_features)) ** 0.5
             assert module.weight.std().item() == pytest.approx(expected, rel=0.05)
     assert head.position.weight.std().item() == pytest.approx((2 / (64 + 50)) ** 0.5, rel=0.05)
+
+
+# eSASRec
+
+
+def test_esasrec_is_torchs_own_attention_and_a_swiglu_network_behind_gates():
+    head = make({"name": "esasrec"})
+    items, mask = histories(6)
+    hidden = items + head.position.weight[LONGEST - 6 :]
+    for layer in head.layers:
+        attention = nn.MultiheadAttention(DIM, 2, batch_first=True)
+        state = layer.state_dict()
+        names = {"in_proj_": "query_key_value.", "out_proj.": "attention_output."}
+        attention.load_state_dict(
+            {theirs + each: state[ours + each] for theirs, ours in names.items() for each in ("weight", "bias")}
+        )
+        inside = layer.attention_norm(hidden)
+        causal = nn.Transformer.generate_square_subsequent_mask(6)
+        mixed, _ = attention(inside, inside, inside, attn_mask=causal, is_causal=True, need_weights=False)
+        hidden = hidden + torch.sigmoid(layer.attention_gate(hidden)) * mixed
+        inside = layer.feed_forward_norm(hidden)
+        switch = inside @ state["switch.weight"].T
+        fed = (switch * torch.sigmoid(switch) * (inside @ state["inner.weight"].T)) @ state["outer.weight"].T
+        hidden = hidden + torch.sigmoid(layer.feed_forward_gate(hidden)) * fed
+    torch.testing.assert_close(head(items, mask), hidden, atol=1e-5, rtol=1e-5)
+
+
+def test_closed_gates_let_items_and_positions_pass_as_they_are():
+    head = ESASRec(DIM, LONGEST).eval()
+    for layer in head.layers:
+        for gate in (layer.attention_gate, layer.feed_forward_gate):
+            nn.init.zeros_(gate.weight)
+            nn.init.constant_(gate.bias, -1e4)
+    items, mask = histories(4)
+    assert torch.equal(head(items, mask), items + head.position.weight[LONGEST - 4 :])
+
+
+# DSSM
+
+
+def test_dssm_without_layers_is_the_running_mean_of_the_real_items():
+    items, mask = histories(5, 3)
+    users = Dssm(DIM, LONGEST, num_layers=0).eval()(items, mask)
+    for row, padding in ((0, 0), (1, 2)):
+        for position in range(padding, 5):
+            torch.testing.assert_close(users[row, position], items[row, padding : position + 1].mean(dim=0))
+
+
+def test_dssm_puts_its_layers_on_the_mean_and_does_not_see_the_order():
+    head = make({"name": "dssm", "num_layers": 1, "hidden_dim": 24})
+    items, mask = histories(6)
+    first, last = (layer for layer in head.layers if isinstance(layer, nn.Linear))
+    assert (first.in_features, first.out_features, last.in_features, last.out_features) == (DIM, 24, 24, DIM)
+    torch.testing.assert_close(head(items, mask)[0, -1], last(first(items[0].mean(dim=0)).relu()))
+    torch.testing.assert_close(head(items.flip(1), mask)[:, -1], head(items, mask)[:, -1])
+
+
+def test_dssm_id_gives_each_user_one_vector_whatever_the_history():
+    torch.manual_seed(0)
+    head = DssmId(DIM, LONGEST, NUM_USERS).eval()
+    items, mask = histories(6, 2, 4)
+    vectors = head(items, mask, torch.tensor([5, 1, 5]))
+    assert torch.equal(vectors, head(items.flip(1) * 7, mask, torch.tensor([5, 1, 5])))
+    for row, user in ((0, 5), (1, 1), (2, 5)):
+        assert torch.equal(vectors[row], head.users.weight[user] * mask[row, :, None])
+    assert not torch.equal(vectors[0, -1], vectors[1, -1])
+
+
+def test_dssm_id_refuses_people_who_are_not_in_its_training_log():
+    head = DssmId(DIM, LONGEST, NUM_USERS)
+    items, mask = histories(3, 3, 3)
+    with pytest.raises(DataError, match="2 of 3 histories are of users that dssm_id does not know: it knows only"):
+        head(items, mask, torch.tensor([0, 2, 0]))
+    nobody = head(items[:1] * 0, mask[:1] & False, torch.tensor([0]))
+    assert not nobody.any(), "a process without a share of a batch trains on one row of padding"
+
+
+@pytest.mark.parametrize("name", ["dssm", "dssm_id"])
+def test_sizes_of_the_layers_that_make_no_sense_are_refused(name):
+    for option, came in (("num_layers", -1), ("hidden_dim", 0)):
+        with pytest.raises(ConfigError, match=f"head '{name}': {option} must be at least .*, came {came}"):
+            build({"name": name, option: came})

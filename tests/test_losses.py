@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from llmrec import components
+from llmrec.encoders.id import Id
+from llmrec.errors import ConfigError, DataError
+from llmrec.heads.sasrec import SASRec
+from llmrec.interactions import Dataset
 from llmrec.losses import Loss
 from llmrec.losses.softmax import Softmax
+from llmrec.recommender import Recommender
+from llmrec.sequences import Sequences, TrainingBatches
+from llmrec.training import TrainingStep
 
+EXACT = ("softmax", "in_batch_softmax")
+"""Losses that draw nothing as their options stand."""
+ITEMS = [f"i{number}" for number in range(10)]
 every_loss = pytest.mark.parametrize("name", components.names("losses"))
 
 
@@ -28,18 +39,28 @@ def inputs(n: int = 12, m: int = 9, dim: int = 5, dtype: torch.dtype = torch.flo
     return users, items, torch.randint(m, (n,), generator=generator)
 
 
-def context(users: Tensor, items: Tensor) -> dict[str, Any]:
-    """What else a loss is told: ids, popularity, an empty window per user and a generator."""
+def context(users: Tensor, items: Tensor, target: Tensor) -> dict[str, Any]:
+    """What else a loss is told: ids, popularity, a window per user (padding, another item, target) and a generator."""
+    other = (target + 1) % len(items)
     return {
         "item_ids": torch.arange(1, len(items) + 1),
         "log_popularity": torch.full((len(items),), -math.log(len(items))),
-        "history_ids": torch.zeros(len(users), 3, dtype=torch.long),
+        "history_ids": torch.stack([torch.zeros_like(target), other + 1, target + 1], dim=1),
+        "num_items": len(items),
         "generator": torch.Generator().manual_seed(0),
     }
 
 
-def called(loss: Loss, users: Tensor, items: Tensor, target: Tensor) -> Tensor:
-    return loss(users, items, target, **context(users, items))
+def called(loss: Loss, users: Tensor, items: Tensor, target: Tensor, **changed: Any) -> Tensor:
+    """The loss over a catalogue, or over the columns of it that the loss asks for, as a training step calls it."""
+    more = {**context(users, items, target), **changed}
+    if hasattr(loss, "columns"):
+        windows = more["history_ids"]
+        ids = loss.columns(windows, len(items), more["generator"])
+        target = torch.arange(len(windows)) * windows.shape[1] + windows.shape[1] - 1
+        more |= {"item_ids": ids, "log_popularity": more["log_popularity"][(ids - 1).clamp_min(0)]}
+        items = F.embedding(ids, F.pad(items, (0, 0, 1, 0)))
+    return loss(users, items, target, **more)
 
 
 def gradients(value: Tensor, users: Tensor, items: Tensor) -> tuple[Tensor, ...]:
@@ -52,10 +73,55 @@ def test_a_loss_is_one_finite_number_with_gradients_for_users_and_items(name):
     value = called(make(name), users, items, target)
     assert value.shape == ()
     assert value.dtype == users.dtype
-    for gradient, tensor in zip(gradients(value, users, items), (users, items)):
+    user_gradient, item_gradient = gradients(value, users, items)
+    for gradient, tensor in ((user_gradient, users), (item_gradient, items)):
         assert gradient.shape == tensor.shape
         assert torch.isfinite(gradient).all()
-        assert (gradient.abs().sum(dim=1) > 0).all()
+    assert user_gradient.any(dim=1).all()
+    moved = item_gradient.any(dim=1)
+    assert moved[target].all()
+    assert moved.sum() > len(target.unique()), "items that were wrong are pushed away"
+
+
+@every_loss
+def test_the_loss_falls_when_the_score_of_the_right_item_rises(name):
+    scores, items, target = torch.randn(6, 9), torch.eye(9), torch.tensor([0, 3, 3, 5, 8, 1])
+    values = []
+    for lead in (-50.0, -2.0, 0.0, 2.0, 50.0):
+        users = scores.scatter_add(1, target[:, None], torch.full((6, 1), lead))
+        values.append(called(make(name), users, items, target).item())
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == 5
+
+
+@every_loss
+def test_the_generator_alone_decides_what_is_drawn(name):
+    users, items, target = inputs(m=600)
+    before = torch.get_rng_state()
+    first, same, other = (
+        called(make(name), users, items, target, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, same)
+    assert torch.equal(first, other) is (name in EXACT)
+
+
+@every_loss
+def test_a_window_that_holds_the_whole_catalogue_ends_with_a_number_or_an_error(name):
+    """A24: 10 items, user with all 10, max_len 100: no search for a negative that cannot be found."""
+    dataset = Dataset.from_tables("ten", pl.DataFrame({"user_id": "u", "item_id": ITEMS, "timestamp": range(10)}))
+    values = dataset.interactions["item"].to_numpy()
+    train = Sequences.from_lists([values])
+    batch, _ = next(TrainingBatches(train, 100, 16, "last", seed=0).epoch(0))
+    assert sorted({*batch.history[0].tolist(), *batch.target[0].tolist()} - {0}) == list(range(1, 11))
+    torch.manual_seed(0)
+    recommender = Recommender(Id(10, 8), SASRec(8, 100), dataset.item_ids, 100)
+    step = TrainingStep(recommender, make(name), train.counts(10))
+    if name in ("bce", "bpr"):
+        with pytest.raises(DataError, match=r"9 of 9 targets stand in a window that holds every one of the 10 items"):
+            step(*batch, torch.Generator().manual_seed(0))
+    else:
+        assert torch.isfinite(step(*batch, torch.Generator().manual_seed(0)))
 
 
 @every_loss
@@ -82,6 +148,25 @@ def test_large_and_tiny_scores_stay_finite(name, scale):
     assert all(torch.isfinite(gradient).all() for gradient in gradients(value, users, items))
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"name": "bce", "num_negatives": 0}, "num_negatives must be at least 1, came 0"),
+        ({"name": "bpr", "num_negatives": -1}, "num_negatives must be at least 1, came -1"),
+        ({"name": "gbce", "num_negatives": 0}, "num_negatives must be at least 1, came 0"),
+        ({"name": "gbce", "t": 1.5}, "t must be from 0 to 1, came 1.5"),
+        ({"name": "sampled_softmax", "num_negatives": 0}, "num_negatives must be at least 1, came 0"),
+        ({"name": "sampled_softmax", "scale": 0}, "scale must be above 0, came 0"),
+        ({"name": "in_batch_softmax", "uniform_share": 1}, "uniform_share must be at least 0 and below 1, came 1"),
+        ({"name": "in_batch_softmax", "power": float("nan")}, "power must be a number, came nan"),
+        ({"name": "in_batch_softmax", "chunk_rows": 0}, "chunk_rows must be at least 1, came 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(spec, said):
+    with pytest.raises(ConfigError, match=f"loss '{spec['name']}': {said}"):
+        components.create("losses", components.resolve("losses", spec))
+
+
 class Largest(TorchDispatchMode):
     """Notes the most numbers that any tensor made inside the block holds."""
 
@@ -99,7 +184,7 @@ class Largest(TorchDispatchMode):
 
 @every_loss
 def test_no_tensor_of_targets_times_items_is_ever_made(name):
-    n, m, dim = 4096, 300, 8
+    n, m, dim = 4096, 3000, 8
     users, items, target = inputs(n, m, dim)
     with Largest() as seen:
         called(make(name), users, items, target).backward()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from llmrec.heads._attention import attend, initialise, visible_keys
 from llmrec.heads._dropout import Dropout
 
 
@@ -49,7 +50,7 @@ class SASRec(nn.Module):
             _Block(embedding_dim, num_heads, dropout, norm, activation) for _ in range(num_layers)
         )
         self.output_norm = nn.LayerNorm(embedding_dim) if norm == "pre" else nn.Identity()
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(
         self, items: Float[Tensor, "batch seq dim"], mask: Bool[Tensor, "batch seq"]
@@ -58,10 +59,7 @@ class SASRec(nn.Module):
         seq = items.shape[1]
         position = torch.arange(self.max_seq_len - seq, self.max_seq_len, device=items.device)
         hidden = self.dropout(self.input_norm(items + self.position(position)))
-        # A padded query sees itself alone: a row without any key would turn into NaN.
-        causal = torch.ones(seq, seq, dtype=torch.bool, device=items.device).tril()
-        itself = torch.eye(seq, dtype=torch.bool, device=items.device)
-        visible = ((causal & mask[:, None, :]) | itself)[:, None]
+        visible = visible_keys(mask)
         for block in self.blocks:
             hidden = block(hidden, visible)
         return self.output_norm(hidden) * mask[..., None]
@@ -88,24 +86,8 @@ class _Block(nn.Module):
         return self.feed_forward_norm(hidden + self.dropout(self._feed_forward(hidden)))
 
     def _attend(self, hidden: Tensor, visible: Tensor) -> Tensor:
-        batch, seq, dim = hidden.shape
-        query, key, value = (
-            part.view(batch, seq, self.num_heads, -1).transpose(1, 2)
-            for part in self.query_key_value(hidden).chunk(3, dim=-1)
-        )
-        # Spelt out, since torch's fused attention has no dropout of its own on a CPU.
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        weights = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
-        mixed = self.dropout(weights) @ value
-        return self.attention_output(mixed.transpose(1, 2).reshape(batch, seq, dim))
+        mixed = attend(self.query_key_value(hidden), visible, self.num_heads, self.dropout)
+        return self.attention_output(mixed)
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
         return self.outer(self.activation(self.inner(hidden)))
-
-
-def _initialise(module: nn.Module) -> None:
-    """Xavier-normal weights and zero biases, as TCF and MoRec do for the user network."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.xavier_normal_(module.weight)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmrec.losses._cross_entropy import cross_entropy
+
 
 class Softmax:
     """Full softmax: ``mean_i( log sum_j exp(u_i . v_j) - u_i . v_target(i) )``, in nats per target.
@@ -32,39 +34,9 @@ class Softmax:
         *,
         item_ids: Int[Tensor, " m"],
         log_popularity: Float[Tensor, " m"],
-        history_ids: Int[Tensor, "n seq"],
+        history_ids: Int[Tensor, "n width"],
+        num_items: int,
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy; see :mod:`llmrec.losses` for the arguments."""
-        loss: Tensor = _FusedSoftmax.apply(users, items, target, self.chunk_rows, self.half)
-        return loss
-
-
-class _FusedSoftmax(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, users, items, target, chunk_rows, half):  # type: ignore[no-untyped-def]
-        total = users.new_zeros(())
-        user_gradient, item_gradient = torch.empty_like(users), torch.zeros_like(items)
-        precision = torch.bfloat16 if half else users.dtype
-        left, columns = users.to(precision), items.to(precision)
-        across = columns.T.contiguous()
-        for start in range(0, len(users), chunk_rows):
-            rows = slice(start, start + chunk_rows)
-            scores = (left[rows] @ across).to(users.dtype)
-            right = target[rows, None]
-            peak = scores.amax(dim=1, keepdim=True)
-            hit = scores.gather(1, right)
-            weights = scores.sub_(peak).exp_()
-            mass = weights.sum(dim=1, keepdim=True)
-            total += (mass.log() + peak - hit).sum()
-            weights.div_(mass).scatter_add_(1, right, weights.new_full(right.shape, -1.0))
-            weights = weights.to(precision)
-            user_gradient[rows] = weights @ columns
-            item_gradient += weights.T @ left[rows]
-        ctx.save_for_backward(user_gradient.div_(len(users)), item_gradient.div_(len(users)))
-        return total / len(users)
-
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        user_gradient, item_gradient = ctx.saved_tensors
-        return user_gradient * gradient, item_gradient * gradient, None, None, None
+        return cross_entropy(users, items, target, self.chunk_rows, half=self.half)

@@ -1,0 +1,46 @@
+"""Binary cross-entropy: the right item against a few that the user has not met."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llmrec.losses import _negatives
+
+
+class Bce:
+    """``mean_i( softplus(-s_i+) + mean_k softplus(s_ik-) )``: the loss of SASRec, in nats per target.
+
+    Negatives are drawn uniformly from the items outside the window (history and all targets), for each target anew.
+    The two means are added as in MoRec (arXiv:2303.13835); TCF (arXiv:2305.11700) averages over all scores, which with
+    one negative is half of this: learning rates do not carry over one to one.
+
+    Args:
+        num_negatives: draws per target.
+    """
+
+    def __init__(self, *, num_negatives: int = 1) -> None:
+        if num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, came {num_negatives}")
+        self.num_negatives = num_negatives
+
+    def __call__(
+        self,
+        users: Float[Tensor, "n dim"],
+        items: Float[Tensor, "m dim"],
+        target: Int[Tensor, " n"],
+        *,
+        item_ids: Int[Tensor, " m"],
+        log_popularity: Float[Tensor, " m"],
+        history_ids: Int[Tensor, "n width"],
+        num_items: int,
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """Mean over the targets; see :mod:`llmrec.losses` for the arguments.
+
+        Raises:
+            DataError: a window holds every item.
+        """
+        negatives = _negatives.draw(history_ids, self.num_negatives, num_items, generator) - 1
+        scores = _negatives.scores_of(users, items, torch.cat([target[:, None], negatives], dim=1))
+        return F.softplus(-scores[:, 0]).mean() + F.softplus(scores[:, 1:]).mean()

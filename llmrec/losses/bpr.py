@@ -1,0 +1,44 @@
+"""Bayesian personalised ranking: the right item above others that the user has not met."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llmrec.losses import _negatives
+
+
+class Bpr:
+    """``mean_ik( -log sigmoid(s_i+ - s_ik-) )`` (Rendle et al. 2009, arXiv:1205.2618), in nats per target.
+
+    Negatives are drawn uniformly from the items outside the window (history and all targets), for each target anew.
+
+    Args:
+        num_negatives: draws per target.
+    """
+
+    def __init__(self, *, num_negatives: int = 1) -> None:
+        if num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, came {num_negatives}")
+        self.num_negatives = num_negatives
+
+    def __call__(
+        self,
+        users: Float[Tensor, "n dim"],
+        items: Float[Tensor, "m dim"],
+        target: Int[Tensor, " n"],
+        *,
+        item_ids: Int[Tensor, " m"],
+        log_popularity: Float[Tensor, " m"],
+        history_ids: Int[Tensor, "n width"],
+        num_items: int,
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """Mean over the targets; see :mod:`llmrec.losses` for the arguments.
+
+        Raises:
+            DataError: a window holds every item.
+        """
+        negatives = _negatives.draw(history_ids, self.num_negatives, num_items, generator) - 1
+        scores = _negatives.scores_of(users, items, torch.cat([target[:, None], negatives], dim=1))
+        return F.softplus(scores[:, 1:] - scores[:, :1]).mean()
