@@ -3,15 +3,26 @@
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from llmrec.errors import DataError
 
-ITEM_COLUMNS = {"title": pl.String, "genres": pl.List(pl.String), "description": pl.String, "image": pl.String}
+ITEM_COLUMNS = {
+    "title": pl.String,
+    "genres": pl.List(pl.String),
+    "description": pl.String,
+    "image": pl.String,
+    "brand": pl.String,
+    "categories": pl.List(pl.String),
+    "features": pl.List(pl.String),
+    "tags": pl.List(pl.String),
+}
 USER_COLUMNS = {"gender": pl.String, "age": pl.Int64, "occupation": pl.String, "zip_code": pl.String}
-INTERACTION_COLUMNS = {"rating": pl.Float64, "review": pl.String}
+INTERACTION_COLUMNS = {"rating": pl.Float64, "review": pl.String, "summary": pl.String, "part": pl.String}
+TimeUnit = Literal["seconds", "order"]
 
 
 @dataclass(frozen=True)
@@ -32,36 +43,41 @@ class Dataset:
     users: pl.DataFrame
     notes: tuple[str, ...] = field(default=())
     """What the reader found and mended, for the data report; never silent."""
+    time_unit: TimeUnit = "seconds"
+    """``order``: the source has no times; ``timestamp`` is the position 0, 1, 2 ... within the user."""
 
     @classmethod
     def from_tables(
-        cls, name: str, interactions: pl.DataFrame, items: pl.DataFrame | None = None, users: pl.DataFrame | None = None
+        cls,
+        name: str,
+        interactions: pl.DataFrame,
+        items: pl.DataFrame | None = None,
+        users: pl.DataFrame | None = None,
+        *,
+        time_unit: TimeUnit = "seconds",
     ) -> "Dataset":
         """Checks three tables with string ids and indexes them.
 
         Args:
             name: how reports call the data set.
-            interactions: ``user_id``, ``item_id`` (strings), ``timestamp`` (int64, in file order) and optional columns.
+            interactions: ``user_id``, ``item_id`` (strings, or categoricals of them, which take a quarter of the
+                memory), ``timestamp`` (int64, in file order) and optional columns.
             items: ``item_id`` and optional columns; items that only the log knows are appended.
             users: ``user_id`` and optional columns; users that only the log knows are appended.
+            time_unit: what ``timestamp`` counts.
 
         Raises:
             DataError: a missing or mistyped column, a null, or an id that stands twice in an item or user table.
         """
         _check_log(name, interactions)
-        items, item_note = _with_missing(name, "item", items, interactions)
-        users, user_note = _with_missing(name, "user", users, interactions)
+        items, item, item_note = _indexed(name, "item", items, interactions["item_id"])
+        users, user, user_note = _indexed(name, "user", users, interactions["user_id"])
         _check_types(name, "items", items, ITEM_COLUMNS)
         _check_types(name, "users", users, USER_COLUMNS)
         _check_types(name, "interactions", interactions, INTERACTION_COLUMNS)
-        indexed = (
-            interactions.join(_index(users, "user"), on="user_id", how="left", maintain_order="left")
-            .join(_index(items, "item"), on="item_id", how="left", maintain_order="left")
-            .drop("user_id", "item_id")
-            .sort("user", "timestamp", maintain_order=True)
-        )
-        rest = [column for column in indexed.columns if column not in ("user", "item", "timestamp")]
-        return cls(name, indexed.select("user", "item", "timestamp", *rest), items, users, tuple(item_note + user_note))
+        rest = interactions.drop("user_id", "item_id", "timestamp")
+        log = _sorted(pl.DataFrame([user, item, interactions["timestamp"], *rest]))
+        return cls(name, log, items, users, tuple(item_note + user_note), time_unit)
 
     @property
     def num_items(self) -> int:
@@ -86,7 +102,7 @@ class Dataset:
     @cached_property
     def content_hash(self) -> str:
         """Sixteen hexadecimal digits over log and item table; the same for every file layout of the same data."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"" if self.time_unit == "seconds" else self.time_unit.encode())
         for table in (self.users.select("user_id"), self.items, self.interactions):
             for column in sorted(table.columns):
                 digest.update(f"{column}\x1f".encode())
@@ -99,12 +115,13 @@ class Dataset:
 
 
 def _check_log(name: str, log: pl.DataFrame) -> None:
-    for column, kind in (("user_id", pl.String), ("item_id", pl.String), ("timestamp", pl.Int64)):
+    strings = (pl.String, pl.Categorical)
+    for column, kinds in (("user_id", strings), ("item_id", strings), ("timestamp", (pl.Int64,))):
         if column not in log.columns:
             raise DataError(f"{name}: interactions have no column {column!r}; they have {log.columns}")
-        if log.schema[column] != kind:
+        if log.schema[column] not in kinds:
             raise DataError(
-                f"{name}: column {column!r} must be {kind}, is {log.schema[column]}. Ids stay strings (leading zeros "
+                f"{name}: column {column!r} must be {kinds[0]}, is {log.schema[column]}. Ids stay strings (leading zeros "
                 "count) and times are whole seconds (32-bit floats merge neighbouring events)"
             )
         if nulls := log[column].null_count():
@@ -120,13 +137,26 @@ def _check_types(name: str, table: str, frame: pl.DataFrame, known: dict) -> Non
             raise DataError(f"{name}: {table} column {column!r} must be {kind}, is {frame.schema[column]}")
 
 
-def _with_missing(
-    name: str, side: str, table: pl.DataFrame | None, log: pl.DataFrame
-) -> tuple[pl.DataFrame, list[str]]:
+def _indexed(
+    name: str, side: str, table: pl.DataFrame | None, ids: pl.Series
+) -> tuple[pl.DataFrame, pl.Series, list[str]]:
+    """The table with every id of the log, the index of each row's id, and notes.
+
+    Each row's string is hashed once; from then on there are only codes, and strings of the distinct ids.
+    """
+    codes = ids.cast(pl.Categorical)
+    seen = codes.unique(maintain_order=True)
+    labels = pl.DataFrame({f"{side}_id": seen.cast(pl.String)})
+    table, notes = (labels, []) if table is None else _with_missing(name, side, table, labels)
+    index = labels.join(_index(table, side), on=f"{side}_id", how="left", maintain_order="left")[side]
+    distinct = seen.to_physical().to_numpy()
+    lookup = np.zeros(distinct.max() + 1, dtype=np.int32)
+    lookup[distinct] = index.to_numpy()
+    return table, pl.Series(side, lookup[codes.to_physical().to_numpy()]), notes
+
+
+def _with_missing(name: str, side: str, table: pl.DataFrame, seen: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     key = f"{side}_id"
-    seen = log.select(pl.col(key).unique(maintain_order=True))
-    if table is None:
-        return seen, []
     if key not in table.columns or table.schema[key] != pl.String:
         raise DataError(f"{name}: the {side} table needs a string column {key!r}; it has {dict(table.schema)}")
     if twice := table.filter(pl.col(key).is_duplicated())[key].unique().sort().to_list():
@@ -143,3 +173,14 @@ def _with_missing(
 
 def _index(table: pl.DataFrame, side: str) -> pl.DataFrame:
     return table.select(f"{side}_id").with_row_index(side, offset=1).cast({side: pl.Int32})
+
+
+def _sorted(log: pl.DataFrame) -> pl.DataFrame:
+    """By user, time and file order."""
+    users, first, last = log.select(pl.max("user"), pl.min("timestamp"), last=pl.max("timestamp")).row(0)
+    span = last - first + 1
+    if (users + 1) * span >= 2**63:
+        return log.sort("user", "timestamp", maintain_order=True)
+    # One number instead of two columns sorts in a fourth of the time.
+    key = log["user"].cast(pl.Int64) * span + (log["timestamp"] - first)
+    return log if key.is_sorted() else log.with_columns(key.alias("")).sort("", maintain_order=True).drop("")

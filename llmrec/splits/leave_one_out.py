@@ -67,14 +67,19 @@ class LeaveOneOut:
 
 
 def _prefixes(items: np.ndarray, users: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequences:
-    """Copies the first ``lengths`` items behind each start, so that nothing later can be reached from them."""
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    index = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Sequences(items[index], offsets, users)
+    """Copies the first ``lengths`` items behind each start, so that nothing later can be reached from them.
+
+    The stretches ascend and do not overlap, so a mask of one byte per item finds them.
+    """
+    some = lengths > 0
+    edges = np.zeros(len(items) + 1, dtype=np.int8)
+    edges[starts[some]] += 1
+    edges[(starts + lengths)[some]] -= 1
+    inside = np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)
+    return Sequences(items[inside], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), users)
 
 
 def _short_users(dataset: Dataset, lengths: np.ndarray, has_case: np.ndarray) -> pl.DataFrame:
-    short = np.flatnonzero(~has_case)
-    reasons = [f"{lengths[row]} interactions, needs {MIN_HISTORY + 2}" for row in short]
-    ids = dataset.user_ids[short + 1].tolist()
-    return pl.DataFrame({"user_id": ids, "reason": reasons}, schema={"user_id": pl.String, "reason": pl.String})
+    reason = pl.format(f"{{}} interactions, needs {MIN_HISTORY + 2}", "length").alias("reason")
+    users = dataset.users.select("user_id", length=pl.Series(lengths))
+    return users.filter(pl.Series(~has_case)).select("user_id", reason)
