@@ -16,11 +16,11 @@ import polars as pl
 
 from eval import cells, compare
 from llmrec import components, evaluation, report
-from llmrec.config import ProtocolOptions
+from llmrec.config import RunConfig
 from llmrec.errors import LlmrecError, RunError
 from llmrec.runs import RANKINGS, RunTable, read_json, write_atomically, write_text
 from llmrec.sources import load_dataset
-from llmrec.splits import Cases, Split
+from llmrec.splits import Split
 
 PYTHON = Path(".venv-peers/bin/python")
 SCRIPT = Path(__file__).parent / "peers" / "rectools_sasrec.py"
@@ -80,7 +80,7 @@ def rectools(python: Path, setting: cells.Setting, seed: int) -> cells.Cell:
         "versions": summary["versions"],
         "peer": summary,
     }
-    table = foreign_table(split, split.test, pl.read_parquet(folder / f"{name}-test.parquet"), provenance)
+    table = foreign_table(split, pl.read_parquet(folder / f"{name}-test.parquet"), provenance)
     return cells.Cell(setting, seed, summary["validation"]["nDCG@10"], table)
 
 
@@ -96,17 +96,16 @@ def hand_over(split: Split, folder: Path) -> None:
         write_atomically(folder / f"{part}.parquet", table.write_parquet)
 
 
-def foreign_table(split: Split, cases: Cases, lists: pl.DataFrame, provenance: dict) -> RunTable:
+def foreign_table(split: Split, lists: pl.DataFrame, provenance: dict) -> RunTable:
     """A run table from plain top-k lists (``user, item, score, rank`` by index): no counts, nothing beyond k."""
-    dataset = split.dataset
+    dataset, cases = split.dataset, split.test
     masked = np.array([len(np.unique(cases.histories[row])) for row in range(len(cases))])
     table = evaluation.cases_table(cases, dataset, None, None, dataset.num_items - masked)
     named = lists.with_columns(
         user_id=pl.Series(dataset.user_ids[lists["user"].to_numpy()], dtype=pl.String),
         item_id=pl.Series(dataset.item_ids[lists["item"].to_numpy()], dtype=pl.String),
     ).join(table.select("case_id", "user_id"), on="user_id", maintain_order="left")
-    specification = components.resolve("splits", "leave_one_out")
-    protocol = evaluation.protocol_of(dataset, specification, split.description, cases, ProtocolOptions())
+    protocol = evaluation.protocol_of(split, RunConfig())
     return RunTable(table, named.select(*RANKINGS).cast(RANKINGS), protocol, provenance)
 
 

@@ -18,6 +18,37 @@ class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class FilterOptions(_Options):
+    """Which interactions count at all; applied before the split, in this order."""
+
+    dedupe: Literal["none", "first", "last"] = "none"
+    """Which of a user's repeated interactions with one item stays."""
+    k_core: int = Field(0, ge=0)
+    """Users and items with fewer interactions leave, again and again until none has fewer; 0: off."""
+    min_history: int = Field(1, ge=1)
+    """Users with fewer interactions leave, together with those of the k-core; 1: off."""
+    max_history: int | None = Field(None, ge=1)
+    """Only so many of a user's most recent interactions stay; null: all."""
+
+    @property
+    def user_minimum(self) -> int:
+        """Interactions that a user needs."""
+        return max(self.k_core, self.min_history)
+
+    @property
+    def core_words(self) -> str:
+        """The minimum of users and items in words; nothing where there is none."""
+        core = [f"{self.k_core}-core"] if self.k_core else []
+        return ", ".join(core + [f"users with at least {self.min_history}"] * (self.min_history > max(self.k_core, 1)))
+
+    @property
+    def words(self) -> str:
+        """The filter as the protocol states it: ``none``, or its steps in order."""
+        dedupe = "" if self.dedupe == "none" else f"dedupe {self.dedupe}"
+        recent = "" if self.max_history is None else f"last {self.max_history} of each user"
+        return ", ".join(step for step in (dedupe, self.core_words, recent) if step) or "none"
+
+
 class FeatureOptions(_Options):
     """How an item becomes text and the text a vector."""
 
@@ -72,6 +103,7 @@ class RunConfig(_Options):
     """``id`` or a language model: a short name, a hub id, a folder or a .gguf file."""
     embedding_dim: int = Field(64, ge=1)
     max_seq_len: int = Field(50, ge=1)
+    filter: FilterOptions = FilterOptions()
     split: Spec = {"name": "leave_one_out"}
     features: FeatureOptions = FeatureOptions()
     transform: Spec = {"name": "standardise"}

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import polars as pl
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from llmrec.filtering import Filtered
 from llmrec.splits import Split
 
 EVERY = 10
@@ -27,8 +29,8 @@ class Console:
         """One line."""
         self.terminal.print(line, markup=False)
 
-    def say_data(self, split: Split) -> None:
-        """What was read, what was mended, and who has no part in the evaluation."""
+    def say_data(self, filtered: Filtered, split: Split) -> None:
+        """What was read, what was mended or left out, and who and what has no part in training or evaluation."""
         data = split.dataset
         self.say(
             f"{data.name}: {data.num_users:,} users, {data.num_items:,} items, {len(data.interactions):,} "
@@ -37,9 +39,18 @@ class Console:
         )
         for note in data.notes:
             self.say(f"  {note}")
-        if without := len(split.without_case):
-            user, reason = split.without_case.row(0)
-            self.say(f"  {without} users have no case and only train, such as {user!r} ({reason})")
+        self._say_listed(filtered.users, "users were left out")
+        self._say_listed(filtered.items, "items were left out")
+        self._say_listed(split.without_case, "users have no case")
+        if unused := split.unused["interactions"].sum():
+            self.say(f"  {unused:,} interactions of {len(split.unused):,} users are held out and in no case")
+        self._say_listed(split.cold_items(), "target items have no training interaction")
+
+    def _say_listed(self, table: pl.DataFrame, what: str) -> None:
+        """How many rows (an id and the reason) there are, with the first."""
+        if len(table):
+            name, reason = table.row(0)
+            self.say(f"  {len(table):,} {what}, such as {name!r} ({reason})")
 
     def say_fallbacks(self, counts: dict[str, int]) -> None:
         """For how many items a text was made of another field than the prompt's first choice."""

@@ -10,12 +10,13 @@ from jaxtyping import Float
 
 from llmrec import components, metrics, ranking, scoring
 from llmrec.baselines import Known
+from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
 from llmrec.protocol import Protocol
 from llmrec.runs import CASES, RunTable, provenance
 from llmrec.scoring import CHUNK_SCORES, Scorer, rankings_table
-from llmrec.splits import Cases
+from llmrec.splits import Cases, Split
 
 METRICS = ("HR@10", "nDCG@10", "MRR@10", "Recall@10")
 DRAWS = 10_000
@@ -46,8 +47,9 @@ def rank_cases(
         The ``cases`` and ``rankings`` tables of :class:`RunTable`.
 
     Raises:
-        DataError: a score that is not finite.
+        DataError: there are no cases, or a score is not finite.
     """
+    cases.require("part that is to be ranked")
     mine, chunk = np.arange(len(cases))[share], max(1, CHUNK_SCORES // (dataset.num_items + 1))
     others, ranker = _other_targets(cases), ranking.Ranker(dataset.num_items, k)
     parts = [
@@ -178,27 +180,24 @@ def paired_difference(a: list[RunTable], b: list[RunTable], specification: str) 
     return bootstrap((joined["value"] - joined["value_b"]).to_numpy())
 
 
-def protocol_of(dataset: Dataset, split: dict[str, Any], description: str, cases: Cases, options: Any) -> Protocol:
+def protocol_of(split: Split, options: RunConfig) -> Protocol:
     """The protocol of a full ranking over the catalogue.
 
     Args:
-        dataset: what was split.
-        split: the resolved specification of the split.
-        description: of the targets, in words.
-        cases: the test part.
-        options: with ``mask_history`` and ``k``.
+        split: of the filtered data.
+        options: with the filter and the protocol's own.
     """
     return Protocol(
-        data=dataset.name,
-        data_hash=dataset.content_hash,
-        split=split["name"],
-        targets=description,
-        test_history=split["test_history"],
-        mask_history=options.mask_history,
-        dedupe=split["dedupe"],
+        data=split.dataset.name,
+        data_hash=split.dataset.content_hash,
+        split=split.name,
+        targets=split.description,
+        test_history=split.test_history,
+        mask_history=options.protocol.mask_history,
+        filter=options.filter.words,
         candidates="catalogue",
-        k=options.k,
-        cases=cases_hash(cases, dataset),
+        k=options.protocol.k,
+        cases=cases_hash(split.test, split.dataset),
     )
 
 
@@ -226,14 +225,27 @@ def _masked(cases: Cases, others: list[np.ndarray], mask_history: bool) -> ranki
 
 
 def _other_targets(cases: Cases) -> list[np.ndarray]:
-    """Each case's user's other targets (never the case's own)."""
-    by_user: dict[int, list[int]] = {}
-    for user, target in zip(cases.user.tolist(), cases.target.tolist(), strict=True):
-        by_user.setdefault(user, []).append(target)
-    return [
-        np.array([other for other in by_user[user] if other != target], dtype=np.int64)
-        for user, target in zip(cases.user.tolist(), cases.target.tolist(), strict=True)
-    ]
+    """Each case's user's other targets that were asked for after the same history (never the case's own).
+
+    Targets in succession are separate questions: what came later is a candidate like any other.
+    """
+    groups: dict[tuple[int, bytes], list[int]] = {}
+    keys = {row: (int(cases.user[row]), _digest(cases.histories[row])) for row in _rows_of_repeated(cases.user)}
+    for row, key in keys.items():
+        groups.setdefault(key, []).append(int(cases.target[row]))
+    others = [np.empty(0, dtype=np.int64)] * len(cases)
+    for row, key in keys.items():
+        own = cases.target[row]
+        others[row] = np.array([target for target in groups[key] if target != own], dtype=np.int64)
+    return others
+
+
+def _rows_of_repeated(users: np.ndarray) -> list[int]:
+    return np.flatnonzero(np.bincount(users)[users] > 1).tolist() if len(users) else []
+
+
+def _digest(history: np.ndarray) -> bytes:
+    return hashlib.sha256(history.astype(np.int64).tobytes()).digest()
 
 
 def _counts(table: RunTable, depth: int) -> tuple[np.ndarray, np.ndarray]:

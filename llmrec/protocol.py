@@ -24,13 +24,15 @@ class Protocol(BaseModel):
     split: str
     targets: str
     """Which interactions are predicted, in words."""
-    test_history: Literal["training + validation", "training"]
+    test_history: str
+    """What is known of a user when a test target is asked for, in words."""
     mask_history: bool
     """Whether a user's whole history is removed from his ranking. The target counts as a miss if it stands in it."""
     ties_in_time: Literal["file order"] = "file order"
     ties_in_score: Literal["expectation"] = "expectation"
     """A target that ties with others takes each of the tied places with equal probability."""
-    dedupe: Literal["none", "first", "last"]
+    filter: str
+    """What was taken from the data before it was split, in words."""
     candidates: str
     """``catalogue``, or how many and of what kind."""
     candidate_seed: int | None = None
@@ -42,7 +44,7 @@ class Protocol(BaseModel):
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits over all fields."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+        return digest(self.model_dump())
 
     def difference(self, other: "Protocol") -> dict[str, tuple[object, object]]:
         """The fields in which two protocols differ, with both values."""
@@ -58,8 +60,13 @@ class Protocol(BaseModel):
         return (
             f"{self.data} ({self.data_hash[:8]}), {self.split}: {self.targets}; test history = {self.test_history}; "
             f"{mask}; candidates: {self.candidates}; time ties: {self.ties_in_time}; score ties: {self.ties_in_score}; "
-            f"dedupe: {self.dedupe}; protocol {self.hash}"
+            f"filter: {self.filter}; protocol {self.hash}"
         )
+
+
+def digest(fields: dict[str, object]) -> str:
+    """Sixteen hexadecimal digits over the fields of a protocol, also of one saved before a field was added or named."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def require_equal(protocols: dict[str, Protocol]) -> None:

@@ -79,7 +79,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, recommender, runs, training
+    from llmrec import evaluation, filtering, recommender, runs, training
     from llmrec.console import Console
     from llmrec.item_text import ItemText
     from llmrec.processes import Processes
@@ -93,11 +93,14 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     with processes.main_first():
         if processes.is_main:
             folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
-        dataset = load_dataset(options.data, options.data_dir)
+        data = load_dataset(options.data, options.data_dir)
     processes.start_trackers()
+    filtered = filtering.apply(data, options.filter)
+    dataset = filtered.dataset
     split = components.create("splits", options.split).split(dataset)
-    protocol = evaluation.protocol_of(dataset, options.split, split.description, split.test, options.protocol)
-    console.say_data(split)
+    console.say_data(filtered, split)
+    split.require_cases()
+    protocol = evaluation.protocol_of(split, options)
 
     started = time.perf_counter()
     with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from tables import PROTOCOL
 
 from llmrec import components, evaluation
-from llmrec.config import ProtocolOptions
+from llmrec.config import RunConfig
 from llmrec.errors import ProtocolError
 from llmrec.interactions import Dataset
 from llmrec.protocol import Protocol, require_equal
@@ -21,7 +21,7 @@ OTHER = {
     "mask_history": False,
     "ties_in_time": "item id",
     "ties_in_score": "pessimistic",
-    "dedupe": "last",
+    "filter": "dedupe last, 5-core",
     "candidates": "100 uniform",
     "candidate_seed": 1,
     "k": 100,
@@ -95,8 +95,7 @@ def test_both_histories_for_the_test_are_offered_stated_and_never_mixed(toy: Dat
     for mode in ("training", "training + validation"):
         resolved = components.resolve("splits", {"name": "leave_one_out", "test_history": mode})
         split = components.create("splits", resolved).split(toy)
-        options = ProtocolOptions()
-        protocols[mode] = evaluation.protocol_of(toy, resolved, split.description, split.test, options)
+        protocols[mode] = evaluation.protocol_of(split, RunConfig())
         histories[mode] = [split.test.histories[row].tolist() for row in range(len(split.test))]
         validation[mode] = split.validation.target.tolist()
         assert f"test history = {mode}; history masked; candidates: catalogue" in protocols[mode].line()

@@ -6,7 +6,7 @@ import re
 from conftest import ROOT
 
 from eval.results_to_readme import README, filled
-from llmrec.protocol import Protocol
+from llmrec.protocol import digest
 
 RESULTS = ROOT / "eval" / "results"
 RANKS_NOTHING = {"scale", "speed"}
@@ -30,8 +30,7 @@ def test_every_results_file_names_the_study_that_makes_it_and_its_protocol():
         if study in RANKS_NOTHING:
             assert not benchmark or (ROOT / "eval" / "benchmarks" / f"{benchmark[0]}.py").is_file()
             continue
-        protocol = Protocol(**saved["protocol"])
-        assert protocol.hash in file.with_suffix(".md").read_text(encoding="utf-8")
+        assert digest(saved["protocol"]) in file.with_suffix(".md").read_text(encoding="utf-8")
         assert all(row["n"] == saved["rows"][0]["n"] for row in saved["rows"])
 
 

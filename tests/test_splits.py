@@ -1,72 +1,21 @@
-"""Splits: what is held out cannot be reached from what is trained on, and nobody is dropped in silence."""
+"""Leave-one-out: what is held out cannot be reached from what is trained on, and nobody is dropped in silence."""
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from conftest import ROOT, toy_tables
+from small_logs import case, letters, log_of, trained
 
 from llmrec import components, evaluation
-from llmrec.config import ProtocolOptions
+from llmrec.config import RunConfig
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources import load_dataset
-from llmrec.splits import Cases, Split
 from llmrec.splits.leave_one_out import LeaveOneOut
 
 ML_100K = ROOT.parent / "shared" / "data" / "ml-100k"
-
-
-def log_of(*users: str, stamps: list[int] | None = None) -> Dataset:
-    """One user per string, one interaction per letter: ``log_of("abc")`` is u1 with the items a, b, c in that order."""
-    rows = [(f"u{number}", item) for number, items in enumerate(users, 1) for item in items]
-    times = stamps or list(range(len(rows)))
-    table = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row")
-    return Dataset.from_tables("letters", table.with_columns(pl.Series("timestamp", times, dtype=pl.Int64)))
-
-
-def letters(dataset: Dataset, items: np.ndarray) -> str:
-    return "".join(dataset.item_ids[items])
-
-
-def trained(split: Split) -> list[str]:
-    return [letters(split.dataset, sequence) for sequence in split.train]
-
-
-def case(split: Split, part: str, row: int = 0) -> tuple[str, str, str]:
-    """User, history and target of a case."""
-    cases: Cases = getattr(split, part)
-    history = letters(split.dataset, cases.histories[row])
-    return split.dataset.user_ids[cases.user[row]], history, letters(split.dataset, cases.target[row : row + 1])
-
-
-def arrays(split: Split) -> dict[str, np.ndarray]:
-    """Every array that a split holds, by where it is."""
-    found = {"train": split.train.values, "train offsets": split.train.offsets}
-    for part in ("validation", "test"):
-        cases = getattr(split, part)
-        plain = {field.name: getattr(cases, field.name) for field in fields(cases)}
-        found |= {f"{part} {name}": value for name, value in plain.items() if isinstance(value, np.ndarray)}
-        found[f"{part} histories"] = cases.histories.values
-    return found
-
-
-@pytest.mark.parametrize("name", components.names("splits"))
-def test_no_array_of_one_part_shares_memory_with_another_or_with_the_log(name, toy):
-    """C3: custom model reading train history."""
-    split = components.create("splits", components.resolve("splits", name)).split(toy)
-    found = arrays(split)
-    log = {column: toy.interactions[column].to_numpy() for column in ("user", "item", "timestamp")}
-    shared = [
-        (first, second)
-        for first, one in found.items()
-        for second, other in {**found, **{f"log {column}": values for column, values in log.items()}}.items()
-        if first != second and first.split()[0] != second.split()[0] and np.shares_memory(one, other)
-    ]
-    assert shared == []
-    assert all(value.base is None or not np.shares_memory(value.base, log["item"]) for value in found.values())
 
 
 def test_a_model_that_reads_all_of_the_training_part_sees_no_target(toy):
@@ -103,7 +52,7 @@ def test_the_history_for_test_is_either_of_two_and_the_protocol_says_which(mode,
     split = components.create("splits", spec).split(dataset)
     assert case(split, "test") == ("u1", history, "e")
     assert case(split, "validation") == ("u1", "abc", "d"), "validation is the same either way"
-    protocol = evaluation.protocol_of(dataset, spec, split.description, split.test, ProtocolOptions())
+    protocol = evaluation.protocol_of(split, RunConfig())
     assert protocol.test_history == mode
 
 
@@ -129,38 +78,6 @@ def test_a_user_of_the_table_without_any_event_is_listed_too():
 def test_a_log_without_any_case_is_refused():
     with pytest.raises(DataError, match=r"letters: no user has 3 interactions \(the longest history has 2\)"):
         LeaveOneOut().split(log_of("a", "ab"))
-
-
-@pytest.mark.parametrize(
-    ("dedupe", "train", "test"),
-    [("none", "aba", ("u1", "abac", "b")), ("first", "a", ("u1", "ab", "c")), ("last", "a", ("u1", "ac", "b"))],
-)
-def test_repeats_stay_or_go_before_anything_is_cut(dedupe, train, test):
-    split = LeaveOneOut(dedupe=dedupe).split(log_of("abacb"))
-    assert trained(split) == [train]
-    assert case(split, "test") == test
-
-
-@pytest.mark.parametrize(
-    ("dedupe", "left"),
-    [("first", "i1 i2 i3 i4"), ("last", "i2 i1 i3 i4"), ("none", "i1 i2 i1 i3 i4")],
-)
-def test_which_of_two_equal_events_stays_is_an_option_stated_in_the_protocol(dedupe, left):
-    """A16: (u1,i1,1),(u1,i1,9)."""
-    # i2 stands between the two, i3 and i4 behind them, so the order that is left tells which one went.
-    rows = [("u1", "i1", 1), ("u1", "i1", 9), ("u1", "i2", 5), ("u1", "i3", 10), ("u1", "i4", 11)]
-    dataset = Dataset.from_tables("rows", pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row"))
-    spec = components.resolve("splits", {"name": "leave_one_out", "dedupe": dedupe})
-    split = components.create("splits", spec).split(dataset)
-    assert list(dataset.item_ids[[*split.test.histories[0], split.test.target[0]]]) == left.split()
-    protocol = evaluation.protocol_of(dataset, spec, split.description, split.test, ProtocolOptions())
-    assert protocol.dedupe == dedupe
-
-
-def test_dedupe_can_leave_a_user_without_a_case():
-    split = LeaveOneOut(dedupe="first").split(log_of("aaab", "abc"))
-    assert split.without_case.rows() == [("u1", "2 interactions, needs 3")]
-    assert trained(split) == ["ab", "a"]
 
 
 def test_taking_cases_keeps_each_with_its_history():

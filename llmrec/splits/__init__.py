@@ -1,12 +1,16 @@
 """Dataset -> training sequences and evaluation cases."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
 
+from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sequences import Sequences
+
+_NO_ROWS = partial(pl.DataFrame, schema={"user_id": pl.String, "interactions": pl.Int64})
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,7 @@ class Cases:
     """One prediction to make per row.
 
     ``histories[i]`` is what is known of user ``user[i]`` when ``target[i]`` is to be found; ``target_index`` numbers a
-    user's targets, whose other targets are left out of this one's ranking.
+    user's targets. Those asked for after the same history are left out of one another's ranking.
     """
 
     task: str
@@ -36,6 +40,14 @@ class Cases:
         """The named cases, in the order asked for."""
         return Cases(self.task, self.user[rows], self.target[rows], self.target_index[rows], self.histories.take(rows))
 
+    def require(self, part: str) -> None:
+        """Raises DataError if there are no cases: nothing can be measured without a target."""
+        if not len(self):
+            raise DataError(
+                f"the {part} has no case: no target, or no interaction before one; check the split's options, and that "
+                "the data's own parts are labelled"
+            )
+
 
 @dataclass(frozen=True)
 class Split:
@@ -45,9 +57,31 @@ class Split:
     """
 
     dataset: Dataset
+    name: str
+    """Of the split's file."""
     train: Sequences
     validation: Cases
     test: Cases
     description: str
+    """Which interactions are targets, in words, with every option that changes them."""
+    test_history: str
+    """What is known of a user when his test target is asked for, in words."""
     without_case: pl.DataFrame
-    """Users that have no validation or test case (``user_id``, ``reason``); they still train."""
+    """Users that have neither a validation nor a test case (``user_id``, ``reason``)."""
+    unused: pl.DataFrame = field(default_factory=_NO_ROWS)
+    """Interactions that neither train nor are a target or part of a history: how many of whom (``user_id``,
+    ``interactions``)."""
+
+    def cold_items(self) -> pl.DataFrame:
+        """Items that are targets and have no training interaction (``item_id``, ``reason``)."""
+        size = self.dataset.num_items
+        targets = [np.bincount(part.target, minlength=size + 1)[1:] for part in (self.validation, self.test)]
+        asked = self.dataset.items.select("item_id", validation=pl.Series(targets[0]), test=pl.Series(targets[1]))
+        cold = asked.filter(pl.Series(self.train.counts(size)[1:] == 0), pl.col("validation") + pl.col("test") > 0)
+        reason = pl.format("{} validation and {} test targets", "validation", "test")
+        return cold.select("item_id", reason=reason)
+
+    def require_cases(self) -> None:
+        """Raises DataError if validation or test has no case."""
+        self.validation.require(f"validation part of {self.dataset.name} under {self.name}")
+        self.test.require(f"test part of {self.dataset.name} under {self.name}")

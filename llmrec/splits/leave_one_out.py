@@ -21,17 +21,10 @@ class LeaveOneOut:
 
     Args:
         test_history: whether the validation target is part of the history when the test target is predicted.
-        dedupe: which of a user's repeated interactions with one item stays, before anything is cut.
     """
 
-    def __init__(
-        self,
-        *,
-        test_history: Literal["training + validation", "training"] = "training + validation",
-        dedupe: Literal["none", "first", "last"] = "none",
-    ) -> None:
+    def __init__(self, *, test_history: Literal["training + validation", "training"] = "training + validation") -> None:
         self.test_history = test_history
-        self.dedupe = dedupe
 
     def split(self, dataset: Dataset) -> Split:
         """Cuts the data set.
@@ -40,9 +33,7 @@ class LeaveOneOut:
             DataError: no user has the three interactions that a case needs.
         """
         log = dataset.interactions
-        if self.dedupe != "none":
-            log = log.unique(subset=["user", "item"], keep=self.dedupe, maintain_order=True)
-        items = log["item"].to_numpy().astype(np.int32)
+        items, times = log["item"].to_numpy().astype(np.int32), log["timestamp"].to_numpy()
         lengths = np.bincount(log["user"].to_numpy(), minlength=dataset.num_users + 1)[1:]
         stops = np.cumsum(lengths)
         has_case = lengths >= MIN_HISTORY + 2
@@ -52,21 +43,25 @@ class LeaveOneOut:
                 f"{lengths.max()}); leave-one-out needs one to train, one to validate and one to test"
             )
         rows = np.flatnonzero(has_case)
-        train = _prefixes(items, np.arange(1, len(lengths) + 1), stops - lengths, lengths - 2 * has_case)
+        train = _prefixes(items, times, np.arange(1, len(lengths) + 1), stops - lengths, lengths - 2 * has_case)
         seen = lengths[rows] - (1 if self.test_history == "training + validation" else 2)
-        known = _prefixes(items, rows + 1, (stops - lengths)[rows], seen)
+        known = _prefixes(items, times, rows + 1, (stops - lengths)[rows], seen)
         first = np.zeros(len(rows), dtype=np.int64)
         return Split(
             dataset=dataset,
+            name="leave_one_out",
             train=train,
             validation=Cases("next_item", rows + 1, items[stops[rows] - 2], first, train.take(rows)),
             test=Cases("next_item", rows + 1, items[stops[rows] - 1], first.copy(), known),
             description="last interaction of each user, the one before it validates",
+            test_history=self.test_history,
             without_case=_short_users(dataset, lengths, has_case),
         )
 
 
-def _prefixes(items: np.ndarray, users: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequences:
+def _prefixes(
+    items: np.ndarray, times: np.ndarray, users: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+) -> Sequences:
     """Copies the first ``lengths`` items behind each start, so that nothing later can be reached from them.
 
     The stretches ascend and do not overlap, so a mask of one byte per item finds them.
@@ -75,8 +70,9 @@ def _prefixes(items: np.ndarray, users: np.ndarray, starts: np.ndarray, lengths:
     edges = np.zeros(len(items) + 1, dtype=np.int8)
     edges[starts[some]] += 1
     edges[(starts + lengths)[some]] -= 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     inside = np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)
-    return Sequences(items[inside], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), users)
+    return Sequences(items[inside], offsets, users.astype(np.int32), times[inside])
 
 
 def _short_users(dataset: Dataset, lengths: np.ndarray, has_case: np.ndarray) -> pl.DataFrame:
