@@ -6,6 +6,10 @@ from pathlib import Path
 import polars as pl
 
 from llmrec.errors import DataError
+from llmrec.sources._encodings import decode, read_bytes
+
+_LISTED = 20
+"""Skipped rows that a note lists one by one."""
 
 
 @dataclass(frozen=True)
@@ -14,13 +18,15 @@ class Table:
 
     path: Path
     frame: pl.DataFrame
-    first_line: int
-    """Line of the file that holds row 0."""
+    lines: pl.Series
+    """The line of the file that holds each row."""
+    faults: list[tuple[pl.Series, pl.Series, str]] | None = None
+    """None: a fault is raised. A list: faults are collected, and :meth:`sound` leaves their rows out."""
 
     def ids(self, column: str) -> pl.Series:
         """A column of ids as they stand in the file; an empty one is refused."""
         values = self.frame[column]
-        self.refuse(values == "", values, f"{column} is empty, every row needs one")
+        self.refuse((values == "").fill_null(True), values, f"{column} is empty, every row needs one")
         return values
 
     def whole(self, column: str, *, optional: bool = False) -> pl.Series:
@@ -43,7 +49,7 @@ class Table:
         return values
 
     def refuse(self, wrong: pl.Series, values: pl.Series, rule: str) -> None:
-        """Raises for the first row marked as wrong.
+        """Raises for the first row marked as wrong, or collects the rows where faults are collected.
 
         Args:
             wrong: booleans by row.
@@ -55,59 +61,80 @@ class Table:
         """
         if not wrong.any():
             return
+        if self.faults is not None:
+            self.faults.append((wrong, values, rule))
+            return
         row = wrong.to_list().index(True)
         more = f" (and {wrong.sum() - 1} more such lines)" if wrong.sum() > 1 else ""
-        raise DataError(f"{self.path}, line {row + self.first_line}: {rule}; found {values[row]!r}{more}")
+        raise DataError(f"{self.path}, line {self.lines[row]}: {rule}; found {values[row]!r}{more}")
+
+    def sound(self, columns: list[pl.Series]) -> tuple[pl.DataFrame, list[str]]:
+        """The columns without the rows in which a fault was collected, and a note of each such row."""
+        frame = pl.DataFrame(columns)
+        rows: dict[int, str] = {}
+        for wrong, values, rule in self.faults or []:
+            for row in wrong.arg_true():
+                rows.setdefault(row, f"line {self.lines[row]} ({rule}; found {values[row]!r})")
+        if not rows:
+            return frame, []
+        listed = ", ".join(rows[row] for row in sorted(rows)[:_LISTED])
+        more = f" and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
+        keep = ~pl.int_range(len(frame), eager=True).is_in(list(rows))
+        return frame.filter(keep), [f"{self.path.name}: {len(rows)} row(s) skipped: {listed}{more}"]
 
 
-def read_lines(path: Path, encoding: str) -> list[str]:
+def read_lines(path: Path, encoding: str) -> pl.Series:
     """Reads a text file; lines end at LF or CRLF only, for Latin-1 text may hold the other line separators.
 
     Raises:
         DataError: the file cannot be read, is empty or has a byte that the encoding does not allow.
     """
-    try:
-        text = path.read_bytes().decode(encoding).rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not {error.encoding}; "
-            f"convert the file to {error.encoding}"
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    return split_lines(path, decode(path, read_bytes(path), encoding))
+
+
+def split_lines(path: Path, text: str) -> pl.Series:
+    """The lines of a text, as one flat column: a list of Python strings would take several times the memory.
+
+    Raises:
+        DataError: there are none.
+    """
+    text = text.rstrip("\r\n")
     if not text:
         raise DataError(f"{path} is empty")
-    return text.replace("\r\n", "\n").split("\n")
+    return pl.Series("row", [text.replace("\r\n", "\n")]).str.split("\n").explode()
 
 
-def split_rows(path: Path, rows: list[str], columns: list[str], separator: str, first_line: int = 1) -> Table:
+def split_rows(
+    path: Path, rows: pl.Series, columns: list[str], separator: str, *, first_line: int = 1, skip: bool = False
+) -> Table:
     """Splits rows at a separator; quotes mean nothing.
+
+    Args:
+        path: for messages.
+        rows: the lines.
+        columns: names of the fields.
+        separator: what stands between two fields.
+        first_line: the line of the file that holds row 0.
+        skip: whether the table collects faults instead of raising them.
 
     Raises:
         DataError: a row with another number of fields.
     """
-    text = pl.Series("row", rows, dtype=pl.String)
-    count = text.str.count_matches(separator, literal=True) + 1
+    fields = rows.str.split_exact(separator, len(columns) - 1).struct.rename_fields(columns).struct.unnest()
+    lines = pl.int_range(first_line, first_line + len(rows), dtype=pl.UInt32, eager=True)
+    table = Table(path, fields, lines, [] if skip else None)
+    count = rows.str.count_matches(separator, literal=True) + 1
     rule = f"expected {len(columns)} fields separated by {separator!r} ({', '.join(columns)})"
-    Table(path, pl.DataFrame(), first_line).refuse(count != len(columns), text, rule)
-    fields = text.str.split_exact(separator, len(columns) - 1).struct.rename_fields(columns).struct.unnest()
-    return Table(path, fields, first_line)
-
-
-def strip_titles(ids: pl.Series, titles: pl.Series) -> tuple[pl.Series, list[str]]:
-    """Removes blanks around titles; an empty title becomes null, never a text to embed; notes tell which."""
-    stripped = titles.str.strip_chars()
-    notes = note(ids, stripped != titles, "blanks around the title removed")
-    notes += note(ids, stripped == "", "no title")
-    return stripped.replace("", None), notes
+    table.refuse(count != len(columns), rows, rule)
+    return table
 
 
 def note(ids: pl.Series, which: pl.Series, what: str) -> list[str]:
     """One line for the data report: what was found, in how many items and in which; none if in none."""
     found = ids.filter(which).to_list()
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return [f"{what}: item {', '.join(found[:5])}{more}"] if found else []
+    if len(found) > 5:
+        return [f"{what}: {len(found)} items, such as {', '.join(found[:5])}"]
+    return [f"{what}: item {', '.join(found)}"] if found else []
 
 
 def _unread(text: pl.Series, values: pl.Series, optional: bool) -> pl.Series:

@@ -1,51 +1,45 @@
-"""The files of MovieLens 100K as GroupLens publishes them."""
+"""The files of MovieLens as GroupLens publishes them, in all three forms."""
 
 from dataclasses import replace
 from pathlib import Path
-
-import polars as pl
+from typing import Literal
 
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
-from llmrec.sources._tables import Table, read_lines, split_rows, strip_titles
+from llmrec.sources import _ml_100k, _ml_csv, _ml_dat
+from llmrec.sources._encodings import Encoding
 
-_GENRES = [
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-]
+_USERS = {_ml_100k: "u.user", _ml_dat: "users.dat"}
 
 
 class Movielens:
-    """MovieLens 100K: ``u.data``, ``u.item`` and, if they are there, ``u.user`` and ``u.genre``.
+    """MovieLens of any size.
 
-    Latin-1; ``u.data`` is separated by tabs, the others by ``|``; no header, quotes mean nothing. The title
-    ends with the year. Release dates and web addresses of the films are not read.
+    - 100K: ``u.data``, ``u.item``, if they are there ``u.user`` and ``u.genre``; Latin-1, tabs and ``|``.
+    - 1M, 10M: ``ratings.dat``, ``movies.dat``, if there is one ``users.dat``; Latin-1 (10M: UTF-8), ``::``.
+    - latest, 20M and up: ``ratings.csv``, ``movies.csv``, if they are there ``tags.csv`` and ``links.csv``; UTF-8,
+      commas, with ``userId,movieId`` or ``user_id,item_id`` in the header. Only here are quotes real.
 
-    Format: https://files.grouplens.org/datasets/movielens/ml-100k-README.txt
+    A title ends with the year and keeps it: many films share a title and not the year. Films that nobody rated stay
+    in the catalogue.
+
+    Format: https://files.grouplens.org/datasets/movielens/
+
+    Args:
+        bad_rows: a row of ratings with a field too few, a time such as ``964982224a`` or no number for a rating is
+            refused with its line, or skipped, counted and noted.
+        encoding: of all files; ``auto`` takes UTF-8 where a whole file is UTF-8, else Latin-1, and refuses a mixture.
     """
 
-    expects = "u.data and u.item, u.user if there is one (MovieLens 100K of GroupLens)"
+    expects = "u.data and u.item, or ratings.dat and movies.dat, or ratings.csv and movies.csv (MovieLens of GroupLens)"
+
+    def __init__(self, *, bad_rows: Literal["refuse", "skip"] = "refuse", encoding: Encoding = "auto") -> None:
+        self.skip = bad_rows == "skip"
+        self.encoding: Encoding = encoding
 
     def detect(self, folder: Path) -> bool:
-        """Whether the folder holds the log and the films."""
-        return (folder / "u.data").is_file() and (folder / "u.item").is_file()
+        """Whether the folder holds a log and its films."""
+        return bool(_forms(folder))
 
     def read(self, folder: Path, name: str) -> Dataset:
         """Reads the folder.
@@ -53,48 +47,19 @@ class Movielens:
         Raises:
             DataError: a row or value that the format does not allow, with file and line.
         """
-        items, notes = _items(folder)
-        users = _users(folder / "u.user") if (folder / "u.user").is_file() else None
-        data = Dataset.from_tables(name, _log(folder / "u.data"), items, users)
-        return replace(data, notes=(*notes, *data.notes))
+        if not (forms := _forms(folder)):
+            raise DataError(f"{folder} does not hold {self.expects}")
+        form = forms[0]
+        log, log_notes = form.log(folder, self.encoding, self.skip)
+        items, item_notes = form.items(folder, self.encoding)
+        users = None
+        if form in _USERS and (folder / _USERS[form]).is_file():
+            users = form.users(folder, self.encoding)
+        data = Dataset.from_tables(name, log, items, users)
+        unrated = data.num_items - data.interactions["item"].n_unique()
+        rest = [f"{unrated} films were never rated; they stay in the catalogue"] if unrated else []
+        return replace(data, notes=(*log_notes, *item_notes, *data.notes, *rest))
 
 
-def _read(path: Path, columns: list[str], separator: str) -> Table:
-    return split_rows(path, read_lines(path, "latin-1"), columns, separator)
-
-
-def _log(path: Path) -> pl.DataFrame:
-    table = _read(path, ["user_id", "item_id", "rating", "timestamp"], "\t")
-    return pl.DataFrame([table.ids("user_id"), table.ids("item_id"), table.whole("timestamp"), table.number("rating")])
-
-
-def _items(folder: Path) -> tuple[pl.DataFrame, list[str]]:
-    genres = _genres(folder / "u.genre")
-    columns = ["item_id", "title", "release_date", "video_release_date", "url", *genres]
-    table = _read(folder / "u.item", columns, "|")
-    for genre in genres:
-        flag = table.frame[genre]
-        table.refuse(~flag.is_in(["0", "1"]), flag, f"the flag of genre {genre} must be 0 or 1")
-    named = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in genres]
-    ids = table.ids("item_id")
-    titles, notes = strip_titles(ids, table.frame["title"])
-    return pl.DataFrame(
-        [ids, titles, table.frame.select(genres=pl.concat_list(named).list.drop_nulls())["genres"]]
-    ), notes
-
-
-def _genres(path: Path) -> list[str]:
-    if not path.is_file():
-        return _GENRES
-    table = _read(path, ["genre", "number"], "|")
-    number = table.whole("number")
-    table.refuse(number != pl.Series(range(len(number))), number, "genres must be numbered from 0 in file order")
-    if table.frame["genre"].is_duplicated().any():
-        raise DataError(f"{path}: a genre stands twice in {table.frame['genre'].to_list()}; name every genre once")
-    return table.frame["genre"].to_list()
-
-
-def _users(path: Path) -> pl.DataFrame:
-    table = _read(path, ["user_id", "age", "gender", "occupation", "zip_code"], "|")
-    text = [table.frame[column].replace("", None) for column in ("gender", "occupation", "zip_code")]
-    return pl.DataFrame([table.ids("user_id"), table.whole("age", optional=True), *text])
+def _forms(folder: Path) -> list:
+    return [form for form in (_ml_100k, _ml_dat, _ml_csv) if all((folder / name).is_file() for name in form.FILES)]
