@@ -189,9 +189,10 @@ def test_a_byte_that_is_not_utf8_is_refused_with_its_line(tmp_path):
 def test_movielens_is_latin_1_with_either_line_end(tmp_path, end):
     rows = [b"73|Mis\xe9rables, Les (1995) |01-Jan-1995||url|", b"74|Caf\x85 (1996)|||url|"]
     items = b"".join(row + FLAGS.encode() + end for row in rows)
-    data = load_dataset("toy", movielens(tmp_path, "196\t73\t3\t881250949\n", items))
+    data = load_dataset("toy", movielens(tmp_path, "196\t73\t3\t881250949\n196\t74\t3\t881250950\n", items))
     assert data.items["title"].to_list() == ["Misérables, Les (1995)", "Caf\x85 (1996)"]
-    assert data.notes == ("blanks around the title removed: item 73",)
+    unrated = "1 films were never rated; they stay in the catalogue"
+    assert data.notes == ("blanks around the title removed: item 73", unrated)
     assert data.users["user_id"].to_list() == ["196"]
 
 

@@ -10,11 +10,29 @@ from llmrec.sources._tables import Table, split_lines, split_rows
 from llmrec.sources._texts import clean
 
 FILES = ("ratings.dat", "movies.dat")
-_OCCUPATIONS = (
-    "other, academic/educator, artist, clerical/admin, college/grad student, customer service, doctor/health care, "
-    "executive/managerial, farmer, homemaker, K-12 student, lawyer, programmer, retired, sales/marketing, scientist, "
-    "self-employed, technician/engineer, tradesman/craftsman, unemployed, writer"
-).split(", ")
+_OCCUPATIONS = [
+    "other",
+    "academic/educator",
+    "artist",
+    "clerical/admin",
+    "college/grad student",
+    "customer service",
+    "doctor/health care",
+    "executive/managerial",
+    "farmer",
+    "homemaker",
+    "K-12 student",
+    "lawyer",
+    "programmer",
+    "retired",
+    "sales/marketing",
+    "scientist",
+    "self-employed",
+    "technician/engineer",
+    "tradesman/craftsman",
+    "unemployed",
+    "writer",
+]
 """Names of the numbers in ``users.dat``, as its README lists them."""
 
 

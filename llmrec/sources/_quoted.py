@@ -59,7 +59,7 @@ def _quoted(path: Path, text: str, columns: list[str], skip: bool) -> Table:
 
 
 def _table(path: Path, columns: list[str], rows: list[list[str]], lines: list[int], skip: bool) -> Table:
-    wide = [row + [None] * (len(columns) - len(row)) for row in rows]  # type: ignore[list-item]
+    wide = [row + [None] * (len(columns) - len(row)) for row in rows]
     frame = pl.DataFrame(
         {name: pl.Series([row[place] for row in wide], dtype=pl.String) for place, name in enumerate(columns)}
     )

@@ -7,9 +7,9 @@ import polars as pl
 
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
+from llmrec.sources._atomic import atomic_items
 from llmrec.sources._orders import numbered
 from llmrec.sources._tables import read_lines
-from llmrec.sources.recbole import read_items
 
 _FILES = ("train/input.txt", "val/input.txt", "val/output.txt", "test/output.txt")
 
@@ -91,7 +91,7 @@ def _items(folder: Path) -> tuple[pl.DataFrame | None, list[str]]:
     files = sorted(folder.glob("*.item"))
     if len(files) != 1 or not (folder / "sas_to_original_items.txt").is_file():
         return None, ["no sas_to_original_items.txt with one .item file beside: items have numbers and no text"]
-    return read_items(files[0])
+    return atomic_items(files[0])
 
 
 def _renamed(folder: Path, log: pl.DataFrame) -> pl.DataFrame:

@@ -7,9 +7,9 @@ import polars as pl
 
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
+from llmrec.sources._atomic import atomic_items
 from llmrec.sources._orders import numbered
 from llmrec.sources._tables import read_lines, split_rows
-from llmrec.sources.recbole import read_items
 
 _HEADER = "user_id:token\titem_id_list:token_seq\titem_id:token"
 
@@ -40,7 +40,7 @@ class Llmrank:
         validation = path.with_name(path.name.replace(".test.", ".valid."))
         if validation.is_file():
             _require_shorter(validation, lists)
-        items, notes = read_items(next(folder.glob("*.item")))
+        items, notes = atomic_items(next(folder.glob("*.item")))
         data = Dataset.from_tables(name, numbered(lists), items, time_unit="order")
         return replace(data, notes=(*notes, *data.notes))
 
@@ -50,10 +50,11 @@ def _logs(folder: Path) -> list[Path]:
 
 
 def _lists(path: Path) -> pl.DataFrame:
-    header, *rows = read_lines(path, "utf-8")
+    lines = read_lines(path, "utf-8")
+    header = lines[0]
     if header != _HEADER:
         raise DataError(f"{path}, line 1: expected the header {_HEADER!r}, found {header!r}")
-    table = split_rows(path, rows, ["user_id", "history", "target"], "\t", first_line=2)
+    table = split_rows(path, lines[1:], ["user_id", "history", "target"], "\t", first_line=2)
     table.refuse(table.frame["target"] == "", table.frame["user_id"], "item_id is empty, every row needs one")
     history = table.frame["history"].str.extract_all(r"\S+")
     lists = pl.DataFrame([table.ids("user_id"), history, table.frame["target"]])

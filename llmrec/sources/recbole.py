@@ -44,11 +44,6 @@ class Recbole:
         return replace(data, notes=(*log_notes, *item_notes, *user_notes, *data.notes))
 
 
-def read_items(path: Path) -> tuple[pl.DataFrame, list[str]]:
-    """An item file alone, for the layouts that borrow it; the table and its notes."""
-    return _items(_read(path, ("item_id",)))
-
-
 def _stems(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.inter") if path.with_suffix(".item").is_file())
 

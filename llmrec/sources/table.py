@@ -12,7 +12,7 @@ from llmrec.errors import DataError
 from llmrec.interactions import Dataset, TimeUnit
 from llmrec.sources._files import ENDINGS, File, open_file
 from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find
-from llmrec.sources._tables import strip_titles
+from llmrec.sources._texts import clean
 from llmrec.sources._typed import Typed
 
 _PER_SECOND = {"s": 1, "ms": 1000, "dates": 1_000_000, "order": 1}
@@ -167,7 +167,7 @@ class Tables:
             columns.append(table.texts(name) if name in _LISTS else table.text(name))
         items = pl.DataFrame(columns)
         if "title" in items.columns:
-            titles, mended = strip_titles(items["item_id"], items["title"].fill_null(""))
+            titles, mended = clean(items["item_id"], items["title"].fill_null(""))
             return items.with_columns(titles), notes + mended
         return items, notes
 
