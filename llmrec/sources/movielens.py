@@ -50,7 +50,13 @@ class Movielens:
         if not (forms := _forms(folder)):
             raise DataError(f"{folder} does not hold {self.expects}")
         form = forms[0]
-        log, log_notes = form.log(folder, self.encoding, self.skip)
+        try:
+            log, log_notes = form.log(folder, self.encoding, self.skip)
+        except DataError as error:
+            raise DataError(
+                f"{error}. Mend the row, or leave such rows out (bad_rows: skip under source in a YAML file, "
+                "as in configs/data/ml-latest-small.yaml)"
+            ) from None
         items, item_notes = form.items(folder, self.encoding)
         users = None
         if form in _USERS and (folder / _USERS[form]).is_file():
