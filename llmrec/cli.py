@@ -13,7 +13,7 @@ from llmrec.errors import DataError, LlmrecError, RunError
 if TYPE_CHECKING:
     import polars as pl
 
-PARTS = ("validation", "test")
+PARTS = ("validation", "test", "shuffled")
 EXAMPLES = """examples:
   llmrec recommend --run runs/ml-100k-sasrec-id-softmax-s0 --history "Toy Story (1995)|Heat (1995)" -k 10
   llmrec recommend --run runs/NAME --history "1|50|181" --json
@@ -120,19 +120,21 @@ def recommend(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Recomputes every number of ``metrics.json`` and compares."""
-    from llmrec import evaluation
+    from llmrec import evaluation, report
     from llmrec.runs import RunFolder, RunTable, read_json
 
     run = RunFolder(arguments.run)
     run.require_finished()
     saved = read_json(run.path / "metrics.json")
-    again = evaluation.run_metrics({part: RunTable.load(run.path / part) for part in PARTS})
+    tables = {part: RunTable.load(run.path / part) for part in PARTS}
+    again = evaluation.run_metrics(tables)
     worst = _largest_difference(saved, again)
     if arguments.json:
         print(json.dumps(again, indent=2))
     else:
         for metric, fields in again["test"].items():
             print(f"{metric:10} {fields['value']:.4f} [{fields['low']:.4f}, {fields['high']:.4f}]  n {fields['n']}")
+        print(report.show_slices(run.path.name, tables["test"], tables["shuffled"]))
     print(f"largest difference from metrics.json: {worst:.1e}", file=sys.stderr)
     return 0 if worst <= 1e-9 else 1
 

@@ -78,6 +78,8 @@ def cases_table(cases: Cases, dataset: Dataset, above: Any, tied: Any, num_candi
         "target_above": [None] * len(cases) if above is None else np.asarray(above),
         "target_tied": [None] * len(cases) if tied is None else np.asarray(tied),
         "num_candidates": np.asarray(num_candidates),
+        "history_length": cases.histories.lengths,
+        "target_count": [None] * len(cases),
     }
     return pl.DataFrame(columns, schema=CASES)
 
@@ -120,6 +122,24 @@ def means(tables: tuple[pl.DataFrame, pl.DataFrame], specifications: tuple[str, 
     parsed = {name: metrics.parse(name) for name in specifications}
     return {
         name: _mean_over_users(tables[0], metric(*_counted(tables[0], metric.k))) for name, metric in parsed.items()
+    }
+
+
+def spread(rankings: pl.DataFrame, counts: np.ndarray, item_ids: np.ndarray) -> dict[str, float]:
+    """How wide the lists reach: the share of the catalogue in them, and the rank correlation with popularity.
+
+    Args:
+        rankings: lists of all cases.
+        counts: training interactions by item index.
+        item_ids: by item index.
+    """
+    known = pl.DataFrame({"item_id": item_ids[1:].tolist(), "count": counts[1:]})
+    listed = rankings.group_by("item_id").agg(times=pl.len())
+    both = known.join(listed, on="item_id", how="left").with_columns(pl.col("times").fill_null(0))
+    correlation = both.select(pl.corr("times", "count", method="spearman")).item()
+    return {
+        "coverage": len(listed) / len(known),
+        "popularity correlation": 0.0 if correlation is None or np.isnan(correlation) else float(correlation),
     }
 
 

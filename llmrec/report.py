@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llmrec import evaluation, protocol
+from llmrec import evaluation, protocol, slices
 from llmrec.evaluation import Interval
 from llmrec.runs import RunTable, write_atomically
 
@@ -90,6 +90,31 @@ def show(runs: Runs, pairs: Iterable[tuple[str, str]], width: int | None = None)
             "it reaches 0. random: exact expectation.[/dim]"
         )
     return captured.get()
+
+
+def show_slices(name: str, test: RunTable, shuffled: RunTable | None = None, width: int | None = None) -> str:
+    """One run by groups of its cases, and with its histories shuffled, as text for a terminal."""
+    result = Table(
+        title=escape(name), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), title_style=""
+    )
+    for heading in ("cases by", "users", *slices.SHOWN, "chance"):
+        result.add_column(heading, justify="left" if heading == "cases by" else "right", no_wrap=True)
+    result.add_row("all", *_slice_cells(test))
+    if shuffled is not None:
+        result.add_row("histories shuffled", *_slice_cells(shuffled))
+    for part in slices.slices(test):
+        cells = [str(part.users), *(_interval(part.metrics[each]) for each in slices.SHOWN)]
+        result.add_row(f"{part.by} {part.group}", *cells, _number(part.chance[TESTED]))
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(result)
+    return captured.get()
+
+
+def _slice_cells(table: RunTable) -> list[str]:
+    found = evaluation.summary(table, slices.SHOWN)
+    values = [_interval(Interval(each["value"], each["low"], each["high"])) for each in found.values()]
+    return [str(found[TESTED]["n"]), *values, _number(found[TESTED]["chance"])]
 
 
 def markdown(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:

@@ -31,6 +31,8 @@ CASES: Mapping[Any, Any] = {
     "target_above": pl.Int64,
     "target_tied": pl.Int64,
     "num_candidates": pl.Int64,
+    "history_length": pl.Int64,
+    "target_count": pl.Int64,
 }
 RANKINGS: Mapping[Any, Any] = {
     "case_id": pl.String,
@@ -52,8 +54,9 @@ class RunTable:
     """What one recommender answered to one set of cases.
 
     ``cases``: one target a row; ``target_above`` and ``target_tied`` count the candidates that score higher and equal,
-    and are null where only a list came back. ``rankings``: the top k of every case. ``predictions``: ratings, classes
-    or text, where the task asks for them.
+    and are null where only a list came back. ``history_length`` and ``target_count``, how often training shows the
+    target, are what results are grouped by, and null where they are not known. ``rankings``: the top k of every case.
+    ``predictions``: ratings, classes or text, where the task asks for them.
     """
 
     cases: pl.DataFrame

@@ -79,7 +79,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, filtering, recommender, runs, training
+    from llmrec import evaluation, filtering, recommender, runs, slices, training
     from llmrec.console import Console
     from llmrec.item_text import ItemText
     from llmrec.processes import Processes
@@ -113,8 +113,11 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         model = recommender.build(options, split, text).to(processes.device)
     seconds = {"encode": time.perf_counter() - started}
 
+    counts = split.train.counts(dataset.num_items)
+
     def validate(trained: recommender.Recommender) -> dict[str, float]:
-        return evaluation.means(processes.rank_cases(trained, split.validation, dataset, options.protocol))
+        tables = processes.rank_cases(trained, split.validation, dataset, options.protocol)
+        return evaluation.means(tables) | evaluation.spread(tables[1], counts, dataset.item_ids)
 
     with console.training(options.training.epochs) as watch:
         position = training.fit(
@@ -141,29 +144,33 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         threads=processes.threads,
         load_average=processes.load_average,
     )
-    tables = {
-        part: runs.RunTable(*processes.rank_cases(model, cases, dataset, options.protocol), protocol, provenance)
-        for part, cases in (("validation", split.validation), ("test", split.test))
-    }
+    mixed = protocol.model_copy(update={"test_history": f"{protocol.test_history}, in random order (seed 0)"})
+    parts = {"validation": split.validation, "test": split.test, "shuffled": slices.shuffled(split.test, seed=0)}
+    tables = {}
+    for part, cases in parts.items():
+        ranked, lists = processes.rank_cases(model, cases, dataset, options.protocol)
+        measured = mixed if part == "shuffled" else protocol
+        tables[part] = runs.RunTable(slices.with_counts(ranked, split), lists, measured, provenance)
     if processes.is_main:
         baselines = evaluation.baseline_tables(
             text.known(split.train, dataset.num_items), split.test, dataset, protocol
         )
         items = dataset.items.with_columns(text.column(dataset.num_items))
-        present(folder.path.name, save(folder, model, items, tables, baselines), tables["test"], baselines, show)
+        present(folder.path.name, save(folder, model, items, tables, baselines), tables, baselines, show)
     processes.close()
     return folder.path
 
 
-def present(name: str, metrics: dict[str, Any], test: Any, baselines: dict[str, Any], show: str) -> None:
-    """Prints the table with its paired tests, ``metrics.json``, or nothing."""
+def present(name: str, metrics: dict[str, Any], tables: dict[str, Any], baselines: dict[str, Any], show: str) -> None:
+    """Prints the table with its paired tests and the groups of cases, ``metrics.json``, or nothing."""
     from llmrec import report
 
     if show == "json":
         print(dumps(metrics, indent=2))
     elif show == "table":
-        compared = {label: [table] for label, table in {**baselines, name: test}.items()}
+        compared = {label: [table] for label, table in {**baselines, name: tables["test"]}.items()}
         print(report.show(compared, [(name, baseline) for baseline in baselines]))
+        print(report.show_slices(name, tables["test"], tables["shuffled"]))
 
 
 def save(folder: Any, model: Any, items: Any, tables: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:

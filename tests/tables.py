@@ -27,7 +27,18 @@ def counted(
 ) -> RunTable:
     """A run table of cases (user, candidates above the target, candidates tied with it), without lists."""
     cases = [
-        (f"next_item/{number}/{user}", user, "next_item", number, f"target-{number}", above, tied, candidates)
+        (
+            f"next_item/{number}/{user}",
+            user,
+            "next_item",
+            number,
+            f"target-{number}",
+            above,
+            tied,
+            candidates,
+            None,
+            None,
+        )
         for number, (user, above, tied) in enumerate(rows)
     ]
     return RunTable(
@@ -39,7 +50,7 @@ def listed(
     target: str, ranked: Sequence[tuple[str, float | None, int]], *, candidates: int | None = 101, k: int = 10
 ) -> RunTable:
     """What another library gives for one case: a list of (item, score, rank) and no counts."""
-    case = ("next_item/0/ann", "ann", "next_item", 0, target, None, None, candidates)
+    case = ("next_item/0/ann", "ann", "next_item", 0, target, None, None, candidates, None, None)
     rankings = [("next_item/0/ann", "ann", item, score, rank) for item, score, rank in ranked]
     return RunTable(
         pl.DataFrame([case], schema=CASES, orient="row"),

@@ -91,7 +91,7 @@ def value(table: RunTable, metric: str) -> float:
 def test_run_tables_hold_original_ids_and_what_was_counted():
     """F17: original ids back, not internal ints."""
     table = run(Fixed(1, 2, 3, 4, 5), cases((2, 4, [1, 5])), catalogue(5), k=2)
-    expected = ("next_item/0/bob", "bob", "next_item", 0, "item-4", 0, 0, 3)
+    expected = ("next_item/0/bob", "bob", "next_item", 0, "item-4", 0, 0, 3, 2, None)
     assert table.cases.rows() == [expected]
     assert table.rankings.rows() == [
         ("next_item/0/bob", "bob", "item-4", 4.0, 1),

@@ -30,8 +30,8 @@ CONFIG = {"data": "ml-100k", "seed": 0, "head": {"name": "sasrec"}, "training": 
 def table() -> RunTable:
     """Every column and table filled, ids that look like numbers, a null count and a score that needs 64 bits."""
     cases = [
-        ("next_item/0/007", "007", "next_item", 0, "0001388703", 3, 1, 1681),
-        ("next_item/0/Ä|\t", "Ä|\t", "next_item", 0, "b", None, None, 1680),
+        ("next_item/0/007", "007", "next_item", 0, "0001388703", 3, 1, 1681, 12, 0),
+        ("next_item/0/Ä|\t", "Ä|\t", "next_item", 0, "b", None, None, 1680, None, None),
     ]
     rankings = [("next_item/0/007", "007", "0001388703", 0.1 + 0.2, 1), ("next_item/0/007", "007", "b", None, 2)]
     predictions = [("next_item/0/007", "5", "four stars", 4.0)]

@@ -12,6 +12,7 @@ from llmrec import components, train
 from llmrec.evaluation import METRICS
 
 FILES = {
+    "shuffled",
     "config.json",
     "metrics.jsonl",
     "metrics.json",
@@ -74,7 +75,7 @@ def test_training_prints_one_table_and_leaves_the_whole_run_behind(toy_folder: P
 
 def test_metrics_json_has_every_metric_with_interval_users_and_chance(run: Path, toy_folder: Path) -> None:
     content = metrics(run)
-    assert list(content) == ["validation", "test", "protocol", "provenance"]
+    assert list(content) == ["validation", "test", "shuffled", "protocol", "provenance"]
     for part in ("validation", "test"):
         assert set(content[part]) == set(METRICS)
         for fields in content[part].values():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources._orders import numbered
+from llmrec.sources._texts import clean
 
 _FILES = {"valid": "validation", "test": "test"}
 _ROW = re.compile(
@@ -49,10 +51,10 @@ class Tallrec:
             raise DataError(f"{place} does not hold valid.json and test.json")
         rows = [row for file, part in _FILES.items() for row in _rows(place / f"{file}.json", file, part)]
         log = numbered(pl.DataFrame(rows, schema=["user_id", "item_id", "rating", "part"], orient="row"))
-        items = log.select(
-            pl.col("item_id").unique(maintain_order=True), title=pl.col("item_id").unique(maintain_order=True)
-        )
-        return Dataset.from_tables(name, log, items, time_unit="order")
+        ids = log["item_id"].unique(maintain_order=True)
+        titles, notes = clean(ids, ids.alias("title"))
+        data = Dataset.from_tables(name, log, pl.DataFrame([ids, titles]), time_unit="order")
+        return replace(data, notes=(*notes, *data.notes))
 
 
 def _whole(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """One user a line, his items in the order in which he met them."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from llmrec.interactions import Dataset
 from llmrec.sources._orders import numbered
 from llmrec.sources._tables import read_lines
 
+_WORD = re.compile(rb"[\w-]+")
 _NAMES = ("sequential_data.txt", "user_sequence.txt")
 
 
@@ -66,7 +68,7 @@ class UserLines:
 
 
 def _looks_so(path: Path) -> bool:
-    """Whether the first line is several words without a quote or a colon: a licence or a description is prose."""
+    """Whether the first line is several words without a mark between them: a licence or a description has some."""
     with path.open("rb") as file:
         words = file.readline(1 << 20).split()
-    return len(words) > 1 and all(word.isalnum() for word in words)
+    return len(words) > 1 and all(_WORD.fullmatch(word) for word in words)
