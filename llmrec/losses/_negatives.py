@@ -41,6 +41,36 @@ def draw(
     return rank + 1 + torch.searchsorted(below, rank, right=True)
 
 
+def draw_distinct(
+    target: Int[Tensor, " n"], number: int, num_items: int, generator: torch.Generator
+) -> Int[Tensor, "n number"]:
+    """Draws for each target ``number`` different items out of all others, or all of them if that is fewer.
+
+    One random order of the catalogue serves the whole call: each target takes a stretch of it that begins at a random
+    place of its own. (One sample for all targets is cheaper still, but most of a step's gradient is then the chance of
+    that sample.)
+
+    Args:
+        target: the right items, as rows of the catalogue.
+        number: of items per row.
+        num_items: size of the catalogue.
+        generator: the one source of randomness.
+
+    Returns:
+        Rows of the catalogue, ``[n, min(number, num_items - 1)]``.
+
+    Raises:
+        DataError: there is no other item.
+    """
+    others = num_items - 1
+    if others < 1:
+        raise DataError(f"a catalogue of {num_items} items has no negatives; take --loss softmax or add items")
+    order = torch.randperm(others, generator=generator, device=generator.device).to(target.device)
+    start = torch.randint(others, (len(target), 1), generator=generator, device=generator.device).to(target.device)
+    rank = order[(start + torch.arange(min(number, others), device=target.device)) % others]
+    return rank + (rank >= target[:, None])
+
+
 def scores_of(
     users: Float[Tensor, "n dim"], items: Float[Tensor, "m dim"], rows: Int[Tensor, "n number"]
 ) -> Float[Tensor, "n number"]:

@@ -13,14 +13,14 @@ class Gbce:
 
     ``mean_i( -log sigmoid(s_i+)^beta - sum_k log(1 - sigmoid(s_ik-)) ) / (num_negatives + 1)`` with
     ``beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha) = 1 - t * (1 - alpha)`` and the sampling rate
-    ``alpha = num_negatives / (num_items - 1)``, at most 1. Negatives are drawn uniformly from all items but the right
-    one, which is what ``alpha`` counts, for each target anew.
+    ``alpha = num_negatives / (num_items - 1)``. Each target has negatives of its own, drawn uniformly and without
+    repeats from all items but the right one, the user's other items included: ``alpha`` counts these too.
 
     The authors turn the right item's score into the logit of ``sigmoid(s)^beta``, in 64 bits and clipped; here
     ``-log sigmoid(s)^beta = beta * softplus(-s)`` is used, which is the same and exact in 32.
 
     Args:
-        num_negatives: draws per target.
+        num_negatives: drawn per target; at most all other items.
         t: how far the overconfidence that sampling brings is corrected, from 0 (plain BCE) to 1 (fully).
     """
 
@@ -46,10 +46,10 @@ class Gbce:
         """Mean over the targets; see :mod:`llmrec.losses` for the arguments.
 
         Raises:
-            DataError: the catalogue holds the right item alone.
+            DataError: the catalogue holds one item.
         """
-        negatives = _negatives.draw(item_ids[target][:, None], self.num_negatives, num_items, generator) - 1
+        negatives = _negatives.draw_distinct(target, self.num_negatives, num_items, generator)
         scores = _negatives.scores_of(users, items, torch.cat([target[:, None], negatives], dim=1))
-        beta = 1 - self.t * (1 - min(1.0, self.num_negatives / (num_items - 1)))
-        right, wrong = beta * F.softplus(-scores[:, 0]), F.softplus(scores[:, 1:]).sum(dim=1)
-        return (right + wrong).mean() / (self.num_negatives + 1)
+        beta = 1 - self.t * (1 - negatives.shape[1] / (num_items - 1))
+        right, wrong = beta * F.softplus(-scores[:, :1]), F.softplus(scores[:, 1:])
+        return torch.cat([right, wrong], dim=1).mean()

@@ -7,21 +7,22 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmrec.losses import _negatives
+
 
 class SampledSoftmax:
-    """``mean_i( log( exp(s_i+) + alpha_i * sum_k exp(s_ik-) ) - s_i+ )``, in nats per target.
+    """``mean_i( log( exp(s_i+) + alpha * sum_k exp(s_ik-) ) - s_i+ )``, in nats per target.
 
-    Negatives are drawn uniformly and without replacement from the catalogue, once a call and for all targets together:
-    one product of matrices, where samples of each target's own would cost several times as much. A negative that is a
-    target's right item is left out of that target's sum.
+    Each target has negatives of its own, drawn uniformly and without repeats from all other items, so that none is the
+    right one by accident.
 
-    With ``scale`` unset, ``alpha_i = (num_items - 1) / negatives left``, the correction for the sampling probability
-    (log-q; for a uniform draw it is the same for all items): the sum is then an unbiased estimate of that over the
-    catalogue, and all of it if ``num_negatives`` reaches ``num_items``. A number takes its place as in the scaled
-    sampled softmax of Xu et al. (arXiv:2402.06216, 2408.14238), who use 100.
+    With ``scale`` unset, ``alpha = (num_items - 1) / num_negatives``, the correction for the sampling probability
+    (log-q; of a uniform draw it is the same for all items): the sum is then an unbiased estimate of that over the
+    catalogue, and with ``num_negatives`` of all other items the loss is the full softmax. A number takes its place as
+    in the scaled sampled softmax of Xu et al. (arXiv:2402.06216, 2408.14238), who use 100.
 
     Args:
-        num_negatives: drawn per step; memory grows with ``targets * num_negatives``.
+        num_negatives: drawn per target, at most all other items; memory grows with ``targets * num_negatives``.
         scale: what the sum over the negatives is multiplied by; unset: by what makes up for the sampling.
     """
 
@@ -44,12 +45,13 @@ class SampledSoftmax:
         num_items: int,
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """Mean over the targets; see :mod:`llmrec.losses` for the arguments."""
-        order = torch.randperm(num_items, generator=generator, device=generator.device)
-        negatives = order[: self.num_negatives].to(users.device)
-        accidental = target[:, None] == negatives
-        left = (~accidental).sum(dim=1, keepdim=True)
-        alpha = (num_items - 1) / left.clamp_min(1) if self.scale is None else torch.tensor(self.scale)
-        wrong = (users @ items[negatives].T + alpha.to(users).log()).masked_fill(accidental, -torch.inf)
-        right = (users * items[target]).sum(dim=1, keepdim=True)
-        return F.cross_entropy(torch.cat([right, wrong], dim=1), torch.zeros_like(target))
+        """Mean over the targets; see :mod:`llmrec.losses` for the arguments.
+
+        Raises:
+            DataError: the catalogue holds one item.
+        """
+        negatives = _negatives.draw_distinct(target, self.num_negatives, num_items, generator)
+        scores = _negatives.scores_of(users, items, torch.cat([target[:, None], negatives], dim=1))
+        alpha = (num_items - 1) / negatives.shape[1] if self.scale is None else self.scale
+        logits = torch.cat([scores[:, :1], scores[:, 1:] + math.log(alpha)], dim=1)
+        return F.cross_entropy(logits, torch.zeros_like(target))
