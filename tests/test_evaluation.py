@@ -187,14 +187,12 @@ def test_a_users_other_targets_are_left_out_of_a_cases_ranking(monkeypatch, chun
     assert lists[2] == ["item-4", "item-3", "item-2"]
 
 
-def test_targets_in_succession_stay_candidates_of_one_another():
-    """A later target is what the user might have taken at once; an earlier one leaves with the history."""
+def test_later_targets_of_a_succession_stay_candidates_and_earlier_ones_leave_with_the_history():
     part = cases((1, 4, [1]), (1, 3, [1, 4]), (1, 5, [1, 4, 3]), (2, 5, [1]), (2, 3, [1]))
     table = run(Fixed(1, 2, 3, 4, 5), part, catalogue(5))
     assert table.cases["target_above"].to_list() == [1, 1, 0, 0, 1]
     assert table.cases["num_candidates"].to_list() == [4, 3, 2, 3, 3]
-    bare = run(Fixed(1, 2, 3, 4, 5), part, catalogue(5), mask_history=False)
-    assert bare.cases["num_candidates"].to_list() == [5, 5, 5, 4, 4]
+    assert run(Fixed(1, 2, 3, 4, 5), part, catalogue(5), False).cases["num_candidates"].to_list() == [5, 5, 5, 4, 4]
 
 
 @pytest.mark.parametrize("levels", [4, 10**6])
@@ -221,11 +219,11 @@ def test_all_users_are_measured_and_their_number_is_given():
 
 
 def test_no_cases_are_refused_and_an_empty_share_gives_empty_tables():
-    one = cases((1, 1, []))
+    one, none = cases((1, 1, [])), np.empty(0, dtype=np.int64)
     with pytest.raises(DataError, match="the part that is to be ranked has no case"):
-        run(Fixed(1, 2), one.take(np.empty(0, dtype=np.int64)), catalogue(2))
-    rest = evaluation.rank_cases(Fixed(1, 2), one, catalogue(2), mask_history=True, k=10, share=slice(1, None, 2))
-    assert [len(table) for table in rest] == [0, 0]
+        run(Fixed(1, 2), one.take(none), catalogue(2))
+    share = evaluation.rank_cases(Fixed(1, 2), one, catalogue(2), mask_history=True, k=10, share=slice(1, None, 2))
+    assert [len(table) for table in share] == [0, 0]
 
 
 def test_metrics_of_a_run_name_its_protocol_and_provenance(toy: Dataset, split: Split):

@@ -12,11 +12,13 @@ from small_logs import LOG, letters, log_of, rows_of
 
 from llmrec import config, evaluation, filtering
 from llmrec.config import FilterOptions, RunConfig
+from llmrec.console import Console
 from llmrec.errors import DataError
 from llmrec.filtering import Filtered
 from llmrec.interactions import Dataset
 from llmrec.sources import load_dataset
 from llmrec.splits.leave_one_out import LeaveOneOut
+from llmrec.splits.temporal import Temporal
 
 ML_100K = ROOT.parent / "shared" / "data" / "ml-100k"
 
@@ -182,3 +184,17 @@ def test_the_5_core_of_ml_100k_takes_333_films_and_nobody():
         "pass 1: 0 users and 333 items leave; 943 users, 1,349 items and 99,287 interactions stay"
     ]
     assert RunConfig(filter={"k_core": 5}).filter.words == "5-core"
+
+
+def test_the_console_says_who_and_what_was_left_out_and_what_nobody_uses(capsys):
+    data = log_of(*["abcdef"] * 5, "abcdeg", "bcdefa", stamps=[*range(6)] * 6 + [0, 1, 2, 3, 3, 4])
+    result = filtered(data, k_core=6)
+    Console().say_data(result, Temporal(target="first", validation=0.4, test=0.2).split(result.dataset))
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  6-core, pass 1: 0 users and 1 items leave; 7 users, 6 items and 41 interactions stay",
+        "  6-core, pass 2: 1 users and 0 items leave; 6 users, 6 items and 36 interactions stay",
+        "  1 users were left out, such as 'u6' (5 interactions, needs 6)",
+        "  1 items were left out, such as 'g' (1 interactions, needs 6)",
+        "  3 interactions of 1 users are held out and in no case",
+        "  2 target items have no training interaction, such as 'd' (1 validation and 0 test targets)",
+    ]

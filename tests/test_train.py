@@ -1,6 +1,7 @@
 """``train.py`` as a user meets it: exit codes, what a run leaves behind, which stream tells what."""
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -147,6 +148,45 @@ def test_the_mask_can_be_taken_off_by_an_override_and_stands_in_the_protocol(
     assert content["test"]["nDCG@10"]["value"] != metrics(run)["test"]["nDCG@10"]["value"]
     # Without the mask every case has the whole catalogue of 30 to choose from.
     assert content["test"]["HR@10"]["chance"] == pytest.approx(10 / 30, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_the_filter_comes_before_the_split_and_both_say_what_they_left_out(
+    toy_folder: Path, tmp_path: Path, train_py
+) -> None:
+    chosen = ["filter.dedupe=last", "filter.max_history=6", "split.name=temporal", "split.target=successive"]
+    words = arguments(toy_folder, tmp_path / "run", "--epochs", "1", *chosen, "split.test=0.2", "--json")
+    answer = train_py(*words)
+    protocol = json.loads(answer.out)["protocol"]
+    assert (protocol["split"], protocol["filter"]) == ("temporal", "dedupe last, last 6 of each user")
+    assert "every interaction of each user since 1970-01-12 " in protocol["targets"]
+    assert protocol["test_history"] == "everything before the target, held-out interactions included"
+    said = answer.err.splitlines()
+    assert any(line.startswith("  dedupe last: ") for line in said)
+    assert any(line.startswith("  most recent 6 interactions of each user kept: ") for line in said)
+    assert re.search(
+        r"^  \d+ users have no case, such as 'u\d+' \(no interaction since 1970-", answer.err, re.MULTILINE
+    )
+    cases = pl.read_parquet(tmp_path / "run" / "test" / "cases.parquet")
+    assert cases["target_index"].max() > 0
+    assert json.loads(answer.out)["test"]["HR@10"]["n"] == cases["user_id"].n_unique() < len(cases)
+
+
+@pytest.mark.parametrize("name", ["cold_item", "user_ratio"])
+def test_every_split_of_plain_data_can_be_trained_on(name: str, toy_folder: Path, tmp_path: Path, train_py) -> None:
+    words = arguments(toy_folder, tmp_path / "run", "--epochs", "1", f"split={name}", "--json")
+    assert json.loads(train_py(*words).out)["protocol"]["split"] == name
+
+
+def test_a_split_that_the_data_do_not_fit_ends_before_anything_is_trained(
+    toy_folder: Path, tmp_path: Path, train_py
+) -> None:
+    answer = train_py(*arguments(toy_folder, tmp_path / "run", "split=given"))
+    assert answer.code == 2
+    assert "error: toy brings no split: its interactions have no column 'part'" in answer.err
+    answer = train_py(*arguments(toy_folder, tmp_path / "run", "filter.k_core=500"))
+    assert answer.code == 2
+    assert "error: toy: filter '500-core' leaves no interaction (500-core, pass 1: 40 users and 30 items" in answer.err
 
 
 def test_options_of_a_file_are_overridden_by_flags_and_those_by_overrides(
