@@ -173,7 +173,7 @@ def test_items_that_nobody_reviewed_are_an_option(tmp_path):
     assert load_dataset("x", tmp_path).items["item_id"].to_list() == ["i"]
     assert Amazon(catalogue="all").read(tmp_path, "x").items["item_id"].to_list() == ["other", "i"]
     with pytest.raises(ConfigError, match="catalogue"):
-        components.create("sources", {"name": "amazon", "catalogue": "some"})
+        components.resolve("sources", {"name": "amazon", "catalogue": "some"})
 
 
 GOOD = json.dumps(review("u", "i"))
