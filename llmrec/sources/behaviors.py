@@ -1,0 +1,112 @@
+"""Histories in ``behaviors.tsv`` and one text per item beside it, as MoRec, TCF and NineRec use them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from llmrec.errors import DataError
+from llmrec.interactions import Dataset
+from llmrec.sources._lines import first_line, rows
+from llmrec.sources._orders import numbered
+from llmrec.sources._texts import clean
+
+_LOG = "behaviors.tsv"
+_ITEMS = ("items.tsv", "news.tsv", "videos.tsv")
+_USER_NAMES = {"user", "userid", "uid"}
+_ITEM_NAMES = {"newsid", "itemid", "videoid", "id", "iid", "nid", "vid", "item", "news", "video"}
+_TEXT_NAMES = {"title", "description", "text", "name", "abstract", "caption"}
+
+
+class Behaviors:
+    """``behaviors.tsv`` with lines ``user<TAB>item item ...``, oldest first, and a table ``id<TAB>text``.
+
+    MoRec (arXiv:2303.13835), TCF (arXiv:2305.11700) and NineRec (arXiv:2309.07705). The table is called ``items.tsv``,
+    ``news.tsv`` or ``videos.tsv``; a third field of its lines is not read. There are no times. Repeats are kept.
+
+    Either file may have a header; taken for an item it would shift every numbered vector by one. Line 1 of the table is
+    a header if nobody met its id and it reads like the names of columns (``itemid``, ``title``); a header that says
+    ``description`` names the column so, any other text is the title. Which files had one stands in the notes.
+    """
+
+    expects = (
+        "behaviors.tsv with lines 'user<TAB>item item ...' and items.tsv, news.tsv or videos.tsv with 'id<TAB>text'"
+    )
+
+    def detect(self, folder: Path) -> bool:
+        """Whether both files are there and the first line of the log has two fields."""
+        return first_line(folder / _LOG).count("\t") == 1 and len(_tables(folder)) == 1
+
+    def read(self, folder: Path, name: str) -> Dataset:
+        """Reads both files.
+
+        Raises:
+            DataError: a line with other fields, a user without items or with two lines, or an item that stands twice.
+        """
+        tables = _tables(folder)
+        if len(tables) != 1:
+            raise DataError(f"{folder} does not hold {self.expects}; of these tables there must be one")
+        log = _read_log(folder / _LOG)
+        table, width = _read_items(tables[0])
+        notes = [f"{tables[0].name}: the third field of the lines is not read"] if width == 3 else []
+        met = {item for items in log.values() for item in items}
+        column, header = _header(table, met)
+        if header:
+            del table[header]
+            notes.append(f"{tables[0].name}: line 1 is a header ({header}), no item; its texts are the {column}")
+        notes += _drop_log_header(log, table)
+        ids = pl.Series("item_id", list(table), dtype=pl.String)
+        texts, told = clean(ids, pl.Series(column, list(table.values()), dtype=pl.String), column)
+        lists = pl.DataFrame({"user_id": list(log), "item_id": list(log.values())})
+        data = Dataset.from_tables(name, numbered(lists), pl.DataFrame([ids, texts]), time_unit="order")
+        return replace(data, notes=(*notes, *told, *data.notes))
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [folder / name for name in _ITEMS if first_line(folder / name).count("\t") in (1, 2)]
+
+
+def _read_log(path: Path) -> dict[str, list[str]]:
+    log: dict[str, list[str]] = {}
+    for number, (user, items) in rows(path, {2: "user, items with blanks between"}):
+        if user in log:
+            raise DataError(f"{path}, line {number}: user {user!r} has a second line; which comes first is not known")
+        log[user] = items.split()
+        if not (user and log[user]):
+            raise DataError(
+                f"{path}, line {number}: a line has a user and one item at least, found {items!r} of {user!r}"
+            )
+    return log
+
+
+def _read_items(path: Path) -> tuple[dict[str, str], int]:
+    """Texts by id, and how many fields the lines have."""
+    texts: dict[str, str] = {}
+    width = 2
+    for number, (item, text, *rest) in rows(path, {2: "id, text", 3: "id, text, one more"}):
+        if item in texts or not item:
+            raise DataError(f"{path}, line {number}: the id {item!r} {'stands a second time' if item else 'is empty'}")
+        texts[item] = text
+        width = 2 + len(rest)
+    return texts, width
+
+
+def _header(table: dict[str, str], met: set[str]) -> tuple[str, str]:
+    """What the texts are, and the id in line 1 if that is a header."""
+    item, text = next(iter(table.items()))
+    title = _bare(text)
+    if item in met or not (_bare(item) in _ITEM_NAMES or (title in _TEXT_NAMES and item.isalpha())):
+        return "title", ""
+    return "description" if title == "description" else "title", item
+
+
+def _drop_log_header(log: dict[str, list[str]], table: dict[str, str]) -> list[str]:
+    user, items = next(iter(log.items()))
+    if _bare(user) not in _USER_NAMES or not table.keys().isdisjoint(items):
+        return []
+    del log[user]
+    return [f"{_LOG}: line 1 is a header ({user}), no user"]
+
+
+def _bare(name: str) -> str:
+    return name.strip().lower().replace("_", "")
