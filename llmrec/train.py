@@ -146,9 +146,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         for part, cases in (("validation", split.validation), ("test", split.test))
     }
     if processes.is_main:
-        baselines = evaluation.baseline_tables(
-            text.known(split.train, dataset.num_items), split.test, dataset, protocol
-        )
+        baselines = evaluation.baseline_tables(text.known(split), split.test, dataset, protocol)
         items = dataset.items.with_columns(text.column(dataset.num_items))
         present(folder.path.name, save(folder, model, items, tables, baselines), tables["test"], baselines, show)
     processes.close()
