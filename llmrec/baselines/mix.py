@@ -14,7 +14,7 @@ from llmrec.baselines.co_occurrence import CoOccurrence
 from llmrec.baselines.cosine import Cosine
 from llmrec.baselines.popularity import Popularity
 from llmrec.baselines.tfidf import Tfidf
-from llmrec.ranking import Masked, Ranker
+from llmrec.ranking import Masked, Ranker, Tiles
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases
 
@@ -82,8 +82,7 @@ class Mix:
         metric, target = metrics.parse(METRIC), torch.from_numpy(cases.target).long()
         scores, values = self._standardised(cases.histories), []
         for weights in grid:
-            mixed = _weighted(weights, scores)
-            ranked = ranker.rank(lambda start, stop, out, of=mixed: out.copy_(of[:, start:stop]), target, masked)
+            ranked = ranker.rank(_tiles(_weighted(weights, scores)), target, masked)
             values.append(metric(ranked.target_above.numpy(), ranked.target_tied.numpy()))
         return np.stack(values)
 
@@ -97,6 +96,10 @@ def _grid(parts: int, steps: int) -> Float[Tensor, "points parts"]:
     """All weights that sum to 1, the most even ones first."""
     points = [point for point in product(range(steps + 1), repeat=parts) if sum(point) == steps]
     return torch.tensor(sorted(points, key=lambda point: sum(each**2 for each in point))).float() / steps
+
+
+def _tiles(scores: Float[Tensor, "batch catalogue"]) -> Tiles:
+    return lambda start, stop, out: out.copy_(scores[:, start:stop])
 
 
 def _weighted(
