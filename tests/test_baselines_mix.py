@@ -138,7 +138,7 @@ def test_without_a_validation_case_it_is_not_made():
 
 
 def test_a_run_gives_it_the_validation_cases_and_the_mask_and_no_test_case(toy: Dataset):
-    """C: nothing is chosen on the test part."""
+    """What a run gives to its baselines cannot leak: nothing is chosen on the test part."""
     split = splitted(toy)
     given = known_of(toy, split)
     assert given.validation is split.validation
@@ -147,7 +147,7 @@ def test_a_run_gives_it_the_validation_cases_and_the_mask_and_no_test_case(toy: 
 
 
 def test_other_test_cases_change_neither_the_weights_nor_the_scores(toy: Dataset):
-    """C: nothing is chosen on the test part."""
+    """What a run gives to its baselines cannot leak: nothing is chosen on the test part."""
     split = splitted(toy)
     elsewhere = replace(split.test, target=1 + split.test.target % toy.num_items)
     mixes = [Mix().fit(known_of(toy, replace(split, test=test))) for test in (split.test, elsewhere)]
