@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from llmrec import components, metrics, ranking, scoring
-from llmrec.baselines import Known
+from llmrec.baselines import Chooses, Known
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
@@ -51,7 +51,7 @@ def rank_cases(
     """
     cases.require("part that is to be ranked")
     mine, chunk = np.arange(len(cases))[share], max(1, CHUNK_SCORES // (dataset.num_items + 1))
-    others, ranker = _other_targets(cases), ranking.Ranker(dataset.num_items, k)
+    others, ranker = cases.other_targets(), ranking.Ranker(dataset.num_items, k)
     parts = [
         _rank_chunk(scorer, cases.take(rows), [others[row] for row in rows], dataset, mask_history, ranker)
         for rows in np.split(mine, range(chunk, len(mine), chunk))
@@ -159,7 +159,8 @@ def baseline_tables(known: Known, cases: Cases, dataset: Dataset, protocol: Prot
         if known.has(baseline.needs):
             scorer = baseline.fit(known)
             ranked = rank_cases(scorer, cases, dataset, mask_history=protocol.mask_history, k=protocol.k)
-            tables[name] = RunTable(*ranked, protocol, provenance(baseline=specification))
+            facts = {"chosen": scorer.chosen} if isinstance(scorer, Chooses) else {}
+            tables[name] = RunTable(*ranked, protocol, provenance(baseline=specification, **facts))
     return tables
 
 
@@ -230,42 +231,11 @@ def _rank_chunk(
     ranker: ranking.Ranker,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     target = torch.from_numpy(cases.target).long()
-    masked = _masked(cases, others, mask_history)
+    masked = ranking.Masked.around(cases.histories, others, mask_history)
     ranked = ranker.rank(scoring.tiles(scorer, cases.histories), target, masked)
     table = cases_table(cases, dataset, ranked.target_above, ranked.target_tied, ranked.num_candidates)
     ids, users = table["case_id"].to_list(), table["user_id"].to_list()
     return table, rankings_table(ids, users, dataset.item_ids, ranked.items, ranked.scores)
-
-
-def _masked(cases: Cases, others: list[np.ndarray], mask_history: bool) -> ranking.Masked:
-    rows, items = (cases.histories.rows(), cases.histories.values) if mask_history else (np.empty(0), np.empty(0))
-    rows = np.concatenate([rows, np.repeat(np.arange(len(others)), [len(each) for each in others])])
-    items = np.concatenate([items, *others])
-    return ranking.Masked.of(torch.from_numpy(rows).long(), torch.from_numpy(items).long())
-
-
-def _other_targets(cases: Cases) -> list[np.ndarray]:
-    """Each case's user's other targets that were asked for after the same history (never the case's own).
-
-    Targets in succession are separate questions: what came later is a candidate like any other.
-    """
-    groups: dict[tuple[int, bytes], list[int]] = {}
-    keys = {row: (int(cases.user[row]), _digest(cases.histories[row])) for row in _rows_of_repeated(cases.user)}
-    for row, key in keys.items():
-        groups.setdefault(key, []).append(int(cases.target[row]))
-    others = [np.empty(0, dtype=np.int64)] * len(cases)
-    for row, key in keys.items():
-        own = cases.target[row]
-        others[row] = np.array([target for target in groups[key] if target != own], dtype=np.int64)
-    return others
-
-
-def _rows_of_repeated(users: np.ndarray) -> list[int]:
-    return np.flatnonzero(np.bincount(users)[users] > 1).tolist() if len(users) else []
-
-
-def _digest(history: np.ndarray) -> bytes:
-    return hashlib.sha256(history.astype(np.int64).tobytes()).digest()
 
 
 def _counts(table: RunTable, depth: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from llmrec.errors import DataError, PromptError
 from llmrec.features import Features, Progress, item_features
 from llmrec.interactions import Dataset
 from llmrec.prompting import Prompt, fallbacks, item_texts
-from llmrec.sequences import Sequences
+from llmrec.splits import Split
 
 
 class ItemText:
@@ -86,9 +86,17 @@ class ItemText:
             }
         return facts
 
-    def known(self, train: Sequences, num_items: int) -> Known:
-        """What a baseline of this run may look at."""
-        return Known(train, num_items, self.texts, self.vectors() if self.config.uses_text else None)
+    def known(self, split: Split) -> Known:
+        """What a baseline of this run may look at: no test case."""
+        return Known(
+            split.train,
+            split.dataset.num_items,
+            self.texts,
+            self.vectors() if self.config.uses_text else None,
+            times=split.dataset.time_unit == "seconds",
+            validation=split.validation,
+            mask_history=self.config.protocol.mask_history,
+        )
 
     def column(self, num_items: int) -> pl.Series:
         """The texts as a column of the item table; nulls where there are none."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -47,6 +48,20 @@ class Masked(NamedTuple):
         number = int(rows.max()) + 1 if len(rows) else 1
         pairs = torch.unique(items * number + rows)
         return cls(pairs % number, pairs // number)
+
+    @classmethod
+    def around(cls, histories: Sequences, others: list[np.ndarray], mask_history: bool) -> "Masked":
+        """What leaves the rankings of these histories.
+
+        Args:
+            histories: one per row.
+            others: per row, further items that leave, see :meth:`llmrec.splits.Cases.other_targets`.
+            mask_history: whether the items of the history leave too.
+        """
+        rows, items = (histories.rows(), histories.values) if mask_history else (np.empty(0), np.empty(0))
+        rows = np.concatenate([rows, np.repeat(np.arange(len(others)), [len(each) for each in others])])
+        items = np.concatenate([items, *others])
+        return cls.of(torch.from_numpy(rows).long(), torch.from_numpy(items).long())
 
     def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Rows and items of the pairs whose item lies in ``[start, stop)``."""

@@ -152,9 +152,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         measured = mixed if part == "shuffled" else protocol
         tables[part] = runs.RunTable(slices.with_counts(ranked, split), lists, measured, provenance)
     if processes.is_main:
-        baselines = evaluation.baseline_tables(
-            text.known(split.train, dataset.num_items), split.test, dataset, protocol
-        )
+        baselines = evaluation.baseline_tables(text.known(split), split.test, dataset, protocol)
         items = dataset.items.with_columns(text.column(dataset.num_items))
         present(folder.path.name, save(folder, model, items, tables, baselines), tables, baselines, show)
     processes.close()

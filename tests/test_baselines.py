@@ -1,5 +1,7 @@
 """Rows without training: popularity, no preference, shared words, near vectors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,12 @@ from llmrec.baselines.popularity import Popularity
 from llmrec.baselines.random import Random
 from llmrec.baselines.tfidf import Tfidf
 from llmrec.sequences import Sequences
+from llmrec.splits import Cases
 
 TEXTS = ["", "Alien, Horror", "Aliens, Horror", "Heat, Crime", "Casino, Crime", "Up, Children", "Bambi, Children"]
-TRAIN = Sequences.from_lists([[1, 2, 2], [2, 3], [], [4, 2, 6]])
+TRAIN = replace(Sequences.from_lists([[1, 2, 2], [2, 3], [], [4, 2, 6]]), times=np.arange(8))
+ONE = np.array([1])
+VALIDATION = Cases("next_item", ONE, np.array([3]), ONE, Sequences.from_lists([[1, 2, 2]]))
 NUM_ITEMS = 6
 every_baseline = pytest.mark.parametrize("name", components.names("baselines"))
 
@@ -26,7 +31,7 @@ def vectors() -> Tensor:
 
 
 def known() -> Known:
-    return Known(TRAIN, NUM_ITEMS, TEXTS, vectors())
+    return Known(TRAIN, NUM_ITEMS, TEXTS, vectors(), times=True, validation=VALIDATION)
 
 
 def fitted(name: str) -> Baseline:
@@ -61,6 +66,8 @@ def test_a_baseline_says_what_it_needs_and_gets_along_with_it(name):
         "nothing": Known(TRAIN, NUM_ITEMS),
         "texts": Known(TRAIN, NUM_ITEMS, texts=TEXTS),
         "vectors": Known(TRAIN, NUM_ITEMS, vectors=vectors()),
+        "times": Known(TRAIN, NUM_ITEMS, times=True),
+        "validation": Known(TRAIN, NUM_ITEMS, validation=VALIDATION),
     }
     assert only[baseline.needs].has(baseline.needs)
     assert baseline.fit(only[baseline.needs]).score(histories([1])).shape == (1, NUM_ITEMS + 1)
@@ -101,12 +108,12 @@ def test_decayed_is_the_naive_loop(lists, decay, last):
         for age, item in enumerate(reversed(history)):
             if age < last:
                 expected[row, item] += decay**age
-    torch.testing.assert_close(decayed(histories(*lists), 5, decay, last), torch.from_numpy(expected).float())
+    np.testing.assert_allclose(decayed(histories(*lists), 5, decay, last).toarray(), expected, rtol=1e-6)
 
 
 def test_decayed_counts_a_repeated_item_each_time():
-    assert decayed(histories([2, 1, 2]), 2, 0.5, 20).tolist() == [[0, 0.5, 1 + 0.25]]
-    assert decayed(histories([2, 1, 2]), 2, 0.5, 2).tolist() == [[0, 0.5, 1]]
+    assert decayed(histories([2, 1, 2]), 2, 0.5, 20).toarray().tolist() == [[0, 0.5, 1 + 0.25]]
+    assert decayed(histories([2, 1, 2]), 2, 0.5, 2).toarray().tolist() == [[0, 0.5, 1]]
 
 
 def test_tfidf_prefers_the_genre_of_what_was_seen():

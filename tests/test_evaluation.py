@@ -123,7 +123,7 @@ def test_the_random_baseline_is_chance_on_a_log_with_repeats(toy: Dataset, split
     assert 0 < sum(hidden) < len(hidden)
     protocol = PROTOCOL.model_copy(update={"mask_history": mask})
     tables = evaluation.baseline_tables(Known(split.train, toy.num_items), split.test, toy, protocol)
-    assert list(tables) == ["popularity", "random"]  # the others need texts or vectors
+    assert list(tables) == ["co_occurrence", "item_knn", "popularity", "random"]  # the others need more than the log
     assert tables["popularity"].provenance["baseline"] == {"name": "popularity"}
     for metric in ALL:
         assert value(tables["random"], metric) == pytest.approx(evaluation.chance(tables["random"], metric), abs=1e-12)

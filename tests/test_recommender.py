@@ -290,7 +290,7 @@ def test_an_id_run_on_items_without_text_goes_without_and_a_text_run_refuses(tmp
     assert ids.texts is None
     assert ids.column(3).to_list() == [None, None, None]
     assert ids.provenance() == {"model": "id"}
-    known = ids.known(Sequences.from_lists([[1, 2]]), 3)
+    known = ids.known(components.create("splits", components.resolve("splits", "leave_one_out")).split(bare))
     assert (known.texts, known.vectors) == (None, None)
     with pytest.raises((DataError, PromptError)):
         ItemText.of(config.RunConfig(model="minilm-l6").resolved(), bare, lambda done, total: None)

@@ -1,9 +1,10 @@
 """Items whose frozen text vectors point where the recent history points."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmrec.baselines import Known, Needs, decayed
+from llmrec.baselines import Known, Needs, decayed, require_recency
 from llmrec.sequences import Sequences
 from llmrec.transforms.standardise import Standardise
 
@@ -19,6 +20,7 @@ class Cosine:
     needs: Needs = "vectors"
 
     def __init__(self, *, decay: float = 0.8, last: int = 20) -> None:
+        require_recency(decay, last)
         self.decay, self.last = decay, last
 
     def fit(self, known: Known) -> "Cosine":
@@ -32,4 +34,5 @@ class Cosine:
 
     def score(self, histories: Sequences) -> Tensor:
         """Weighted sums of cosines."""
-        return decayed(histories, len(self.vectors) - 1, self.decay, self.last) @ self.vectors @ self.vectors.T
+        bags = decayed(histories, len(self.vectors) - 1, self.decay, self.last)
+        return torch.from_numpy(bags @ self.vectors.numpy()) @ self.vectors.T

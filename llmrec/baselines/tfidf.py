@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from llmrec.baselines import Known, Needs, decayed
+from llmrec.baselines import Known, Needs, decayed, require_recency
 from llmrec.sequences import Sequences
 
 
@@ -21,6 +21,7 @@ class Tfidf:
     needs: Needs = "texts"
 
     def __init__(self, *, decay: float = 0.8, last: int = 20) -> None:
+        require_recency(decay, last)
         self.decay, self.last = decay, last
 
     def fit(self, known: Known) -> "Tfidf":
@@ -33,5 +34,4 @@ class Tfidf:
     def score(self, histories: Sequences) -> Tensor:
         """Weighted sums of cosines."""
         bags = decayed(histories, self.vectors.shape[0] - 1, self.decay, self.last)
-        profile = bags.numpy() @ self.vectors
-        return torch.from_numpy(profile @ self.vectors.T).float()
+        return torch.from_numpy((bags @ self.vectors @ self.vectors.T).toarray()).float()
