@@ -94,11 +94,10 @@ def show(runs: Runs, pairs: Iterable[tuple[str, str]], width: int | None = None)
 
 def show_slices(name: str, test: RunTable, shuffled: RunTable | None = None, width: int | None = None) -> str:
     """One run by groups of its cases, and with its histories shuffled, as text for a terminal."""
-    result = Table(
-        title=escape(name), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), title_style=""
-    )
-    for heading in ("cases by", "users", *slices.SHOWN, "chance"):
-        result.add_column(heading, justify="left" if heading == "cases by" else "right", no_wrap=True)
+    result = Table(title=escape(name), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, title_style="")
+    result.add_column("cases", overflow="fold")
+    for heading in ("users", *slices.SHOWN, "chance"):
+        result.add_column(heading, justify="right", no_wrap=True)
     result.add_row("all", *_slice_cells(test))
     if shuffled is not None:
         result.add_row("histories shuffled", *_slice_cells(shuffled))

@@ -52,9 +52,9 @@ def slices(table: RunTable) -> list[Slice]:
     of as equal numbers of cases as ties in popularity allow.
     """
     known = table.cases.filter(pl.col("target_count").is_not_null())
-    groups = [("target's training rows", group, rows) for group, rows in _by_popularity(known)]
+    groups = [("target seen", group, rows) for group, rows in _by_popularity(known)]
     lengths = table.cases.filter(pl.col("history_length").is_not_null())
-    groups += [("history length", group, rows) for group, rows in _by_length(lengths)]
+    groups += [("history", group, rows) for group, rows in _by_length(lengths)]
     return [_slice(table, by, group, rows) for by, group, rows in groups if len(rows)]
 
 

@@ -298,3 +298,13 @@ def test_a_plain_list_that_repeats_an_item_is_refused():
 def test_without_the_number_of_candidates_there_is_no_chance_level():
     with pytest.raises(RunError, match="1 cases have no num_candidates"):
         evaluation.chance(listed("a", [("a", 1.0, 1)], candidates=None), "HR@10")
+
+
+def test_the_spread_of_lists_is_their_share_of_the_catalogue_and_their_taste_for_the_popular():
+    ids = np.array(["", "a", "b", "c", "d"], dtype=object)
+    lists = pl.DataFrame({"item_id": ["a", "a", "b", "a", "b", "c"]})
+    found = evaluation.spread(lists, np.array([0, 9, 5, 3, 0]), ids)
+    assert found == {"coverage": 3 / 4, "popularity correlation": pytest.approx(1.0)}
+    against = evaluation.spread(lists, np.array([0, 0, 3, 5, 9]), ids)
+    assert against["popularity correlation"] == pytest.approx(-1.0)
+    assert evaluation.spread(lists, np.zeros(5, dtype=int), ids)["popularity correlation"] == 0

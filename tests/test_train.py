@@ -65,7 +65,7 @@ def test_training_prints_one_table_and_leaves_the_whole_run_behind(toy_folder: P
         }
     for word in ("popularity", "random", "tfidf", "run", "HR@10", "nDCG@10", "chance", "paired test", "leave_one_out"):
         assert word in answer.out
-    assert answer.out.count("HR@10") == 1
+    assert answer.out.count("HR@10") == 2, "the table, and the run by groups of its cases"
     value = metrics(folder)["test"]["nDCG@10"]["value"]
     assert f"{value:.4f}".lstrip("0") in next(line for line in answer.out.splitlines() if line.startswith("run "))
     assert answer.err.splitlines()[0].startswith(f"{folder}: 1 process on ")

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from small_runs import Job, same
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from llmrec import training
+from llmrec import components, recommender, training
 from llmrec.errors import RunError
 from llmrec.sequences import TrainingBatches
 
@@ -286,3 +287,40 @@ def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_
         handed["log_popularity"][real].exp(), torch.from_numpy(shares).float()[handed["item_ids"][real]]
     )
     assert handed["item_ids"][-2:].tolist() == [1, job.model.num_items]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "correlation", "warned"),
+    [(0.41, 0.3, False), (0.39, 0.3, True), (0.8, 0.49, False), (0.8, 0.56, True), (0.9, -0.5, False)],
+)
+def test_lists_that_collapse_within_an_epoch_are_warned_of(coverage: float, correlation: float, warned: bool) -> None:
+    before = {"nDCG@10": 0.1, "coverage": 0.8, "popularity correlation": 0.35}
+    now = {"nDCG@10": 0.1, "coverage": coverage, "popularity correlation": correlation}
+    message = training.collapse(before, now)
+    assert (message is not None) is warned
+    assert message is None or f"coverage 0.800 to {coverage:.3f}" in message
+    assert training.collapse({}, now) is None
+
+
+def test_a_collapse_is_logged_with_its_epoch(tmp_path: Path) -> None:
+    job = Job(tmp_path, "training.epochs=3")
+    script = iter([(0.9, 0.1), (0.2, 0.9), (0.2, 0.9)])
+
+    def validate(model: recommender.Recommender) -> dict[str, float]:
+        coverage, correlation = next(script)
+        return {"nDCG@10": 0.1, "coverage": coverage, "popularity correlation": correlation}
+
+    training.fit(
+        job.model,
+        components.create("losses", job.options.loss),
+        job.split.train,
+        job.options.training,
+        seed=0,
+        validate=validate,
+        folder=job.folder,
+        accelerator=Accelerator(),
+        report=job.rows.append,
+    )
+    (warning,) = job.logged("warning")
+    assert warning["epoch"] == 1
+    assert "popularity correlation 0.10 to 0.90" in warning["message"]
