@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   llmrec recommend --run runs/NAME --history "1|50|181" --json
   llmrec evaluate runs/NAME
   llmrec data check ml-100k
-  llmrec data check shop.yaml --json
+  llmrec data check shop.yaml --k-core 5 --json
   llmrec prompts list
   llmrec prompts show zeroshot/rank --data ml-100k --user 196
   llmrec prompts check items/title_genres p5/sequential/next_item zeroshot/rank --data ml-100k
@@ -57,6 +57,10 @@ def _add_data(group: argparse.ArgumentParser) -> None:
     verb = verbs.add_parser("check", help="counts, repeats, ties in time, missing texts, cold items, telling ids")
     verb.add_argument("data", metavar="NAME", help="data set, such as ml-100k, or a YAML file that describes one")
     verb.add_argument("--data-dir", type=Path, help="folder with its files")
+    verb.add_argument("--dedupe", help="first or last: which of a user's repeats of one item stays (default: all)")
+    verb.add_argument("--k-core", type=int, help="users and items with fewer interactions leave, until none has fewer")
+    verb.add_argument("--min-history", type=int, help="users with fewer interactions leave")
+    verb.add_argument("--max-history", type=int, help="only so many of a user's most recent interactions stay")
     verb.add_argument("--json", action="store_true", help="print everything as JSON")
     verb.set_defaults(command=check_data)
 
@@ -173,11 +177,14 @@ def check_prompts(arguments: argparse.Namespace) -> int:
 
 def check_data(arguments: argparse.Namespace) -> int:
     """Prints what a data set holds."""
-    from llmrec import data_report
+    from llmrec import config, data_report, filtering
     from llmrec.sources import load_dataset
     from llmrec.splits.leave_one_out import LeaveOneOut
 
-    found = data_report.facts(LeaveOneOut().split(load_dataset(arguments.data, arguments.data_dir)))
+    said = {name: getattr(arguments, name) for name in ("dedupe", "k_core", "min_history", "max_history")}
+    options = config.parse({"filter": {name: value for name, value in said.items() if value is not None}})
+    filtered = filtering.apply(load_dataset(arguments.data, arguments.data_dir), options.filter)
+    found = data_report.facts(filtered, LeaveOneOut().split(filtered.dataset))
     print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else data_report.show(found))
     return 0
 

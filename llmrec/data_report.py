@@ -9,20 +9,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from llmrec.filtering import Filtered
 from llmrec.interactions import ITEM_COLUMNS, Dataset
 from llmrec.splits import Split
 
 WIDTH = 80
 DAY = 86_400
+REASONS_SHOWN = 4
 NEXT_ID_SUSPECT = 0.02
 """Above this share, ids follow the order of reading: Beauty.txt has 4.4 %, MovieLens 100K 0.3 %."""
 
 
-def facts(split: Split) -> dict[str, Any]:
+def facts(filtered: Filtered, split: Split) -> dict[str, Any]:
     """Counts and shares of a split data set; padding is not counted.
 
     Args:
-        split: leave-one-out of the data set.
+        filtered: the data set and who left it.
+        split: leave-one-out of what is left.
 
     Returns:
         Plain values by name; shares from 0 to 1, times in seconds, null where the data set has no times or no texts.
@@ -33,6 +36,8 @@ def facts(split: Split) -> dict[str, Any]:
         "name": data.name,
         "content_hash": data.content_hash,
         "time_unit": data.time_unit,
+        "users_left_out": _reasons(filtered.users),
+        "items_left_out": _reasons(filtered.items),
         "users": data.num_users,
         "items": data.num_items,
         "interactions": len(data.interactions),
@@ -107,7 +112,13 @@ def _duplicate_titles(data: Dataset) -> dict[str, int] | None:
 
 
 def _reasons(users: pl.DataFrame) -> dict[str, int]:
-    return dict(users["reason"].value_counts(sort=True).iter_rows())
+    """How many left for each reason; the order of the table, so that runs print alike."""
+    return dict(
+        users.group_by("reason", maintain_order=True)
+        .len()
+        .sort("len", descending=True, maintain_order=True)
+        .iter_rows()
+    )
 
 
 def _cold(split: Split) -> dict[str, Any]:
@@ -152,6 +163,9 @@ def show(found: dict[str, Any]) -> str:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for side in ("users", "items"):
+        if left := found[f"{side}_left_out"]:
+            yield f"{side} left out", _listed(left)
     yield "users", f"{found['users']:,}"
     yield "items", f"{found['items']:,}, {found['items_without_interactions']:,} of them without an interaction"
     history = found["history"]
@@ -159,11 +173,14 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "interactions", f"{found['interactions']:,}; {lengths}"
     yield "repeated user-item pairs", _counted(found["repeated_pairs"])
     yield from _time_lines(found)
-    yield "items and rows without", _listed(found["missing_texts"]) or "there are no texts"
+    yield (
+        "items and rows without",
+        ", ".join(f"{name}: {number:,}" for name, number in found["missing_texts"].items()) or "there are no texts",
+    )
     if (shared := found["duplicate_titles"]) is not None:
         yield "titles that several items have", f"{shared['titles']:,}, on {shared['items']:,} items"
     yield "test cases (leave-one-out)", f"{found['cases']:,}"
-    yield "users without a case", _listed(found["users_without_case"]) or "0"
+    yield "users without a case", _listed(found["users_without_case"])
     cold = found["cold_test_items"]
     some = f", such as {', '.join(cold['ids'][:3])}" if cold["items"] else ""
     yield "test items nobody trains on", f"{cold['items']:,} in {cold['cases']:,} cases{some}"
@@ -194,7 +211,10 @@ def _counted(part: dict[str, int | float]) -> str:
 
 
 def _listed(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{name}: {number:,}" for name, number in numbers.items())
+    """The total, and the commonest reasons with their numbers."""
+    shown = [f"{name} ({number:,})" for name, number in list(numbers.items())[:REASONS_SHOWN]]
+    more = sum(list(numbers.values())[REASONS_SHOWN:])
+    return f"{sum(numbers.values()):,}: " + "; ".join(shown + [f"others ({more:,})"] * (more > 0)) if numbers else "0"
 
 
 def _duration(seconds: float) -> str:

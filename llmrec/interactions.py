@@ -181,6 +181,10 @@ def _sorted(log: pl.DataFrame) -> pl.DataFrame:
     span = last - first + 1
     if (users + 1) * span >= 2**63:
         return log.sort("user", "timestamp", maintain_order=True)
-    # One number instead of two columns sorts in a fourth of the time.
+    # One number sorts in a fraction of the time of two columns, which then come out of it again.
     key = log["user"].cast(pl.Int64) * span + (log["timestamp"] - first)
-    return log if key.is_sorted() else log.with_columns(key.alias("")).sort("", maintain_order=True).drop("")
+    if key.is_sorted():
+        return log
+    by_key = log.drop("user", "timestamp").with_columns(key.alias("")).sort("", maintain_order=True)
+    user, time = (pl.col("") // span).cast(pl.Int32), pl.col("") % span + first
+    return by_key.with_columns(user=user, timestamp=time).select(log.columns)

@@ -8,19 +8,27 @@ import polars as pl
 import pytest
 from conftest import ROOT, write_recbole
 
-from llmrec import cli, data_report
+from llmrec import cli, data_report, filtering
 from llmrec.assets import ASSETS
+from llmrec.config import FilterOptions
 from llmrec.interactions import Dataset
 from llmrec.splits.leave_one_out import LeaveOneOut
 
 ML_100K = ROOT.parent / "shared" / "data" / "ml-100k"
 BEAUTY = ROOT.parent / "shared" / "data" / "amazon-beauty" / "Beauty.txt"
 DAY = 86_400
+EVERYTHING = FilterOptions()
 
 
-def facts(*rows: tuple[str, str, int], items: pl.DataFrame | None = None, **options: Any) -> dict[str, Any]:
+def facts(
+    *rows: tuple[str, str, int],
+    items: pl.DataFrame | None = None,
+    keep: FilterOptions = EVERYTHING,
+    **options: Any,
+) -> dict[str, Any]:
     log = pl.DataFrame(list(rows), schema=["user_id", "item_id", "timestamp"], orient="row")
-    return data_report.facts(LeaveOneOut().split(Dataset.from_tables("toy", log, items, **options)))
+    filtered = filtering.apply(Dataset.from_tables("toy", log, items, **options), keep)
+    return data_report.facts(filtered, LeaveOneOut().split(filtered.dataset))
 
 
 def sequences(text: str) -> dict[str, Any]:
@@ -31,7 +39,7 @@ def sequences(text: str) -> dict[str, Any]:
 
 def shown(found: dict[str, Any]) -> dict[str, str]:
     lines = [line for line in data_report.show(found).splitlines() if line.startswith("  ") and line[2] != " "]
-    return {line[2:].split("  ")[0]: line.split("  ", 2)[2].strip() for line in lines[1:]}
+    return {line[2:].split("  ")[0]: line.split("  ", 2)[2].strip() for line in lines}
 
 
 def test_the_padding_is_not_counted_and_an_item_only_in_the_last_row_is_cold():
@@ -100,6 +108,37 @@ def test_texts_titles_and_unseen_items_are_counted():
     assert found["items_without_interactions"] == 1
 
 
+def test_who_leaves_through_the_filter_is_counted_with_the_reason_and_each_pass():
+    """A22: chain where dropping an item pushes a user under 2."""
+    chain = [("u", "a", 1), ("u", "b", 2), ("u", "b", 3), ("v", "a", 1), ("v", "b", 2), ("v", "a", 3), ("w", "c", 1)]
+    found = facts(*chain, ("w", "a", 2), keep=FilterOptions(k_core=2))
+    assert found["users_left_out"] == {"1 interactions, needs 2": 1}
+    assert found["items_left_out"] == {"1 interactions, needs 2": 1}
+    assert (found["users"], found["items"], found["interactions"]) == (2, 2, 6)
+    assert [note[:15] for note in found["notes"]] == ["2-core, pass 1:", "2-core, pass 2:"]
+    assert shown(found)["users left out"] == "1: 1 interactions, needs 2 (1)"
+    assert "users left out" not in shown(facts(*chain))
+
+
+def test_of_many_reasons_the_commonest_are_printed():
+    rows = [
+        (f"u{length}-{copy}", f"i{step}", step)
+        for length in range(1, 7)
+        for copy in range(length)
+        for step in range(length)
+    ]
+    found = facts(
+        *rows,
+        ("last", "i0", 0),
+        *(("last", f"i{step}", step) for step in range(1, 9)),
+        keep=FilterOptions(min_history=8),
+    )
+    assert found["users_left_out"] == {f"{length} interactions, needs 8": length for length in range(6, 0, -1)}
+    text = " ".join(data_report.show(found).split())
+    assert "21: 6 interactions, needs 8 (6); 5 interactions, needs 8 (5);" in text
+    assert f"others ({2 + 1})" in text
+
+
 def test_a_log_without_times_says_so():
     found = sequences("1 1 2 3")
     assert (found["time_unit"], found["time_ties"], found["session_span"]) == ("order", None, None)
@@ -136,6 +175,19 @@ def test_long_names_and_notes_are_folded_into_80_columns(toy, tmp_path, capsys):
         == 0
     )
     assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80
+
+
+def test_the_filter_of_the_command_is_that_of_a_run(toy_folder, capsys):
+    command = ["data", "check", "toy", "--data-dir", str(toy_folder), "--json"]
+    assert cli.main([*command, "--min-history", "12", "--max-history", "10", "--dedupe", "last"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["repeated_pairs"]["number"] == 0
+    assert found["history"]["longest"] == 10
+    assert sum(found["users_left_out"].values()) == 40 - found["users"] > 0
+    assert cli.main([*command, "--k-core", "-1"]) == 2
+    assert "filter.k_core: Input should be greater than or equal to 0 (came: -1)" in capsys.readouterr().err
+    assert cli.main([*command, "--k-core", "1000"]) == 2
+    assert "leaves no interaction" in capsys.readouterr().err
 
 
 def test_a_data_set_that_is_not_there_ends_with_2(tmp_path: Path, capsys):
