@@ -62,8 +62,10 @@ def load(paths: Iterable[Path]) -> "dict[str, list]":
         name = re.sub(r"-s\d+$", "", path.absolute().name)
         models.setdefault(name, []).append(RunTable.load(path / "test"))
         for folder in sorted((path / "baselines").glob("*")):
-            label = folder.name if folder.name != "cosine" else f"cosine {models[name][0].provenance['model']}"
-            baselines.setdefault(label, [RunTable.load(folder)])
+            table = RunTable.load(folder)
+            looks = folder.name == "cosine" or table.provenance.get("chosen", {}).get("weights", {}).get("cosine")
+            label = f"{folder.name} {models[name][0].provenance['model']}" if looks else folder.name
+            baselines.setdefault(label, [table])
     _require_own_seeds(models)
     return {**baselines, **models}
 

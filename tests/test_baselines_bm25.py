@@ -84,3 +84,10 @@ def test_a_rare_word_counts_more_than_a_common_one_and_a_short_text_more_than_a_
 def test_an_option_out_of_range_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         BM25(**options)
+
+
+@pytest.mark.parametrize("texts", [["", "7", "?!"], ["", "a", "b"], ["", "", ""]])
+def test_texts_without_a_word_cannot_be_searched_and_make_no_baseline(texts: list[str]):
+    known = Known(Sequences.from_lists([[1, 2]]), 2, texts)
+    assert not known.has("texts")
+    assert Known(Sequences.from_lists([[1, 2]]), 2, ["", "7", "The 8"]).has("texts")

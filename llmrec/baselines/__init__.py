@@ -5,6 +5,7 @@ A baseline takes its options as keyword-only arguments; ``fit(known)`` sees the 
 None ever sees a test case.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases
 
+_WORD = re.compile(r"\w\w")  # what a text needs before it can be searched
 Needs = Literal["nothing", "texts", "vectors", "times", "validation"]
 
 
@@ -40,7 +42,7 @@ class Known:
         """Whether a baseline with these needs can be made."""
         return {
             "nothing": True,
-            "texts": self.texts is not None,
+            "texts": any(_WORD.search(text) for text in self.texts or []),
             "vectors": self.vectors is not None,
             "times": self.times and self.train.times is not None,
             "validation": bool(self.validation),

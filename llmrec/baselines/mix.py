@@ -57,7 +57,8 @@ class Mix:
 
     def score(self, histories: Sequences) -> Tensor:
         """Weighted sums of standardised scores."""
-        return _weighted(self.weights, self._standardised(histories))
+        some = [part for part, weight in zip(self.parts.values(), self.weights, strict=True) if weight]
+        return _weighted(self.weights[self.weights > 0], [_standardise(part.score(histories)) for part in some])
 
     def _standardised(self, histories: Sequences) -> list[Float[Tensor, "batch catalogue"]]:
         return [_standardise(part.score(histories)) for part in self.parts.values()]

@@ -34,4 +34,5 @@ class Tfidf:
     def score(self, histories: Sequences) -> Tensor:
         """Weighted sums of cosines."""
         bags = decayed(histories, self.vectors.shape[0] - 1, self.decay, self.last)
-        return torch.from_numpy((bags @ self.vectors @ self.vectors.T).toarray()).float()
+        profiles = (bags @ self.vectors).toarray()
+        return torch.from_numpy(self.vectors @ profiles.T).T.float()
