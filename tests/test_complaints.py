@@ -7,6 +7,7 @@ from conftest import ROOT
 
 TABLE = ROOT / "tests" / "complaints.md"
 ASKED = [*(f"B{number}" for number in (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)), "C3", "C5"]
+ASKED += [f"A{number}" for number in range(1, 27) if number not in (5, 9, 18, 25)] + ["C1", "C4"]
 ASKED += [f"F{number}" for number in (1, 2, 9, 10, 11, 13, 15, 17)]
 
 
