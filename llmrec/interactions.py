@@ -79,6 +79,23 @@ class Dataset:
         log = _sorted(pl.DataFrame([user, item, interactions["timestamp"], *rest]))
         return cls(name, log, items, users, tuple(item_note + user_note), time_unit)
 
+    @classmethod
+    def of_items(cls, name: str, items: pl.DataFrame) -> "Dataset":
+        """A catalogue without a log, checked as in :meth:`from_tables`: items that nobody can have met yet.
+
+        Raises:
+            DataError: no string column ``item_id``, an id that is null or stands twice, or a mistyped column.
+        """
+        if items.schema.get("item_id") != pl.String or items["item_id"].null_count():
+            raise DataError(
+                f"{name}: the table needs a string column 'item_id' without nulls; it has {dict(items.schema)}"
+            )
+        if twice := items.filter(pl.col("item_id").is_duplicated())["item_id"].unique().sort().to_list():
+            raise DataError(f"{name}: {len(twice)} item ids stand twice, such as {twice[:3]}")
+        _check_types(name, "items", items, ITEM_COLUMNS)
+        log = pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32, "timestamp": pl.Int64})
+        return cls(name, log, items, pl.DataFrame(schema={"user_id": pl.String}))
+
     @property
     def num_items(self) -> int:
         """Items in the catalogue; padding is not counted."""

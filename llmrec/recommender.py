@@ -16,12 +16,14 @@ from llmrec import components
 from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
+from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
 from llmrec.runs import RunFolder, read_json, write_atomically
 from llmrec.scoring import recommend
 from llmrec.sequences import Sequences
 from llmrec.splits import Split
 
+Describe = Callable[[Dataset], Float[Tensor, "n dim"]]
 SCORE_BATCH = 512
 USERS = "users.parquet"
 
@@ -48,6 +50,8 @@ class Recommender(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
         self.item_ids, self.max_seq_len, self.user_ids = item_ids, max_seq_len, user_ids
+        self.describe: Describe | None = None
+        """Makes vectors of new items from their text, where the encoder reads text."""
         self._embeddings: Tensor | None = None
 
     @property
@@ -131,6 +135,31 @@ class Recommender(nn.Module):
             exclude_seen=exclude_seen,
         )
 
+    def add_items(self, table: pl.DataFrame) -> None:
+        """Adds items that training never saw; they are encoded from their text and ranked from now on.
+
+        Only this object changes, not the run it was loaded from.
+
+        Args:
+            table: ``item_id`` and the columns that the run's prompt asks for, as in the item table of a data set.
+
+        Raises:
+            DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, or an
+                item has no text.
+        """
+        items = Dataset.of_items("new items", table)
+        ids = items.items["item_id"].to_list()
+        if self.describe is None:
+            raise DataError(
+                f"{ids[:3]} cannot be added: this recommender knows items by a table of their ids, which training "
+                "alone can fill; train one whose encoder is 'text', such as --model minilm-l6"
+            )
+        if known := sorted(set(ids) & set(self.item_ids.tolist())):
+            raise DataError(f"{len(known)} of {len(ids)} new items are in the catalogue already, such as {known[0]!r}")
+        old = self.item_embeddings()
+        self._embeddings = torch.cat([old, self.describe(items).to(old)])
+        self.item_ids = np.array([*self.item_ids, *ids], dtype=object)
+
     def _find_users(self, users: Sequence[str] | None) -> np.ndarray:
         assert self.user_ids is not None
         if users is None:
@@ -186,6 +215,7 @@ class Recommender(nn.Module):
         if vectors is None or vectors.shape != (len(items) + 1, config.embedding_dim):
             raise RunError(f"{run.path}: item_embeddings.safetensors does not fit items.parquet and config.json")
         recommender._embeddings = vectors
+        recommender.describe = _describer(config, lambda: state)
         return recommender.eval()
 
 
@@ -205,7 +235,9 @@ def build(config: RunConfig, split: Split, text: ItemText) -> Recommender:
     else:
         encoder = components.create("encoders", config.encoder, dataset.num_items, config.embedding_dim)
     user_ids = dataset.user_ids if _by_user(config) else None
-    return Recommender(encoder, _head(config, user_ids), dataset.item_ids, config.max_seq_len, user_ids)
+    recommender = Recommender(encoder, _head(config, user_ids), dataset.item_ids, config.max_seq_len, user_ids)
+    recommender.describe = _describer(config, recommender.state_dict)
+    return recommender
 
 
 def read_items(folder: Path) -> pl.DataFrame:
@@ -238,6 +270,24 @@ def _text_encoder(config: RunConfig, features: Callable[[], Tensor], shift: Tens
     trunk = components.create("tuning", config.tuning).trunk(features)
     module: nn.Module = components.create("encoders", config.encoder, trunk, shift, matrix, config.embedding_dim)
     return module
+
+
+def _describer(config: RunConfig, weights: Callable[[], dict[str, Tensor]]) -> Describe | None:
+    """What encodes new items as the trained encoder would; None where it has a table of ids."""
+    if config.encoder_name != "text":
+        return None
+
+    @torch.no_grad()
+    def describe(items: Dataset) -> Float[Tensor, "n dim"]:
+        prefix = "encoder."
+        state = {name.removeprefix(prefix): value for name, value in weights().items() if name.startswith(prefix)}
+        text = ItemText.of(config, items, progress=lambda done, total: None)
+        encoder = _text_encoder(config, text.vectors, state["shift"], state["matrix"])
+        encoder.load_state_dict(state)
+        vectors: Tensor = encoder.eval()()[1:]
+        return vectors
+
+    return describe
 
 
 def _restore_encoder(config: RunConfig, items: pl.DataFrame, state: dict[str, Tensor]) -> nn.Module:

@@ -15,7 +15,7 @@ from conftest import toy_tables
 from safetensors.torch import load_file, save_file
 from small_runs import Job, arguments, metrics, same
 
-from llmrec import components, config, train, training
+from llmrec import components, config, recommender, train, training
 from llmrec.errors import ConfigError, DataError, PromptError, RunError
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
@@ -308,3 +308,64 @@ def test_a_cold_feature_store_gives_the_weights_of_a_warm_one(
         assert train.main(arguments(toy_folder, tmp_path / name, "--model", str(bert), "--epochs", "1")) == 0
     cold, warm = (load_file(tmp_path / name / "model.safetensors") for name in ("cold", "warm"))
     assert same(cold, warm)
+
+
+# New items
+
+
+def new_items(*titles: str | None) -> pl.DataFrame:
+    return pl.DataFrame({"item_id": [f"new{number}" for number in range(len(titles))], "title": list(titles)})
+
+
+def test_new_items_are_encoded_from_their_text_and_ranked_at_once(
+    text_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(text_run.parent / "cache"))
+    model = Recommender.load(text_run)
+    items = pl.read_parquet(text_run / "items.parquet")
+    before = model.recommend(HISTORIES, k=30, exclude_seen=False)
+    same = items.select(item_id=pl.lit("copy"), title="title", genres="genres").row(4, named=True)
+    table = pl.DataFrame([same, same | {"item_id": "other", "title": "Something else (1999)"}])
+    model.add_items(table)
+    assert model.num_items == 32
+    after = model.recommend(HISTORIES, k=32, exclude_seen=False)
+    for case in ("0", "1", "2"):
+        scores = dict(after.filter(pl.col("user_id") == case).select("item_id", "score").rows())
+        assert scores["copy"] == pytest.approx(scores["i4"], abs=1e-5), "the same text is the same vector"
+        assert case == "2" or scores["other"] != pytest.approx(scores["i4"], abs=1e-5), "no history, no preference"
+        old = dict(before.filter(pl.col("user_id") == case).select("item_id", "score").rows())
+        assert {item: scores[item] for item in old} == pytest.approx(old, abs=1e-6), "the others are as they were"
+    assert len(model.recommend([["i3", "copy"]], k=3)) == 3, "a new item may stand in a history"
+    assert Recommender.load(text_run).num_items == 30, "the run is as it was"
+
+
+def test_new_items_that_cannot_be_added_are_refused_by_name(text_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(text_run.parent / "cache"))
+    model = Recommender.load(text_run)
+    with pytest.raises(DataError, match=r"1 of 2 new items are in the catalogue already, such as 'i7'"):
+        model.add_items(new_items("A", "B").with_columns(pl.Series("item_id", ["i7", "x"])))
+    with pytest.raises(DataError, match=r"1 item ids stand twice, such as \['x'\]"):
+        model.add_items(new_items("A", "B").with_columns(item_id=pl.lit("x")))
+    with pytest.raises(DataError, match=r"gives no text for 1 items, such as \['new1'\]"):
+        model.add_items(new_items("A", None))
+    with pytest.raises(DataError, match="needs a string column 'item_id'"):
+        model.add_items(pl.DataFrame({"item_id": [1], "title": ["A"]}))
+    assert model.num_items == 30
+
+
+@pytest.mark.parametrize("kind", ["id", "id_from_text"])
+def test_a_table_of_ids_takes_no_new_items(kind: str, request: pytest.FixtureRequest) -> None:
+    model = Recommender.load(request.getfixturevalue(f"{kind}_run"))
+    with pytest.raises(DataError, match=r"\['new0'\] cannot be added: this recommender knows items by"):
+        model.add_items(new_items("A"))
+
+
+def test_new_items_need_no_run_on_disk(
+    toy: Dataset, language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    options = config.load(None, ["embedding_dim=8"], {"model": str(language_model)}).resolved()
+    split = components.create("splits", options.split).split(toy)
+    model = recommender.build(options, split, ItemText.of(options, toy, lambda done, total: None)).eval()
+    model.add_items(new_items("Film 3 (1953)"))
+    assert model.recommend([["i3"]], k=31, exclude_seen=False).height == 31
