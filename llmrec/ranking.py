@@ -1,7 +1,7 @@
 """From scores to ranks: masks, top-k lists, and how many items stand above a target and tie with it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -91,7 +91,8 @@ def top_k(
     Raises:
         DataError: a score that is not finite; sorting would rank NaN first.
     """
-    _require_finite(scores.masked_fill(out, 0.0), 0)
+    if not torch.isfinite(scores.masked_fill(out, 0.0)).all():
+        _refuse(scores.masked_fill(out, 0.0), 0)
     values, items = torch.topk(scores.masked_fill(out, -torch.inf), min(k, scores.shape[1] - 1), dim=1)
     return items.masked_fill(values == -torch.inf, 0), values
 
@@ -123,8 +124,7 @@ class Ranker:
         Raises:
             DataError: a score of a candidate that is not finite.
         """
-        scores = self._fill(tiles, len(target), masked)
-        maxima = torch.amax(scores, dim=-1)
+        scores, maxima = self._fill(tiles, len(target), masked)
         rows, place = torch.arange(len(target), device=target.device), target - 1
         within = place % self.width
         reference = scores[place // self.width, rows, within // BLOCK, within % BLOCK][:, None]
@@ -135,20 +135,30 @@ class Ranker:
         above = torch.where(hidden, candidates, above)
         return Ranked(items, values, above, torch.where(hidden, 0, reached - above - 1), candidates)
 
-    def _fill(self, tiles: Tiles, batch: int, masked: Masked) -> Float[Tensor, "tiles batch blocks block"]:
-        """All scores, tile by tile; what is masked or beyond the catalogue has the lowest score there is."""
+    def _fill(
+        self, tiles: Tiles, batch: int, masked: Masked
+    ) -> tuple[Float[Tensor, "tiles batch blocks block"], Float[Tensor, "tiles batch blocks"]]:
+        """All scores, tile by tile, and the maximum of each block.
+
+        What is masked or beyond the catalogue has the lowest score there is.
+        """
         number, device = -(-self.num_items // self.width), masked.rows.device
         if self._scores.shape[:2] != (number, batch) or self._scores.device != device:
             self._scores = torch.empty(number, batch, self.width, device=device)
             self._marks = torch.empty(1, batch, self.width, device=device)
-        for tile, start in zip(self._scores, range(1, self.num_items + 1, self.width), strict=True):
+        scores = self._scores.view(number, batch, self.width // BLOCK, BLOCK)
+        maxima = torch.empty(scores.shape[:3], device=device)
+        for place, start in enumerate(range(1, self.num_items + 1, self.width)):
+            tile = self._scores[place]
             stop = min(start + self.width, self.num_items + 1)
             tiles(start, stop, tile[:, : stop - start])
             tile[:, stop - start :] = LOWEST
             rows, items = masked.between(start, stop)
             tile[rows, items - start] = LOWEST
-            _require_finite(tile, start)
-        return self._scores.view(number, batch, self.width // BLOCK, BLOCK)
+            torch.amax(scores[place], dim=-1, out=maxima[place])  # NaN and infinity show in the maxima and the minimum
+            if not (torch.isfinite(maxima[place]).all() and torch.isfinite(tile.amin(dim=-1)).all()):
+                _refuse(tile, start)
+        return scores, maxima
 
     def _count(
         self,
@@ -185,9 +195,7 @@ def _best(
     return items.masked_fill(gone, 0), values.masked_fill(gone, -torch.inf)
 
 
-def _require_finite(scores: Float[Tensor, "batch width"], start: int) -> None:
-    if not scores.numel() or (torch.isfinite(scores.amin()) and torch.isfinite(scores.amax())):
-        return
+def _refuse(scores: Float[Tensor, "batch width"], start: int) -> NoReturn:
     bad = ~torch.isfinite(scores)
     row, item = bad.nonzero()[0].tolist()
     raise DataError(
