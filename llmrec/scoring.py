@@ -15,7 +15,7 @@ from llmrec.errors import DataError
 from llmrec.runs import RANKINGS
 from llmrec.sequences import Sequences
 
-CHUNK_SCORES = 1 << 25
+CHUNK_SCORES = 1 << 26
 """Scores held at once; rows are taken in chunks of this size over the catalogue."""
 
 

@@ -74,7 +74,7 @@ def test_commands_are_found_wherever_they_stand() -> None:
 def test_the_readme_shows_how_to_train_ask_evaluate_and_compare() -> None:
     assert any(line.startswith("accelerate launch llmrec/train.py --model id") for line in TRAINING)
     assert any(line.startswith("torchrun") for line in TRAINING)
-    assert {line.split()[1] for line in ASKING} == {"recommend", "evaluate"}
+    assert {line.split()[1] for line in ASKING} == {"recommend", "evaluate", "data", "prompts"}
     assert any(line.startswith("python -m eval.compare") for line in HELP)
 
 
@@ -131,7 +131,7 @@ def test_an_llmrec_command_of_the_readme_answers(line: str, ml_run: Path) -> Non
     words = [str(ml_run) if word.startswith("runs/") else word for word in shlex.split(line)]
     done = execute(*words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") > 3
+    assert done.stdout.strip()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.speed import Timing, alternate
 
-ROWS = 256
+ROWS = 512
 HISTORY = 50
 
 
