@@ -21,7 +21,7 @@ test: install
 	$(BIN)/pytest
 
 unit: install
-	$(BIN)/pytest -m "not slow and not network"
+	$(BIN)/pytest -n 2 -m "not slow and not network"
 
 lint: install
 	$(BIN)/ruff check
