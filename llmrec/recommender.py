@@ -1,6 +1,6 @@
 """Item encoder + head + dot product: a trained recommender, built from its configuration, saved and loaded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,13 @@ from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
+from llmrec.item_encoders import Describe, describer, restore_encoder, text_encoder
 from llmrec.item_text import ItemText
 from llmrec.runs import RunFolder, read_json, write_atomically
 from llmrec.scoring import recommend
 from llmrec.sequences import Sequences
 from llmrec.splits import Split
 
-Describe = Callable[[Dataset], Float[Tensor, "n dim"]]
 SCORE_BATCH = 512
 USERS = "users.parquet"
 
@@ -203,7 +203,7 @@ class Recommender(nn.Module):
         state = _read_tensors(run.path / "model.safetensors")
         users = _read_table(run.path / USERS)["user_id"].to_list() if _by_user(config) else None
         user_ids = None if users is None else np.array(["", *users], dtype=object)
-        encoder = _restore_encoder(config, items, state) if to_train else None
+        encoder = restore_encoder(config, items, state) if to_train else None
         item_ids = np.array(["", *items["item_id"]], dtype=object)
         recommender = cls(encoder, _head(config, user_ids), item_ids, config.max_seq_len, user_ids)
         wanted = state if to_train else {name: value for name, value in state.items() if name.startswith("head.")}
@@ -215,7 +215,7 @@ class Recommender(nn.Module):
         if vectors is None or vectors.shape != (len(items) + 1, config.embedding_dim):
             raise RunError(f"{run.path}: item_embeddings.safetensors does not fit items.parquet and config.json")
         recommender._embeddings = vectors
-        recommender.describe = _describer(config, lambda: state)
+        recommender.describe = describer(config, lambda: state)
         return recommender.eval()
 
 
@@ -231,12 +231,12 @@ def build(config: RunConfig, split: Split, text: ItemText) -> Recommender:
     if config.uses_text:
         seen = split.train.counts(dataset.num_items) > 0
         shift, matrix = components.create("transforms", config.transform).fit(text.vectors()[seen])
-        encoder = _text_encoder(config, text.vectors, shift, matrix)
+        encoder = text_encoder(config, text.vectors, shift, matrix)
     else:
         encoder = components.create("encoders", config.encoder, dataset.num_items, config.embedding_dim)
     user_ids = dataset.user_ids if _by_user(config) else None
     recommender = Recommender(encoder, _head(config, user_ids), dataset.item_ids, config.max_seq_len, user_ids)
-    recommender.describe = _describer(config, recommender.state_dict)
+    recommender.describe = describer(config, recommender.state_dict)
     return recommender
 
 
@@ -264,38 +264,6 @@ def _read_table(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} is missing or damaged: {error}") from None
-
-
-def _text_encoder(config: RunConfig, features: Callable[[], Tensor], shift: Tensor, matrix: Tensor) -> nn.Module:
-    trunk = components.create("tuning", config.tuning).trunk(features)
-    module: nn.Module = components.create("encoders", config.encoder, trunk, shift, matrix, config.embedding_dim)
-    return module
-
-
-def _describer(config: RunConfig, weights: Callable[[], dict[str, Tensor]]) -> Describe | None:
-    """What encodes new items as the trained encoder would; None where it has a table of ids."""
-    if config.encoder_name != "text":
-        return None
-
-    @torch.no_grad()
-    def describe(items: Dataset) -> Float[Tensor, "n dim"]:
-        prefix = "encoder."
-        state = {name.removeprefix(prefix): value for name, value in weights().items() if name.startswith(prefix)}
-        text = ItemText.of(config, items, progress=lambda done, total: None)
-        encoder = _text_encoder(config, text.vectors, state["shift"], state["matrix"])
-        encoder.load_state_dict(state)
-        vectors: Tensor = encoder.eval()()[1:]
-        return vectors
-
-    return describe
-
-
-def _restore_encoder(config: RunConfig, items: pl.DataFrame, state: dict[str, Tensor]) -> nn.Module:
-    if not config.uses_text:
-        module: nn.Module = components.create("encoders", config.encoder, len(items), config.embedding_dim)
-        return module
-    text = ItemText(config, ["", *items["text"]], progress=lambda done, total: None)
-    return _text_encoder(config, text.vectors, state["encoder.shift"], state["encoder.matrix"])
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, filtering, recommender, runs, slices, training
+    from llmrec import evaluation, filtering, recommender, runs, training
     from llmrec.console import Console
     from llmrec.item_text import ItemText
     from llmrec.processes import Processes
@@ -144,19 +144,29 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         threads=processes.threads,
         load_average=processes.load_average,
     )
-    mixed = protocol.model_copy(update={"test_history": f"{protocol.test_history}, in random order (seed 0)"})
-    parts = {"validation": split.validation, "test": split.test, "shuffled": slices.shuffled(split.test, seed=0)}
-    tables = {}
-    for part, cases in parts.items():
-        ranked, lists = processes.rank_cases(model, cases, dataset, options.protocol)
-        measured = mixed if part == "shuffled" else protocol
-        tables[part] = runs.RunTable(slices.with_counts(ranked, split), lists, measured, provenance)
+    tables = measure(
+        lambda cases: processes.rank_cases(model, cases, dataset, options.protocol), split, protocol, provenance
+    )
     if processes.is_main:
         baselines = evaluation.baseline_tables(text.known(split), split.test, dataset, protocol)
         items = dataset.items.with_columns(text.column(dataset.num_items))
         present(folder.path.name, save(folder, model, items, tables, baselines), tables, baselines, show)
     processes.close()
     return folder.path
+
+
+def measure(rank: Any, split: Any, protocol: Any, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Run tables of validation and test, and of the test part with its histories shuffled."""
+    from llmrec import runs, slices
+
+    mixed = protocol.model_copy(update={"test_history": f"{protocol.test_history}, in random order (seed 0)"})
+    parts = {"validation": split.validation, "test": split.test, "shuffled": slices.shuffled(split.test, seed=0)}
+    tables = {}
+    for part, cases in parts.items():
+        ranked, lists = rank(cases)
+        measured = mixed if part == "shuffled" else protocol
+        tables[part] = runs.RunTable(slices.with_counts(ranked, split), lists, measured, provenance)
+    return tables
 
 
 def present(name: str, metrics: dict[str, Any], tables: dict[str, Any], baselines: dict[str, Any], show: str) -> None:

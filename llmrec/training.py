@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,14 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from llmrec.checkpoints import Progress, copy_of, load_checkpoint, save_checkpoint
 from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
 from llmrec.losses import Loss
 from llmrec.recommender import Recommender
-from llmrec.runs import RunFolder, write_atomically
+from llmrec.runs import RunFolder
 from llmrec.sequences import Batch, Sequences, TrainingBatches
 
 Validate = Callable[[Recommender], dict[str, float]]
@@ -35,22 +33,6 @@ COLLAPSE_SHARE, COLLAPSE_STEP, COLLAPSE_POPULAR = 2.0, 0.2, 0.5
 so much and to more than this."""
 GROUP = 32
 """Windows in one call of the head."""
-
-
-@dataclass
-class Progress:
-    """Where training stands; saved with every checkpoint."""
-
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    loss_sum: float = 0.0
-    targets: int = 0
-    best_epoch: int = -1
-    best: dict[str, float] = field(default_factory=dict)
-    validation: dict[str, float] = field(default_factory=dict)
-    misses: int = 0
-    seconds: float = 0.0
 
 
 class TrainingStep(nn.Module):
@@ -179,27 +161,38 @@ def fit(
                 save_checkpoint(folder.checkpoint, recommender, optimizer, progress, best)
         progress.seconds += time.perf_counter() - started
 
-        values = validate(recommender)
-        if warning := collapse(progress.validation, values):
-            log.write({"event": "warning", "epoch": progress.epoch, "message": warning})
-        progress.validation = values
-        if better := values[SELECTION] > progress.best.get(SELECTION, -1.0):
-            progress.best, progress.best_epoch, progress.misses = values, progress.epoch, 0
+        if judge(progress, validate(recommender), log, accelerator):
             best = copy_of(recommender)
-        else:
-            progress.misses += 1
-        loss_mean = progress.loss_sum / max(1, progress.targets)
-        epoch = {"event": "epoch", "epoch": progress.epoch, "step": progress.step, "loss": loss_mean}
-        log.write({**epoch, "validation": values, "best": better, "seconds": progress.seconds})
-        accelerator.log(
-            {"loss": loss_mean, **{f"validation/{name}": each for name, each in values.items()}}, progress.epoch
-        )
-        progress.epoch, progress.step_in_epoch, progress.loss_sum, progress.targets = progress.epoch + 1, 0, 0.0, 0
 
     recommender.load_state_dict(best)
     recommender.train(True)  # forgets the item vectors of the last epoch
     recommender.eval()
     return progress
+
+
+def judge(progress: Progress, values: dict[str, float], log: "_Log", accelerator: Accelerator) -> bool:
+    """Writes an epoch down and begins the next; returns whether it was the best so far.
+
+    Args:
+        progress: at the end of the epoch; moved on.
+        values: of its validation.
+        log: ``metrics.jsonl``.
+        accelerator: whose trackers are told too.
+    """
+    if warning := collapse(progress.validation, values):
+        log.write({"event": "warning", "epoch": progress.epoch, "message": warning})
+    progress.validation = values
+    better = values[SELECTION] > progress.best.get(SELECTION, -1.0)
+    if better:
+        progress.best, progress.best_epoch, progress.misses = values, progress.epoch, 0
+    else:
+        progress.misses += 1
+    loss = progress.loss_sum / max(1, progress.targets)
+    epoch = {"event": "epoch", "epoch": progress.epoch, "step": progress.step, "loss": loss}
+    log.write({**epoch, "validation": values, "best": better, "seconds": progress.seconds})
+    accelerator.log({"loss": loss, **{f"validation/{name}": each for name, each in values.items()}}, progress.epoch)
+    progress.epoch, progress.step_in_epoch, progress.loss_sum, progress.targets = progress.epoch + 1, 0, 0.0, 0
+    return better
 
 
 def collapse(before: dict[str, float], now: dict[str, float]) -> str | None:
@@ -276,49 +269,6 @@ def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
     first, second = np.random.SeedSequence([seed, step, rank]).generate_state(2)
     torch.manual_seed(int(first))
     return torch.Generator().manual_seed(int(second))
-
-
-def copy_of(module: nn.Module) -> dict[str, Tensor]:
-    """The weights as they are now."""
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def save_checkpoint(
-    path: Path, recommender: Recommender, optimizer: Any, progress: Progress, best: dict[str, Tensor]
-) -> None:
-    """Weights, best weights, optimizer and position in one safetensors file, so that one rename makes it valid."""
-    tensors = {f"model.{name}": tensor for name, tensor in recommender.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
-    # Frozen buffers stand in both halves; safetensors refuses tensors that share memory.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    metadata = {"progress": json.dumps(asdict(progress))}
-    write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
-
-
-def load_checkpoint(path: Path, recommender: Recommender, optimizer: Any) -> tuple[Progress, dict[str, Tensor]]:
-    """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights.
-
-    Raises:
-        RunError: the file is damaged.
-    """
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-    try:
-        with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            for key in file.keys():  # noqa: SIM118 - not a mapping
-                part, name = key.split(".", 1)
-                parts[part][name] = file.get_tensor(key)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} is damaged ({error}); --overwrite begins again") from None
-    recommender.load_state_dict(parts["model"])
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in parts["optimizer"].items():
-        number, name = key.split(".", 1)
-        states.setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return progress, parts["best"]
 
 
 class _Log:

@@ -135,7 +135,7 @@ def naive(name: str, users: Tensor, items: Tensor, target: Tensor, negatives: Te
     return torch.stack(rows).mean()
 
 
-def equal(ours: Tensor, expected: Tensor, users: Tensor, items: Tensor) -> None:
+def assert_equal_with_gradients(ours: Tensor, expected: Tensor, users: Tensor, items: Tensor) -> None:
     torch.testing.assert_close(ours, expected)
     for found, wanted in zip(gradients(ours, users, items), gradients(expected, users, items)):
         torch.testing.assert_close(found, wanted)
@@ -148,7 +148,7 @@ def test_bce_and_bpr_equal_the_double_loop_over_negatives_outside_the_window(nam
     windows = context(users, items, target)["history_ids"]
     negatives = _negatives.draw(windows, number, 11, seeded())
     expected = naive(name, users, items, target, negatives)
-    equal(called(loss(num_negatives=number), users, items, target), expected, users, items)
+    assert_equal_with_gradients(called(loss(num_negatives=number), users, items, target), expected, users, items)
 
 
 @pytest.mark.parametrize(("number", "t"), [(1, 0.75), (4, 0.75), (4, 0.0), (4, 1.0), (50, 0.5)])
@@ -158,7 +158,7 @@ def test_gbce_equals_the_papers_formula(number, t):
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
     negatives = _negatives.draw_distinct(target, number, 11, seeded()) + 1
     expected = naive("gbce", users, items, target, negatives, beta)
-    equal(called(Gbce(num_negatives=number, t=t), users, items, target), expected, users, items)
+    assert_equal_with_gradients(called(Gbce(num_negatives=number, t=t), users, items, target), expected, users, items)
 
 
 def test_gbce_equals_the_authors_transformed_logits():
@@ -170,7 +170,7 @@ def test_gbce_equals_the_authors_transformed_logits():
     logits = torch.cat([transformed, torch.einsum("nd,nkd->nk", users, items[negatives - 1])], dim=1)
     labels = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64).expand(40, 4)
     expected = F.binary_cross_entropy_with_logits(logits, labels)
-    equal(called(Gbce(num_negatives=3), users, items, target), expected, users, items)
+    assert_equal_with_gradients(called(Gbce(num_negatives=3), users, items, target), expected, users, items)
 
 
 def test_gbce_without_correction_is_bce_averaged_over_all_scores():
@@ -209,7 +209,9 @@ def test_gradients_pass_gradcheck(loss):
 def test_sampled_softmax_over_every_item_once_is_the_full_softmax(scale, number):
     users, items, target = case()
     loss = SampledSoftmax(num_negatives=number, scale=scale)
-    equal(called(loss, users, items, target), called(Softmax(), users, items, target), users, items)
+    assert_equal_with_gradients(
+        called(loss, users, items, target), called(Softmax(), users, items, target), users, items
+    )
 
 
 @pytest.mark.parametrize(("scale", "alpha"), [(None, (11 - 1) / 5), (1.0, 1.0), (100.0, 100.0)])
@@ -221,7 +223,7 @@ def test_sampled_softmax_equals_the_double_loop(scale, alpha):
         masses = sum(torch.exp(user @ items[each]) for each in wrong)
         rows.append(torch.log(torch.exp(user @ items[right]) + alpha * masses) - user @ items[right])
     loss = SampledSoftmax(num_negatives=5, scale=scale)
-    equal(called(loss, users, items, target), torch.stack(rows).mean(), users, items)
+    assert_equal_with_gradients(called(loss, users, items, target), torch.stack(rows).mean(), users, items)
 
 
 def test_the_sum_over_the_sample_estimates_the_sum_over_the_catalogue_without_bias():

@@ -1,0 +1,73 @@
+"""The state of an unfinished training: where it stands, and everything that has to be there again to go on."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from llmrec.errors import RunError
+from llmrec.recommender import Recommender
+from llmrec.runs import write_atomically
+
+
+@dataclass
+class Progress:
+    """Where training stands; saved with every checkpoint."""
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    loss_sum: float = 0.0
+    targets: int = 0
+    best_epoch: int = -1
+    best: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+    misses: int = 0
+    seconds: float = 0.0
+
+
+def copy_of(module: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def save_checkpoint(
+    path: Path, recommender: Recommender, optimizer: Any, progress: Progress, best: dict[str, Tensor]
+) -> None:
+    """Weights, best weights, optimizer and position in one safetensors file, so that one rename makes it valid."""
+    tensors = {f"model.{name}": tensor for name, tensor in recommender.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
+    # Frozen buffers stand in both halves; safetensors refuses tensors that share memory.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    metadata = {"progress": json.dumps(asdict(progress))}
+    write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
+
+
+def load_checkpoint(path: Path, recommender: Recommender, optimizer: Any) -> tuple[Progress, dict[str, Tensor]]:
+    """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                part, name = key.split(".", 1)
+                parts[part][name] = file.get_tensor(key)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} is damaged ({error}); --overwrite begins again") from None
+    recommender.load_state_dict(parts["model"])
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in parts["optimizer"].items():
+        number, name = key.split(".", 1)
+        states.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return progress, parts["best"]
