@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, filtering, recommender, runs, training
+    from llmrec import evaluation, runs, training
     from llmrec.console import Console
-    from llmrec.item_text import ItemText
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
 
@@ -95,27 +95,17 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
             folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
         data = load_dataset(options.data, options.data_dir)
     processes.start_trackers()
-    filtered = filtering.apply(data, options.filter)
-    dataset = filtered.dataset
-    split = components.create("splits", options.split).split(dataset)
-    console.say_data(filtered, split)
-    split.require_cases()
+    split = cut(options, data, console)
+    dataset = split.dataset
     protocol = evaluation.protocol_of(split, options)
 
     started = time.perf_counter()
-    with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:
-        text = ItemText.of(options, dataset, progress)
-        console.say_fallbacks(text.fallbacks)
-        if options.uses_text:
-            text.vectors()
-        # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
-        training.seed_step(options.seed, 0, 0)
-        model = recommender.build(options, split, text).to(processes.device)
+    text, model = build(options, split, processes, console)
     seconds = {"encode": time.perf_counter() - started}
 
     counts = split.train.counts(dataset.num_items)
 
-    def validate(trained: recommender.Recommender) -> dict[str, float]:
+    def validate(trained: Any) -> dict[str, float]:
         tables = processes.rank_cases(trained, split.validation, dataset, options.protocol)
         return evaluation.means(tables) | evaluation.spread(tables[1], counts, dataset.item_ids)
 
@@ -144,15 +134,44 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         threads=processes.threads,
         load_average=processes.load_average,
     )
-    tables = measure(
-        lambda cases: processes.rank_cases(model, cases, dataset, options.protocol), split, protocol, provenance
-    )
+    rank = partial(processes.rank_cases, model, dataset=dataset, options=options.protocol)
+    tables = measure(rank, split, protocol, provenance)
     if processes.is_main:
         baselines = evaluation.baseline_tables(text.known(split), split.test, dataset, protocol)
         items = dataset.items.with_columns(text.column(dataset.num_items))
         present(folder.path.name, save(folder, model, items, tables, baselines), tables, baselines, show)
     processes.close()
     return folder.path
+
+
+def cut(options: RunConfig, data: Any, console: Any) -> Any:
+    """Filters and splits the data set, and says what came of it.
+
+    Raises:
+        DataError: no interaction or no case is left.
+    """
+    from llmrec import filtering
+
+    filtered = filtering.apply(data, options.filter)
+    split = components.create("splits", options.split).split(filtered.dataset)
+    console.say_data(filtered, split)
+    split.require_cases()
+    return split
+
+
+def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple[Any, Any]:
+    """The items' texts, encoded where the model reads them, and a new recommender."""
+    from llmrec import recommender, training
+    from llmrec.item_text import ItemText
+
+    with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:
+        text = ItemText.of(options, split.dataset, progress)
+        console.say_fallbacks(text.fallbacks)
+        if options.uses_text:
+            text.vectors()
+        # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
+        training.seed_step(options.seed, 0, 0)
+        return text, recommender.build(options, split, text).to(processes.device)
 
 
 def measure(rank: Any, split: Any, protocol: Any, provenance: dict[str, Any]) -> dict[str, Any]:
