@@ -1,37 +1,55 @@
 """The cells of a study: one trained model each, found again when the study is run again.
 
-A system is tried with every setting of a small grid on the first seed, the best on validation is taken, and only that
-one is trained with the other seeds and looked at on the test part. Every system gets the same grid and the same work.
+A system is tried with every one of its settings on the first seed, the best on validation is taken, and only that one
+is trained with the other seeds and looked at on the test part. Cells are processes of their own, so several can be
+trained at a time, one thread each; a cell cut off half-way goes on from its checkpoint.
 """
 
-from collections.abc import Callable
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from llmrec import config, train
+from llmrec.errors import RunError
 from llmrec.runs import RunFolder, RunTable, read_json
 
 STUDY = Path("runs/study")
-Setting = dict[str, float]
-GRID: list[Setting] = [
-    {"batch_size": 32, "dropout": 0.2, "learning_rate": 0.001},
-    {"batch_size": 32, "dropout": 0.4, "learning_rate": 0.002},
-]
+TRAIN = Path(__file__).parent.parent / "llmrec" / "train.py"
 SEEDS = (0, 1, 2)
+Setting = dict[str, Any]
+"""Options of a run, as ``key.path: value``; those not named are the system's own."""
+GRID: list[Setting] = [
+    {"training.batch_size": 32, "head.dropout": 0.2, "training.learning_rate": 0.001},
+    {"training.batch_size": 32, "head.dropout": 0.4, "training.learning_rate": 0.002},
+]
 EPOCHS, PATIENCE = 100, 20
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained model: its validation nDCG@10 and its run table of the test part."""
+    """One trained model: its validation nDCG@10, its run table of the test part and its folder, if it is ours."""
 
     setting: Setting
     seed: int
     validation: float
     table: RunTable
+    folder: Path | None = None
 
 
 Train = Callable[[Setting, int], Cell]
+
+
+@dataclass(frozen=True)
+class System:
+    """What is trained, and the settings it is tried with."""
+
+    train: Train
+    settings: Sequence[Setting] = ({},)
 
 
 @dataclass(frozen=True)
@@ -51,56 +69,102 @@ class Chosen:
         return [cell.table for cell in self.runs]
 
 
-def choose(train_cell: Train, *more: Setting) -> Chosen:
-    """Trains the grid, and any more settings, on the first seed and the best setting on the others."""
-    tried = [train_cell(setting, SEEDS[0]) for setting in (*GRID, *more)]
-    best = max(tried, key=lambda cell: cell.validation)
-    return Chosen(tried, [best, *(train_cell(best.setting, seed) for seed in SEEDS[1:])])
+def choose(systems: Mapping[str, System], jobs: int = 1, seeds: Sequence[int] = SEEDS) -> dict[str, Chosen]:
+    """Trains every setting on the first seed, and each system's best on the others.
+
+    Args:
+        systems: by name.
+        jobs: how many cells are trained at a time.
+        seeds: the first tells the settings apart.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
+        begun = {
+            name: [pool.submit(system.train, setting, seeds[0]) for setting in system.settings]
+            for name, system in systems.items()
+        }
+        tried = {name: [cell.result() for cell in cells] for name, cells in begun.items()}
+        best = {name: max(cells, key=lambda cell: cell.validation) for name, cells in tried.items()}
+        more = {
+            name: [pool.submit(system.train, best[name].setting, seed) for seed in seeds[1:]]
+            for name, system in systems.items()
+        }
+        return {name: Chosen(tried[name], [best[name], *(run.result() for run in more[name])]) for name in systems}
 
 
-def named(setting: Setting, seed: int) -> str:
-    """A cell's name."""
-    return f"b{setting['batch_size']}-d{setting['dropout']}-l{setting['learning_rate']}-s{seed}"
+def trained(name: str, *flags: str) -> Train:
+    """Models of this package.
+
+    Args:
+        name: of the run folders, before setting and seed.
+        flags: of ``llmrec/train.py``.
+    """
+
+    def train(setting: Setting, seed: int) -> Cell:
+        folder = STUDY / f"{name}{named(setting)}-s{seed}"
+        overrides = [f"{key}={value}" for key, value in setting.items()]
+        if not RunFolder(folder).finished:
+            _run([*flags, *overrides, "--seed", str(seed), "--output", str(folder), "--resume"], folder)
+        metrics = read_json(folder / "metrics.json")
+        return Cell(setting, seed, metrics["validation"]["nDCG@10"]["value"], RunTable.load(folder / "test"), folder)
+
+    return train
 
 
-def ours(model: str, windows: str = "all") -> Train:
-    """SASRec of this package over item ids (``id``) or a language model, on ml-100k.
+def on_ml_100k(model: str, *flags: str) -> System:
+    """SASRec over item ids (``id``) or a language model on MovieLens-100K, with the grid that every system gets there.
 
     Args:
         model: as ``--model``.
-        windows: as ``training.windows``.
+        flags: more of ``llmrec/train.py``.
     """
-
-    def train_cell(setting: Setting, seed: int) -> Cell:
-        folder = STUDY / f"{model if windows == 'all' else f'{model}-{windows}'}-{named(setting, seed)}"
-        overrides = [
-            f"training.windows={windows}",
-            f"training.batch_size={setting['batch_size']}",
-            f"head.dropout={setting['dropout']}",
-            f"training.learning_rate={setting['learning_rate']}",
-            f"training.patience={PATIENCE}",
-        ]
-        chosen = config.load(None, overrides, {"model": model, "seed": seed, "epochs": EPOCHS, "output": folder})
-        if not RunFolder(folder).finished:
-            train.run(chosen, resume=True, show="nothing")
-        metrics = read_json(folder / "metrics.json")
-        return Cell(setting, seed, metrics["validation"]["nDCG@10"]["value"], RunTable.load(folder / "test"))
-
-    return train_cell
+    fixed = (f"training.patience={PATIENCE}", "--model", model, "--epochs", str(EPOCHS))
+    return System(trained("-".join([model, *flags]), *fixed, *flags), GRID)
 
 
-def baselines(model: str) -> dict[str, list[RunTable]]:
-    """The training-free rows that stand beside a model's first cell."""
-    folder = STUDY / f"{model}-{named(GRID[0], SEEDS[0])}" / "baselines"
-    names = {path.name: f"cosine {model}" if path.name == "cosine" else path.name for path in sorted(folder.iterdir())}
-    return {label: [RunTable.load(folder / name)] for name, label in names.items()}
+def named(setting: Setting) -> str:
+    """A setting as the end of a folder's name."""
+    return "".join(f"-{key.rpartition('.')[2]}_{value}" for key, value in setting.items())
 
 
-def tried_table(systems: dict[str, Chosen]) -> str:
-    """Validation nDCG@10 of every cell of the grid on the first seed, as Markdown; the chosen one in bold."""
-    lines = ["| model | batch | dropout | learning rate | validation nDCG@10 |", "|---|---|---|---|---|"]
+def baselines(chosen: Chosen, model: str = "text") -> dict[str, list[RunTable]]:
+    """The training-free rows that stand beside a system's first run.
+
+    Args:
+        chosen: of a system of this package.
+        model: whose vectors the row ``cosine`` and the mix compare, where the system has some.
+    """
+    folder = chosen.runs[0].folder
+    assert folder is not None, "only runs of this package bring baselines"
+    tables = {path.name: RunTable.load(path) for path in sorted((folder / "baselines").iterdir())}
+    looks = {name for name in ("cosine", "mix") if "cosine" in tables}
+    return {f"{name} {model}" if name in looks else name: [table] for name, table in tables.items()}
+
+
+def tried_table(systems: Mapping[str, Chosen]) -> str:
+    """Validation nDCG@10 of every cell on the first seed, as Markdown; the chosen one in bold."""
+    lines = ["| model | setting | validation nDCG@10 |", "|---|---|---|"]
     for name, chosen in systems.items():
         for cell in chosen.tried:
             value = f"**{cell.validation:.4f}**" if cell.setting == chosen.setting else f"{cell.validation:.4f}"
-            lines.append(f"| {name} | " + " | ".join(str(each) for each in cell.setting.values()) + f" | {value} |")
-    return "\n".join(lines)
+            words = ", ".join(f"{key} {each}" for key, each in cell.setting.items()) or "as its file says"
+            lines.append(f"| {name} | {words} | {value} |")
+    return "\n".join(lines) + "\n"
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """The flag of every study that trains."""
+    parser.add_argument("--jobs", type=int, default=1, help="cells trained at a time, one thread each (default: 1)")
+
+
+def _run(arguments: list[str], folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    log = folder.with_name(folder.name + ".log")
+    print(f"{folder} (its log: {log})", file=sys.stderr)
+    with log.open("a", encoding="utf-8") as file:
+        command = [sys.executable, str(TRAIN), *arguments]
+        done = subprocess.run(
+            command, stdout=file, stderr=file, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    if done.returncode:
+        last = (log.read_text("utf-8").strip().splitlines() or ["nothing"])[-1]
+        raise RunError(f"{' '.join(command)} ended with exit code {done.returncode}: {last}")

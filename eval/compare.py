@@ -79,17 +79,36 @@ def default_pairs(runs: "dict[str, list]") -> list[tuple[str, str]]:
     return pairs + [(name, models[0]) for name in models[1:]]
 
 
-def save(runs: "dict[str, list]", pairs: list[tuple[str, str]], output: Path) -> None:
-    """Writes Markdown, CSV, JSON and PNG beside each other."""
+def save(runs: "dict[str, list]", pairs: list[tuple[str, str]], output: Path, more: str = "") -> None:
+    """Writes Markdown, CSV, JSON and PNG beside each other; ``more`` ends the Markdown."""
     from llmrec import report
     from llmrec.runs import write_json, write_text
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    texts = {".md": report.markdown(runs, pairs), ".csv": report.csv(runs)}
-    for ending, text in texts.items():
-        write_text(output.with_name(output.name + ending), text)
+    write_text(output.with_name(output.name + ".md"), report.markdown(runs, pairs) + more)
+    write_text(output.with_name(output.name + ".csv"), report.frame(runs).write_csv())
     write_json(output.with_name(output.name + ".json"), report.as_json(runs, pairs))
     report.plot(runs, output.with_name(output.name + ".png"))
+
+
+def save_groups(
+    groups: "dict[str, dict[str, list]]", pairs: list[tuple[str, str]], output: Path, more: str = ""
+) -> None:
+    """The same with a section for each group of cases; every group holds the same runs."""
+    import polars as pl
+
+    from llmrec import report
+    from llmrec.runs import write_json, write_text
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    sections = [f"**{group}**\n\n{report.measured(runs, pairs)}" for group, runs in groups.items()]
+    facts = [f"- {line}" for line in report.provenance_lines(next(iter(groups.values())))]
+    write_text(output.with_name(output.name + ".md"), "\n".join([*sections, *facts, more]))
+    frames = [report.frame(runs).select(pl.lit(group).alias("group"), pl.all()) for group, runs in groups.items()]
+    write_text(output.with_name(output.name + ".csv"), pl.concat(frames).write_csv())
+    tables = {group: report.as_json(runs, pairs) for group, runs in groups.items()}
+    write_json(output.with_name(output.name + ".json"), {"groups": tables})
+    report.plot_groups(groups, output.with_name(output.name + ".png"))
 
 
 def _require_own_seeds(models: "dict[str, list]") -> None:

@@ -9,6 +9,7 @@ finished in runs/study/ is used again, so an interrupted study goes on where it 
 import argparse
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,15 @@ from eval import cells, compare
 from llmrec import components, evaluation, report
 from llmrec.config import RunConfig
 from llmrec.errors import LlmrecError, RunError
-from llmrec.runs import RANKINGS, RunTable, read_json, write_atomically, write_text
+from llmrec.runs import RANKINGS, RunTable, read_json, write_atomically
 from llmrec.sources import load_dataset
 from llmrec.splits import Split
 
 PYTHON = Path(".venv-peers/bin/python")
 SCRIPT = Path(__file__).parent / "peers" / "rectools_sasrec.py"
-PEER_DEFAULT: cells.Setting = {"batch_size": 128, "dropout": 0.2, "learning_rate": 0.001}
+PEER_DEFAULT: cells.Setting = {"training.batch_size": 128, "head.dropout": 0.2, "training.learning_rate": 0.001}
 """RecTools' own; tried besides the grid that both share."""
+PEER_FOLDER = cells.STUDY / "rectools"
 OUTPUT = Path("eval/results/id_vs_rectools")
 
 
@@ -35,41 +37,41 @@ def main(argv: list[str] | None = None) -> int:
         "eval.id_vs_rectools", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peer-python", type=Path, default=PYTHON, help="of an environment with RecTools 0.19")
+    cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
     try:
-        study(arguments.peer_python)
+        study(arguments.peer_python, arguments.jobs)
     except LlmrecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def study(python: Path) -> None:
+def study(python: Path, jobs: int) -> None:
     """Trains what is missing, prints the table and writes eval/results/id_vs_rectools.*."""
     if not python.is_file():
         raise RunError(f"{python} is missing; make peers builds RecTools' environment")
+    split = components.create("splits", components.resolve("splits", "leave_one_out")).split(load_dataset("ml-100k"))
+    hand_over(split, PEER_FOLDER)
     systems = {
-        "llmrec SASRec id": cells.choose(cells.ours("id")),
-        "llmrec SASRec id, last window": cells.choose(cells.ours("id", "last")),
-        "RecTools SASRec": cells.choose(lambda setting, seed: rectools(python, setting, seed), PEER_DEFAULT),
+        "llmrec SASRec id": cells.on_ml_100k("id"),
+        "llmrec SASRec id, last window": cells.on_ml_100k("id", "training.windows=last"),
+        "RecTools SASRec": cells.System(partial(rectools, python, split), [*cells.GRID, PEER_DEFAULT]),
     }
     ours, last, peer = systems
-    runs = cells.baselines("id") | {name: chosen.tables() for name, chosen in systems.items()}
+    chosen = cells.choose(systems, jobs)
+    runs = cells.baselines(chosen[ours]) | {name: each.tables() for name, each in chosen.items()}
     pairs = [(ours, peer), (last, peer), (ours, last), (ours, report.REFERENCE), (peer, report.REFERENCE)]
-    compare.save(runs, pairs, OUTPUT)
-    write_text(OUTPUT.with_suffix(".md"), report.markdown(runs, pairs) + "\n" + cells.tried_table(systems) + "\n")
+    compare.save(runs, pairs, OUTPUT, "\n" + cells.tried_table(chosen))
     print(report.show(runs, pairs))
 
 
-def rectools(python: Path, setting: cells.Setting, seed: int) -> cells.Cell:
+def rectools(python: Path, split: Split, setting: cells.Setting, seed: int) -> cells.Cell:
     """One RecTools model, trained in its own process unless it is there already."""
-    split = components.create("splits", components.resolve("splits", "leave_one_out")).split(load_dataset("ml-100k"))
-    folder = cells.STUDY / "rectools"
-    name = cells.named(setting, seed)
+    folder, name = PEER_FOLDER, f"rectools{cells.named(setting)}-s{seed}"
     if not (folder / f"{name}.json").is_file():
-        hand_over(split, folder)
         options = {"name": name, "seed": seed, "max-epochs": cells.EPOCHS, "patience": cells.PATIENCE}
-        options |= {option.replace("_", "-"): value for option, value in setting.items()}
+        options |= {key.rpartition(".")[2].replace("_", "-"): value for key, value in setting.items()}
         flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         subprocess.run([str(python), str(SCRIPT), str(folder), *flags], check=True)
     summary = read_json(folder / f"{name}.json")

@@ -12,7 +12,6 @@ from pathlib import Path
 from eval import cells, compare
 from llmrec import report
 from llmrec.errors import LlmrecError
-from llmrec.runs import write_text
 
 MODELS = ("minilm-l6", "smollm2-135m")
 OUTPUT = Path("eval/results/text_vs_id")
@@ -20,26 +19,30 @@ OUTPUT = Path("eval/results/text_vs_id")
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         "eval.text_vs_id", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args(argv)
+    )
+    cells.add_jobs(parser)
+    arguments = parser.parse_args(argv)
     try:
-        study()
+        study(arguments.jobs)
     except LlmrecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def study() -> None:
+def study(jobs: int) -> None:
     """Trains what is missing, prints the table and writes eval/results/text_vs_id.*."""
-    systems = {f"SASRec {model}": cells.choose(cells.ours(model)) for model in ("id", *MODELS)}
-    runs = {label: tables for model in MODELS for label, tables in cells.baselines(model).items()}
-    runs |= {name: chosen.tables() for name, chosen in systems.items()}
+    systems = {f"SASRec {model}": cells.on_ml_100k(model) for model in ("id", *MODELS)}
+    chosen = cells.choose(systems, jobs)
+    runs: report.Runs = {}
+    for model in MODELS:
+        runs |= cells.baselines(chosen[f"SASRec {model}"], model)
+    runs |= {name: each.tables() for name, each in chosen.items()}
     texts = [f"SASRec {model}" for model in MODELS]
     pairs = [(name, "SASRec id") for name in texts] + [(name, report.REFERENCE) for name in systems]
-    compare.save(runs, pairs, OUTPUT)
-    write_text(OUTPUT.with_suffix(".md"), report.markdown(runs, pairs) + "\n" + cells.tried_table(systems) + "\n")
+    compare.save(runs, pairs, OUTPUT, "\n" + cells.tried_table(chosen))
     print(report.show(runs, pairs))
 
 

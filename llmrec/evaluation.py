@@ -1,6 +1,7 @@
 """From scores to a run table, and from a run table to numbers with their interval and chance level."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,9 +85,9 @@ def cases_table(cases: Cases, dataset: Dataset, above: Any, tied: Any, num_candi
     return pl.DataFrame(columns, schema=CASES)
 
 
-def cases_hash(cases: Cases, dataset: Dataset) -> str:
+def cases_hash(case_ids: Iterable[str]) -> str:
     """Hash of the case ids, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(cases.case_ids(dataset.user_ids))).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(sorted(case_ids)).encode()).hexdigest()[:16]
 
 
 def summary(table: RunTable, specifications: tuple[str, ...] = METRICS) -> dict[str, dict[str, float]]:
@@ -218,7 +219,7 @@ def protocol_of(split: Split, options: RunConfig) -> Protocol:
         filter=options.filter.words,
         candidates="catalogue",
         k=options.protocol.k,
-        cases=cases_hash(split.test, split.dataset),
+        cases=cases_hash(split.test.case_ids(split.dataset.user_ids)),
     )
 
 

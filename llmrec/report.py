@@ -118,6 +118,11 @@ def _slice_cells(table: RunTable) -> list[str]:
 
 def markdown(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:
     """The same as Markdown."""
+    return "\n".join([measured(runs, pairs), *(f"- {line}" for line in provenance_lines(runs)), ""])
+
+
+def measured(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:
+    """Results, paired tests and protocol as Markdown, without the provenance."""
     result = [
         "| model | seeds | HR@10 | nDCG@10 | n | chance HR / nDCG | trainable | seconds |",
         "|---|---|---|---|---|---|---|---|",
@@ -133,8 +138,7 @@ def markdown(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:
         for test in tests:
             difference = _interval(test.difference, sign="+")
             result.append(f"| {test.first} - {test.second} | {test.metric} | {difference} | {test.verdict} |")
-    result += ["", f"Protocol: {_first(runs).protocol.line()}.", ""]
-    return "\n".join([*result, *(f"- {line}" for line in provenance_lines(runs)), ""])
+    return "\n".join([*result, "", f"Protocol: {_first(runs).protocol.line()}.", ""])
 
 
 def provenance_lines(runs: Runs) -> list[str]:
@@ -173,8 +177,8 @@ def as_json(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def csv(runs: Runs) -> str:
-    """The rows as CSV, a column per metric and end of its interval."""
+def frame(runs: Runs) -> pl.DataFrame:
+    """The rows as a table, a column per metric and end of its interval."""
     flat = []
     for row in rows(runs):
         record: dict[str, Any] = {"model": row.name, "seeds": row.seeds, "n": row.n}
@@ -182,28 +186,38 @@ def csv(runs: Runs) -> str:
             record |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
             record[f"{name}_chance"] = row.chance[name]
         flat.append(record | {"trainable_parameters": row.trainable_parameters, "seconds": row.seconds})
-    return pl.DataFrame(flat, infer_schema_length=None).write_csv()
+    return pl.DataFrame(flat, infer_schema_length=None)
 
 
 def plot(runs: Runs, path: Path) -> None:
     """Both metrics with their intervals as a PNG, chance level dashed."""
+    _plot([("", rows(runs), name) for name in SHOWN], path)
+
+
+def plot_groups(groups: dict[str, Runs], path: Path) -> None:
+    """nDCG@10 of every group beside each other as a PNG, chance level dashed."""
+    _plot([(group, rows(runs), TESTED) for group, runs in groups.items()], path)
+
+
+def _plot(panels: list[tuple[str, list[Row], str]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    table = rows(runs)[::-1]
+    names = [row.name for row in panels[0][1]][::-1]
     figure, axes = pyplot.subplots(
-        1, len(SHOWN), figsize=(10, 1.2 + 0.42 * len(table)), sharey=True, layout="constrained"
+        1, len(panels), figsize=(2 + 4 * len(panels), 1.4 + 0.42 * len(names)), sharey=True, layout="constrained"
     )
-    for axis, name in zip(axes, SHOWN, strict=True):
-        for place, row in enumerate(table):
+    for axis, (title, table, name) in zip(axes, panels, strict=True):
+        for place, row in enumerate(table[::-1]):
             value = row.metrics[name]
             colour = "tab:gray" if row.seconds is None else "tab:blue"  # gray: nothing was trained
             spread = [[value.value - value.low], [value.high - value.value]]
             axis.errorbar(value.value, place, xerr=spread, fmt="o", color=colour, capsize=3)
         axis.axvline(table[0].chance[name], color="tab:red", linestyle="--", linewidth=1, label="chance")
-        axis.set_yticks(range(len(table)), [row.name for row in table])
+        axis.set_yticks(range(len(names)), names)
+        axis.set_title(title, fontsize="medium")
         axis.set_xlabel(f"{name}, mean and 95 % interval over {table[0].n} users")
         axis.set_xlim(left=0)
         axis.grid(axis="x", alpha=0.3)

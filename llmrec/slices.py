@@ -58,6 +58,21 @@ def slices(table: RunTable) -> list[Slice]:
     return [_slice(table, by, group, rows) for by, group, rows in groups if len(rows)]
 
 
+def only(table: RunTable, keep: pl.Series, words: str, column: str = "user_id") -> RunTable:
+    """The part of a run table whose ``column`` is among the values to keep, with a protocol of its own.
+
+    Args:
+        table: to take from.
+        keep: values of the column.
+        words: what the kept cases are, for the protocol.
+        column: of ``cases``.
+    """
+    cases = table.cases.filter(pl.col(column).is_in(keep.implode()))
+    lists = table.rankings.join(cases.select("case_id"), on="case_id", how="semi")
+    narrowed = {"targets": f"{table.protocol.targets}; {words}", "cases": evaluation.cases_hash(cases["case_id"])}
+    return replace(table, cases=cases, rankings=lists, protocol=table.protocol.model_copy(update=narrowed))
+
+
 def _by_popularity(cases: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     count = pl.col("target_count")
     warm = cases.filter(count > COLD)
@@ -79,8 +94,7 @@ def _by_length(cases: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 
 
 def _slice(table: RunTable, by: str, group: str, rows: pl.DataFrame) -> Slice:
-    lists = table.rankings.join(rows.select("case_id"), on="case_id", how="semi")
-    part = replace(table, cases=rows, rankings=lists)
+    part = only(table, rows["case_id"], f"{by} {group}", "case_id")
     values = {name: evaluation.per_user(part, name)["value"].to_numpy() for name in SHOWN}
     return Slice(
         by,

@@ -16,7 +16,7 @@ from matplotlib import image
 from tables import PROTOCOL, counted
 
 from eval import compare
-from llmrec import evaluation, report
+from llmrec import evaluation, report, slices
 from llmrec.errors import ProtocolError
 from llmrec.protocol import Protocol
 from llmrec.runs import RunTable, write_json
@@ -68,7 +68,7 @@ def test_a_row_holds_metrics_intervals_chance_and_costs_averaged_over_seeds(runs
     assert report.rows(runs)[0].seconds is None
 
 
-@pytest.mark.parametrize("make", [report.rows, report.csv, lambda runs: report.show(runs, [])])
+@pytest.mark.parametrize("make", [report.rows, report.frame, lambda runs: report.show(runs, [])])
 def test_sampled_and_full_rankings_never_stand_in_one_table(make):
     """B8: same checkpoint, uni100 vs full."""
     sampled = PROTOCOL.model_copy(update={"candidates": "100 uniform", "candidate_seed": 0})
@@ -134,7 +134,7 @@ def test_markdown_has_a_line_per_row_and_per_test_and_the_protocol(runs: report.
 
 
 def test_csv_holds_every_metric_with_its_ends_and_chance(runs: report.Runs):
-    table = pl.read_csv(report.csv(runs).encode())
+    table = pl.read_csv(report.frame(runs).write_csv().encode())
     assert table["model"].to_list() == ["popularity", LONG, "x[b]"]
     for row, line in zip(report.rows(runs), table.iter_rows(named=True)):
         for name in evaluation.METRICS:
@@ -221,12 +221,26 @@ def test_compare_writes_markdown_csv_json_and_a_plot(tmp_path: Path, capsys):
     assert [row["name"] for row in printed["rows"]] == ["popularity", "id", "v1.5"]
     runs = compare.load(map(Path, paths))
     assert (tmp_path / "deep" / "v1.5.md").read_text() == report.markdown(runs, compare.default_pairs(runs))
-    assert (tmp_path / "deep" / "v1.5.csv").read_text() == report.csv(runs)
+    assert (tmp_path / "deep" / "v1.5.csv").read_text() == report.frame(runs).write_csv()
     plot = tmp_path / "deep" / "v1.5.png"
     assert plot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     pixels = image.imread(plot)[..., :3]
     assert pixels.shape[0] > 100 and pixels.shape[1] > 1000
     assert np.ptp(pixels) > 0.9  # something dark is drawn on white
+
+
+def test_groups_of_cases_stand_in_one_file_with_one_provenance(tmp_path: Path, runs: report.Runs):
+    users = runs["popularity"][0].cases["user_id"].sort()[:20]
+    part = {name: [slices.only(each, users, "twenty of them") for each in tables] for name, tables in runs.items()}
+    compare.save_groups({"all": runs, "some": part}, pairs(), tmp_path / "cold", "the end\n")
+    text = (tmp_path / "cold.md").read_text()
+    assert text.index("**all**") < text.index("**some**") < text.index("seeds 0, 1") < text.index("the end")
+    assert text.count("seeds 0, 1") == 1 and text.count("Protocol: ") == 2 and "; twenty of them;" in text
+    saved = json.loads((tmp_path / "cold.json").read_text())["groups"]
+    assert [{row["n"] for row in saved[group]["rows"]} for group in ("all", "some")] == [{30}, {20}]
+    assert saved["all"]["protocol"]["cases"] != saved["some"]["protocol"]["cases"]
+    assert pl.read_csv(tmp_path / "cold.csv")["group"].to_list() == ["all"] * 3 + ["some"] * 3
+    assert image.imread(tmp_path / "cold.png").shape[1] > 1000
 
 
 @pytest.mark.slow

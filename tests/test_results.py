@@ -23,15 +23,17 @@ def test_every_results_file_names_the_study_that_makes_it_and_its_protocol():
     files = sorted(RESULTS.glob("*.json"))
     assert files
     for file in files:
-        study, *benchmark = file.stem.split("-")
+        study, *part = file.stem.split("-", 1)
         assert (ROOT / "eval" / f"{study}.py").is_file(), f"no study makes {file.name}"
         saved = json.loads(file.read_text(encoding="utf-8"))
-        assert ("protocol" in saved) != (study in RANKS_NOTHING)
+        tables = list(saved.get("groups", {"": saved}).values())
+        assert all(("protocol" in each) != (study in RANKS_NOTHING) for each in tables)
         if study in RANKS_NOTHING:
-            assert not benchmark or (ROOT / "eval" / "benchmarks" / f"{benchmark[0]}.py").is_file()
+            assert not part or (ROOT / "eval" / "benchmarks" / f"{part[0]}.py").is_file()
             continue
-        assert digest(saved["protocol"]) in file.with_suffix(".md").read_text(encoding="utf-8")
-        assert all(row["n"] == saved["rows"][0]["n"] for row in saved["rows"])
+        for each in tables:
+            assert digest(each["protocol"]) in file.with_suffix(".md").read_text(encoding="utf-8")
+            assert all(row["n"] == each["rows"][0]["n"] for row in each["rows"])
 
 
 def test_every_study_and_make_target_the_readme_names_exists():

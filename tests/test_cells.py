@@ -1,0 +1,56 @@
+"""The cells of a study: which setting is chosen, what is trained, and what a failed cell says."""
+
+from pathlib import Path
+
+import pytest
+from small_runs import QUICK
+from tables import counted
+
+from eval import cells, strong
+from llmrec.errors import RunError
+
+
+def trainer(worth: dict[float, float], done: list[tuple[float, int]]) -> cells.Train:
+    def train(setting: cells.Setting, seed: int) -> cells.Cell:
+        done.append((setting["lr"], seed))
+        return cells.Cell(setting, seed, worth[setting["lr"]], counted([("ann", seed, 0)]))
+
+    return train
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_the_best_setting_on_validation_alone_is_trained_with_the_other_seeds(jobs: int):
+    done: list[tuple[float, int]] = []
+    systems = {"a": cells.System(trainer({0.1: 0.5, 0.2: 0.7, 0.3: 0.6}, done), [{"lr": lr} for lr in (0.1, 0.2, 0.3)])}
+    chosen = cells.choose(systems, jobs)["a"]
+    assert sorted(done) == [(0.1, 0), (0.2, 0), (0.2, 1), (0.2, 2), (0.3, 0)]
+    assert chosen.setting == {"lr": 0.2} and [cell.seed for cell in chosen.runs] == [0, 1, 2]
+    lines = cells.tried_table({"a": chosen}).splitlines()
+    assert lines[2:] == ["| a | lr 0.1 | 0.5000 |", "| a | lr 0.2 | **0.7000** |", "| a | lr 0.3 | 0.6000 |"]
+
+
+def test_every_setting_has_a_folder_of_its_own():
+    names = [cells.named(setting) for study in strong.STUDIES.values() for setting in ({}, *study.others)]
+    assert names[0] == "" and len(set(names)) == len({str(s) for t in strong.STUDIES.values() for s in ({}, *t.others)})
+    assert all("/" not in name for name in names)
+
+
+@pytest.mark.parametrize("name", strong.STUDIES)
+def test_every_strong_study_has_its_config(name: str):
+    assert (strong.CONFIGS / f"{name}.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cells, "STUDY", tmp_path / "study")
+    train = cells.trained("small", "--data", "toy", "--data-dir", str(toy_folder), "--epochs", "1", *QUICK)
+    first = train({"head.dropout": 0.1}, 3)
+    assert first.folder == tmp_path / "study" / "small-dropout_0.1-s3" and first.table.provenance["seed"] == 3
+    written = (first.folder / "metrics.json").stat().st_mtime_ns
+    assert train({"head.dropout": 0.1}, 3).validation == first.validation
+    assert (first.folder / "metrics.json").stat().st_mtime_ns == written
+    assert "popularity" in cells.baselines(cells.Chosen([first], [first]))
+    with pytest.raises(RunError, match=r"exit code 2: error: .*dropouts"):
+        train({"head.dropouts": 0.1}, 3)
