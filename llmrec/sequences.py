@@ -43,12 +43,15 @@ class Sequences:
         return np.diff(self.offsets)
 
     def take(self, rows: np.ndarray) -> "Sequences":
-        """The named sequences, in the order asked for."""
+        """A copy of the named sequences, in the order asked for."""
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        index = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        index: np.ndarray | slice = slice(None)  # a plain copy is many times faster than one by index
+        if not np.array_equal(rows, np.arange(len(self))):
+            index = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         users = None if self.users is None else self.users[rows]
-        return Sequences(self.values[index], offsets, users, None if self.times is None else self.times[index])
+        times = None if self.times is None else self.times[index].copy()
+        return Sequences(self.values[index].copy(), offsets, users, times)
 
     def counts(self, num_items: int) -> np.ndarray:
         """How often each item occurs, by index; entry 0 (padding) is 0."""
