@@ -36,34 +36,54 @@ def copy_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoint(
-    path: Path, recommender: Recommender, optimizer: Any, progress: Progress, best: dict[str, Tensor]
+    path: Path,
+    recommender: Recommender,
+    optimizer: Any,
+    progress: Progress,
+    best: dict[str, Tensor],
+    basis: dict[str, Any],
 ) -> None:
-    """Weights, best weights, optimizer and position in one safetensors file, so that one rename makes it valid."""
+    """Weights, best weights, optimizer and position in one safetensors file, so that one rename makes it valid.
+
+    Args:
+        path: of the file.
+        recommender: its weights.
+        optimizer: its state.
+        progress: where training stands.
+        best: the best weights so far.
+        basis: what must be the same when training goes on, besides the options, by name.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in recommender.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
     # Frozen buffers stand in both halves; safetensors refuses tensors that share memory.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    metadata = {"progress": json.dumps(asdict(progress))}
+    metadata = {"progress": json.dumps(asdict(progress)), "basis": json.dumps(basis)}
     write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 
 
-def load_checkpoint(path: Path, recommender: Recommender, optimizer: Any) -> tuple[Progress, dict[str, Tensor]]:
+def load_checkpoint(
+    path: Path, recommender: Recommender, optimizer: Any, basis: dict[str, Any]
+) -> tuple[Progress, dict[str, Tensor]]:
     """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights.
 
     Raises:
-        RunError: the file is damaged.
+        RunError: the file is damaged, or training began on another basis.
     """
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     try:
         with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            metadata = file.metadata() or {}
+            saved, progress = json.loads(metadata["basis"]), Progress(**json.loads(metadata["progress"]))
             for key in file.keys():  # noqa: SIM118 - not a mapping
                 part, name = key.split(".", 1)
                 parts[part][name] = file.get_tensor(key)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); --overwrite begins again") from None
+    if different := [name for name in basis if saved.get(name) != basis[name]]:
+        pairs = "; ".join(f"{name}: {saved.get(name)} then, {basis[name]} now" for name in different)
+        raise RunError(f"{path} was made on another basis ({pairs}); --overwrite begins again")
     recommender.load_state_dict(parts["model"])
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in parts["optimizer"].items():

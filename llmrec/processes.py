@@ -33,7 +33,9 @@ class Processes:
         warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)  # accelerate knows no other name yet
         # Without a GPU accelerate takes what torchrun starts for so many single processes, unless it is told.
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        # Parts choose their own precision; autocast would round sums that are promised in fp32.
         self.accelerator = Accelerator(
+            mixed_precision="no",
             cpu=several and not torch.cuda.is_available(),
             log_with="tensorboard",
             project_dir=str(folder),

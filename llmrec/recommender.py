@@ -36,7 +36,8 @@ class Recommender(nn.Module):
         head: turns histories into user vectors.
         item_ids: by index, entry 0 for the padding.
         max_seq_len: how many recent items the head sees.
-        user_ids: by index, entry 0 for nobody; needed by a head with a table of users (``by_user``) only.
+        user_ids: by index, empty for the padding and for whoever training never shows; needed by a head with a table
+            of users (``by_user``) only.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Recommender(nn.Module):
         user_ids: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, self.head, self._added = encoder, head, False
         self.item_ids, self.max_seq_len, self.user_ids = item_ids, max_seq_len, user_ids
         self.describe: Describe | None = None
         """Makes vectors of new items from their text, where the encoder reads text."""
@@ -70,7 +71,13 @@ class Recommender(nn.Module):
         return self._embeddings
 
     def train(self, mode: bool = True) -> "Recommender":
-        """Switches the mode; the kept item vectors are forgotten, since training moves them."""
+        """Switches the mode; the kept item vectors are forgotten, since training moves them.
+
+        Raises:
+            RunError: items were added, which training knows nothing of.
+        """
+        if mode and self._added:
+            raise RunError("items were added to this recommender; to train on, load it again")
         if mode:
             self._embeddings = None
         super().train(mode)
@@ -149,6 +156,8 @@ class Recommender(nn.Module):
         """
         items = Dataset.of_items("new items", table)
         ids = items.items["item_id"].to_list()
+        if not ids:
+            return
         if self.describe is None:
             raise DataError(
                 f"{ids[:3]} cannot be added: this recommender knows items by a table of their ids, which training "
@@ -157,7 +166,7 @@ class Recommender(nn.Module):
         if known := sorted(set(ids) & set(self.item_ids.tolist())):
             raise DataError(f"{len(known)} of {len(ids)} new items are in the catalogue already, such as {known[0]!r}")
         old = self.item_embeddings()
-        self._embeddings = torch.cat([old, self.describe(items).to(old)])
+        self._embeddings, self._added = torch.cat([old, self.describe(items).to(old)]), True
         self.item_ids = np.array([*self.item_ids, *ids], dtype=object)
 
     def _find_users(self, users: Sequence[str] | None) -> np.ndarray:
@@ -166,7 +175,9 @@ class Recommender(nn.Module):
             raise DataError(
                 "this recommender has a vector for each user of its training log; say whose histories these are"
             )
-        index = {user: number for number, user in enumerate(self.user_ids.tolist()) if number}
+        if isinstance(users, str):
+            raise DataError(f"users must be a list of names, came the string {users!r}")
+        index = {user: number for number, user in enumerate(self.user_ids.tolist()) if user}
         if unknown := [user for user in users if user not in index]:
             raise DataError(
                 f"{len(unknown)} of {len(users)} users were not in the training log of {len(index)} users, such as "
@@ -177,7 +188,8 @@ class Recommender(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes weights and item vectors as safetensors, and the users where the head has a table of them."""
         if self.user_ids is not None:
-            users = pl.DataFrame({"user_id": self.user_ids[1:].tolist()}, schema={"user_id": pl.String})
+            names = [user or None for user in self.user_ids[1:].tolist()]
+            users = pl.DataFrame({"user_id": names}, schema={"user_id": pl.String})
             write_atomically(folder / USERS, users.write_parquet)
         embeddings = {"item_embeddings": self.item_embeddings().cpu().contiguous()}
         state = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
@@ -201,7 +213,7 @@ class Recommender(nn.Module):
         config = configuration.parse(read_json(run.path / "config.json"))
         items = read_items(run.path)
         state = _read_tensors(run.path / "model.safetensors")
-        users = _read_table(run.path / USERS)["user_id"].to_list() if _by_user(config) else None
+        users = _read_table(run.path / USERS)["user_id"].fill_null("").to_list() if _by_user(config) else None
         user_ids = None if users is None else np.array(["", *users], dtype=object)
         encoder = restore_encoder(config, items, state) if to_train else None
         item_ids = np.array(["", *items["item_id"]], dtype=object)
@@ -215,7 +227,7 @@ class Recommender(nn.Module):
         if vectors is None or vectors.shape != (len(items) + 1, config.embedding_dim):
             raise RunError(f"{run.path}: item_embeddings.safetensors does not fit items.parquet and config.json")
         recommender._embeddings = vectors
-        recommender.describe = describer(config, lambda: state)
+        recommender.describe = describer(config, recommender.state_dict if to_train else lambda: state)
         return recommender.eval()
 
 
@@ -234,10 +246,39 @@ def build(config: RunConfig, split: Split, text: ItemText) -> Recommender:
         encoder = text_encoder(config, text.vectors, shift, matrix)
     else:
         encoder = components.create("encoders", config.encoder, dataset.num_items, config.embedding_dim)
-    user_ids = dataset.user_ids if _by_user(config) else None
+    user_ids = _trained_users(split, config.head["name"]) if _by_user(config) else None
     recommender = Recommender(encoder, _head(config, user_ids), dataset.item_ids, config.max_seq_len, user_ids)
     recommender.describe = describer(config, recommender.state_dict)
     return recommender
+
+
+def check_head(config: RunConfig) -> None:
+    """Makes the head without its weights.
+
+    Raises:
+        ConfigError: an option out of range.
+    """
+    with torch.device("meta"):
+        _head(config, np.array(["", "somebody"], dtype=object) if _by_user(config) else None)
+
+
+def _trained_users(split: Split, head: str) -> np.ndarray:
+    """User ids by index, empty where training shows nothing of the user.
+
+    Raises:
+        DataError: a case whose user training never shows.
+    """
+    ids, users = split.dataset.user_ids.copy(), split.train.users
+    assert users is not None
+    ids[np.setdiff1d(np.arange(len(ids)), users[split.train.lengths > 0])] = ""
+    asked = np.concatenate([split.validation.user, split.test.user])
+    if (new := asked[ids[asked] == ""]).size:
+        raise DataError(
+            f"{len(new)} of {len(asked)} cases are of users without a training row, such as "
+            f"{split.dataset.user_ids[new[0]]!r}, and {head} knows only those it was trained on; a head without a "
+            "table of users, such as 'dssm' or 'sasrec', takes anybody"
+        )
+    return ids
 
 
 def read_items(folder: Path) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,8 @@ class RunFolder:
     """A run's place on disk and the state it is in."""
 
     path: Path
+    basis: dict[str, Any] = field(default_factory=dict)
+    """What a checkpoint must share with the run to be resumed, besides the options, by name: the data, say."""
 
     @property
     def finished(self) -> bool:

@@ -72,14 +72,18 @@ class Sequences:
 
 
 class Batch(NamedTuple):
-    """Training windows: ``history`` and, position by position, the item that followed; 0 where there is none.
+    """One process's share of a batch of training windows.
 
-    ``user`` is whose window each is, by index.
+    ``history`` and, position by position, the item that followed (``target``); 0 where there is none. ``user`` is whose
+    window each is, by index. ``windows`` are those of the whole batch, left-padded, each with its last target, and
+    ``rows`` says which of them are this process's.
     """
 
     history: Int[Tensor, "batch seq"]
     target: Int[Tensor, "batch seq"]
     user: Int[Tensor, " batch"]
+    windows: Int[Tensor, "whole width"]
+    rows: Int[Tensor, " batch"]
 
 
 class TrainingBatches:
@@ -110,11 +114,13 @@ class TrainingBatches:
         for start in range(first * self.batch_size, len(order), self.batch_size):
             chosen = cuts[order[start : start + self.batch_size]]
             targets = int((chosen[:, 1] - chosen[:, 0] - 1).sum())
+            windows = _left_pad(self.sequences.values, chosen[:, 0], chosen[:, 1])
+            rows = torch.arange(rank, len(chosen), world)
             mine = chosen[rank::world]
             history = _left_pad(self.sequences.values, mine[:, 0], mine[:, 1] - 1)
             target = _left_pad(self.sequences.values, mine[:, 0] + 1, mine[:, 1])
-            rows = np.searchsorted(self.sequences.offsets, mine[:, 0], side="right") - 1
-            yield Batch(history, target, users[rows]), targets
+            owner = np.searchsorted(self.sequences.offsets, mine[:, 0], side="right") - 1
+            yield Batch(history, target, users[owner], windows, rows), targets
 
     def cuts(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Start and stop of every window of an epoch, and the order in which they are taken."""
@@ -125,10 +131,6 @@ class TrainingBatches:
         else:
             cuts = all_windows(self.sequences.offsets, self.max_seq_len, shift)
         return cuts, generator.permutation(len(cuts))
-
-    def steps(self, epoch: int) -> int:
-        """Batches in an epoch."""
-        return -(-len(self.cuts(epoch)[0]) // self.batch_size)
 
 
 def all_windows(offsets: np.ndarray, max_seq_len: int, shift: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -86,6 +87,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     from llmrec.sources import load_dataset
 
     options = options.resolved()
+    check(options)
     folder = runs.RunFolder(options.folder)
     processes = Processes(folder.path)
     console = Console(quiet=not processes.is_main)
@@ -104,6 +106,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     seconds = {"encode": time.perf_counter() - started}
 
     counts = split.train.counts(dataset.num_items)
+    basis = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
+    folder = replace(folder, basis=basis | {"model revision": text.provenance().get("revision")})
 
     def validate(trained: Any) -> dict[str, float]:
         tables = processes.rank_cases(trained, split.validation, dataset, options.protocol)
@@ -142,6 +146,19 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         present(folder.path.name, save(folder, model, items, tables, baselines), tables, baselines, show)
     processes.close()
     return folder.path
+
+
+def check(options: RunConfig) -> None:
+    """Makes every part that needs no data, so that a value out of range is refused before anything is read.
+
+    Raises:
+        ConfigError: names the part and the value.
+    """
+    from llmrec import recommender
+
+    for kind, chosen in (("splits", options.split), ("transforms", options.transform), ("losses", options.loss)):
+        components.create(kind, chosen)
+    recommender.check_head(options)
 
 
 def cut(options: RunConfig, data: Any, console: Any) -> Any:

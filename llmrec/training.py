@@ -54,26 +54,27 @@ class TrainingStep(nn.Module):
         history: Int[Tensor, "batch seq"],
         target: Int[Tensor, "batch seq"],
         user: Int[Tensor, " batch"],
+        windows: Int[Tensor, "whole width"],
+        rows: Int[Tensor, " batch"],
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """Mean loss of the batch's targets, in nats."""
+        """Mean loss of this process's targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`."""
         assert self.recommender.encoder is not None
         items = self.recommender.encoder()
         if not len(history):  # a process without a share of the last batch still takes part in the average
             history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
-        rows, columns = torch.nonzero(target, as_tuple=True)
+        places = torch.nonzero(target, as_tuple=True)
         users = self._user_embeddings(items, history, target, user)
-        if not len(rows):
+        if not len(places[0]):
             return (users.sum() + items.sum()) * 0.0
-        windows = torch.cat([history, target[:, -1:]], dim=1)
-        ids, right = self._columns(windows, target, generator)
+        ids, right = self._columns(windows, rows, target, generator)
         return self.loss(
             users,
             items[1:] if ids is self.item_ids else F.embedding(ids, items),
-            right[rows, columns],
+            right[places],
             item_ids=ids,
             log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
-            history_ids=windows[rows],
+            history_ids=windows[rows[places[0]]],
             num_items=len(self.item_ids),
             generator=generator,
         )
@@ -100,13 +101,17 @@ class TrainingStep(nn.Module):
         return torch.cat(parts)[torch.argsort(order[place], stable=True)]
 
     def _columns(
-        self, windows: Int[Tensor, "batch width"], target: Int[Tensor, "batch seq"], generator: torch.Generator
+        self,
+        windows: Int[Tensor, "whole width"],
+        rows: Int[Tensor, " batch"],
+        target: Int[Tensor, "batch seq"],
+        generator: torch.Generator,
     ) -> tuple[Int[Tensor, " m"], Int[Tensor, "batch seq"]]:
         """The items that the loss compares, and which of them each target is: those it asks for, or the catalogue."""
         if not hasattr(self.loss, "columns"):
             return self.item_ids, target - 1
         place = torch.arange(windows.numel(), device=windows.device).view_as(windows)
-        return self.loss.columns(windows, len(self.item_ids), generator), place[:, 1:]
+        return self.loss.columns(windows, len(self.item_ids), generator), place[rows, -target.shape[1] :]
 
 
 def fit(
@@ -143,7 +148,7 @@ def fit(
     log = _Log(folder.path / "metrics.jsonl", accelerator.is_main_process, report)
     progress, best = Progress(), copy_of(recommender)
     if folder.checkpoint.is_file():
-        progress, best = load_checkpoint(folder.checkpoint, recommender, optimizer)
+        progress, best = load_checkpoint(folder.checkpoint, recommender, optimizer, folder.basis)
         log.write({"event": "resume", "step": progress.step, "steps_repeated": log.last_step() - progress.step})
     rank, world = accelerator.process_index, accelerator.num_processes
 
@@ -158,7 +163,7 @@ def fit(
             progress.targets += targets
             log.write({"event": "step", "step": progress.step, "loss": mean})
             if progress.step % options.checkpoint_steps == 0 and accelerator.is_main_process:
-                save_checkpoint(folder.checkpoint, recommender, optimizer, progress, best)
+                save_checkpoint(folder.checkpoint, recommender, optimizer, progress, best, folder.basis)
         progress.seconds += time.perf_counter() - started
 
         if judge(progress, validate(recommender), log, accelerator):
@@ -241,16 +246,18 @@ def take_step(
     generator = seed_step(seed, step, accelerator.process_index)
     for group in optimizer.param_groups:
         group["lr"] = options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps))
-    history, target, user = (part.to(accelerator.device) for part in batch)
+    history, target, user, windows, rows = (part.to(accelerator.device) for part in batch)
     # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
-    value = module(history, target, user, generator) * (int((target > 0).sum()) * accelerator.num_processes / targets)
+    share = int((target > 0).sum()) * accelerator.num_processes / targets
+    value = module(history, target, user, windows, rows, generator) * share
     accelerator.backward(value)
     accelerator.clip_grad_norm_(module.parameters(), options.clip_norm)
     optimizer.step()
     optimizer.zero_grad()
     mean = float(accelerator.reduce(value.detach(), "mean"))
     if not math.isfinite(mean):
-        raise RunError(f"the loss is {mean} in step {step}; lower training.learning_rate")
+        cure = "lower training.learning_rate" if step else "no step was taken yet, so look at the item vectors"
+        raise RunError(f"the loss is {mean} in step {step + 1}; {cure}")
     return mean
 
 

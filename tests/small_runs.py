@@ -137,7 +137,7 @@ class Job:
         training.seed_step(seed, 0, 0)
         text = ItemText.of(self.options, dataset, lambda done, total: None)
         self.model = recommender.build(self.options, self.split, text)
-        self.folder, self.rows, self.weights = RunFolder(folder), [], []
+        self.folder, self.rows, self.weights = RunFolder(folder, {"data": dataset.content_hash}), [], []
         folder.mkdir(exist_ok=True)
 
     def fit(self, scores: Any = None, report: Callable[[dict], None] | None = None, loss: Any = None) -> Any:

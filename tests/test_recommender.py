@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -353,6 +354,25 @@ def test_new_items_that_cannot_be_added_are_refused_by_name(text_run: Path, monk
     assert model.num_items == 30
 
 
+def test_new_items_are_described_with_the_weights_as_they_are_now(
+    text_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(text_run.parent / "cache"))
+    model = Recommender.load(text_run, to_train=True).train()
+    with torch.no_grad():
+        for weight in model.encoder.parameters():
+            weight.add_(0.3)
+    model.eval()
+    same = pl.read_parquet(text_run / "items.parquet").select(pl.lit("copy").alias("item_id"), "title", "genres")
+    model.add_items(same[3:4])
+    vectors = model.item_embeddings()
+    torch.testing.assert_close(vectors[-1], vectors[1 + model.item_ids[1:].tolist().index("i3")])
+    model.add_items(new_items("A")[:0])
+    assert model.num_items == 31
+    with pytest.raises(RunError, match="items were added to this recommender; to train on, load it again"):
+        model.train()
+
+
 @pytest.mark.parametrize("kind", ["id", "id_from_text"])
 def test_a_table_of_ids_takes_no_new_items(kind: str, request: pytest.FixtureRequest) -> None:
     model = Recommender.load(request.getfixturevalue(f"{kind}_run"))
@@ -369,3 +389,25 @@ def test_new_items_need_no_run_on_disk(
     model = recommender.build(options, split, ItemText.of(options, toy, lambda done, total: None)).eval()
     model.add_items(new_items("Film 3 (1953)"))
     assert model.recommend([["i3"]], k=31, exclude_seen=False).height == 31
+
+
+def test_a_table_of_users_holds_those_of_training_alone(toy: Dataset) -> None:
+    """By a split of users the tested ones have no training row; a vector never trained would rank at random."""
+    options = config.load(None, ["embedding_dim=8"], {"head": "dssm_id"}).resolved()
+    text = ItemText.of(options, toy, lambda done, total: None)
+    strangers = components.create("splits", {"name": "user_ratio"}).split(toy)
+    with pytest.raises(DataError, match=r"\d+ of \d+ cases are of users without a training row, such as 'u\d+'"):
+        recommender.build(options, strangers, text)
+    split = components.create("splits", {"name": "leave_one_out"}).split(toy)
+    shown = split.train.lengths.copy()
+    shown[0] = 0
+    part = replace(
+        split.train, values=split.train.values[split.train.lengths[0] :], offsets=np.append(0, shown.cumsum())
+    )
+    without = replace(split, train=part, validation=split.validation.take([1]), test=split.test.take([1]))
+    model = recommender.build(options, without, text).eval()
+    assert model.recommend([["i1"]], users=["u1"], k=2).height == 2
+    with pytest.raises(DataError, match="1 of 1 users were not in the training log"):
+        model.recommend([["i1"]], users=["u0"])
+    with pytest.raises(DataError, match="users must be a list of names, came the string 'u1'"):
+        model.recommend([["i1"]], users="u1")

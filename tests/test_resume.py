@@ -6,6 +6,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import toy_tables, write_recbole
+from safetensors.torch import load_file, save_file
 from small_runs import BIN, Job, arguments, digests, execute, kill_when, last_step, metrics, numbers, rows, same, start
 
 from llmrec import train, training
@@ -150,6 +151,25 @@ def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path: Path) -> Non
     first.folder.checkpoint.write_bytes(whole_file[: len(whole_file) // 2])
     with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged .* --overwrite begins again"):
         Job(tmp_path, *options).fit(SCORES)
+
+
+def test_a_checkpoint_that_lost_its_head_is_refused_too(tmp_path: Path) -> None:
+    options = (EPOCHS, "training.checkpoint_steps=5")
+    first = Job(tmp_path, *options)
+    crash_after(first, "step", 8)
+    save_file(load_file(first.folder.checkpoint), first.folder.checkpoint)
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged .* --overwrite begins again"):
+        Job(tmp_path, *options).fit(SCORES)
+
+
+def test_training_does_not_go_on_with_other_data(tmp_path: Path) -> None:
+    """What was trained on before the break could be held out after it."""
+    options = (EPOCHS, "training.checkpoint_steps=5")
+    crash_after(Job(tmp_path, *options), "step", 8)
+    second = Job(tmp_path, *options)
+    second.folder.basis.update({"data": "feedfeed", "processes": 2})
+    with pytest.raises(RunError, match=r"another basis \(data: \w{16} then, feedfeed now; processes: None then, 2 now"):
+        second.fit(SCORES)
 
 
 # From here on whole runs, cut off by SIGKILL.

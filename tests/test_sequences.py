@@ -131,7 +131,7 @@ def test_last_windows_hold_at_most_max_seq_len_targets_of_each_user(some):
 @pytest.mark.parametrize("first", [0, 1, 2, 4])
 def test_batches_do_not_depend_on_where_one_resumes(some, first):
     whole = list(batches(some).epoch(2))
-    assert first < len(whole) == batches(some).steps(2)
+    assert first < len(whole)
     resumed = list(batches(some).epoch(2, first=first))
     assert len(resumed) == len(whole) - first
     for (one, targets), (other, others) in zip(whole[first:], resumed):

@@ -216,6 +216,11 @@ def test_options_of_a_file_are_overridden_by_flags_and_those_by_overrides(
         (["mask_history"], "key.path=value"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--epochs", "many"], "invalid int value"),
+        (["--loss", "gbce", "loss.t=2"], "t must be from 0 to 1, came 2"),
+        (["head.num_heads=0"], "num_heads=0"),
+        (["head.num_layers=-1"], "num_layers must be at least 0, came -1"),
+        (["--head", "esasrec", "head.num_heads=-2"], "num_heads=-2"),
+        (["transform=whitening", "transform.epsilon=-1"], "epsilon must be at least 0, came -1"),
         (["--epoch", "1", "--hed", "sasrec"], "unrecognized arguments: --hed"),
     ],
 )
@@ -228,6 +233,7 @@ def test_a_mistake_ends_with_2_one_message_and_no_traceback(
     assert answer.out == ""
     assert "Traceback" not in answer.err
     assert answer.err.count("error: ") == 1
+    assert "interactions" not in answer.err, "what the options alone tell is refused before data are read"
 
 
 def test_missing_data_and_strange_folders_are_refused(toy_folder: Path, tmp_path: Path, train_py) -> None:

@@ -289,6 +289,21 @@ def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_
     assert handed["item_ids"][-2:].tolist() == [1, job.model.num_items]
 
 
+@pytest.mark.parametrize("loss", ["softmax", "in_batch_softmax"])
+def test_shares_of_a_batch_have_the_loss_of_the_whole(tmp_path: Path, loss: str) -> None:
+    """In-batch negatives come from the whole batch, however many processes share it."""
+    job = Job(tmp_path, "head.dropout=0", f"loss={loss}")
+    made = components.create("losses", job.options.loss)
+    step = training.TrainingStep(job.model.eval(), made, job.split.train.counts(job.model.num_items))
+    batches, means = TrainingBatches(job.split.train, 10, 16, "all", seed=0), []
+    for world in (1, 3):
+        parts = [next(batches.epoch(0, rank=rank, world=world)) for rank in range(world)]
+        shares = [int((batch.target > 0).sum()) / targets for batch, targets in parts]
+        values = [step(*batch, torch.Generator()) for batch, _ in parts]
+        means.append(sum(value * share for value, share in zip(values, shares)))
+    torch.testing.assert_close(means[0], means[1])
+
+
 @pytest.mark.parametrize(
     ("coverage", "correlation", "warned"),
     [(0.41, 0.3, False), (0.39, 0.3, True), (0.8, 0.49, False), (0.8, 0.56, True), (0.9, -0.5, False)],

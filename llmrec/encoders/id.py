@@ -1,5 +1,7 @@
 """A learned vector per item id."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ class Id(nn.Module):
 
     def __init__(self, num_items: int, embedding_dim: int, *, init_std: float = 0.02) -> None:
         super().__init__()
+        if not 0 <= init_std < math.inf:
+            raise ValueError(f"init_std must be at least 0 and finite, came {init_std}")
         self.embedding = nn.Parameter(torch.randn(num_items, embedding_dim) * init_std)
 
     def forward(self) -> Float[Tensor, "catalogue dim"]:

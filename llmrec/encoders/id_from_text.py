@@ -1,5 +1,6 @@
 """An embedding table that begins as the items' text vectors and is then trained."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -39,6 +40,8 @@ class IdFromText(nn.Module):
         keep_top: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 <= init_std < math.inf:
+            raise ValueError(f"init_std must be at least 0 and finite, came {init_std}")
         if matrix.shape[-1] < embedding_dim:
             raise ValueError(
                 f"embedding_dim={embedding_dim} is more than the {matrix.shape[-1]} dimensions of the texts"
@@ -51,6 +54,8 @@ class IdFromText(nn.Module):
             vectors = transforms.apply(trunk()[1:], shift, matrix)
             centred = vectors - vectors.mean(dim=0)
             reduced = centred @ principal_components(centred)[1][:, :embedding_dim]
+            if not reduced.std() > 0:
+                raise ValueError("all items have one text vector; the prompt must tell them apart")
             vectors = reduced * (init_std / reduced.std())
         self.register_buffer("frozen", vectors[:, :keep_top].clone())
         self.learned = nn.Parameter(vectors[:, keep_top:].clone())

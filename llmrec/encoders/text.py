@@ -42,6 +42,8 @@ class Text(nn.Module):
         super().__init__()
         if not 1 <= projection_layers <= 3:
             raise ValueError(f"projection_layers must be 1, 2 or 3, came {projection_layers}")
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be at least 1, came {hidden_dim}")
         self.trunk = trunk
         self.register_buffer("shift", shift)
         self.register_buffer("matrix", matrix)

@@ -40,7 +40,9 @@ class SASRec(nn.Module):
         activation: Literal["relu", "gelu"] = "relu",
     ) -> None:
         super().__init__()
-        if embedding_dim % num_heads:
+        if num_layers < 0:
+            raise ValueError(f"num_layers must be at least 0, came {num_layers}")
+        if num_heads < 1 or embedding_dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embedding_dim={embedding_dim}")
         self.max_seq_len = max_seq_len
         self.position = nn.Embedding(max_seq_len, embedding_dim)

@@ -15,6 +15,8 @@ class Whitening:
     """
 
     def __init__(self, *, epsilon: float = 1e-3) -> None:
+        if epsilon < 0:
+            raise ValueError(f"epsilon must be at least 0, came {epsilon}")
         self.epsilon = epsilon
 
     def fit(self, vectors: Float[Tensor, "n dim"]) -> tuple[Tensor, Tensor]:
