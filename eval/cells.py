@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmrec import train
 from llmrec.errors import RunError
 from llmrec.runs import RunFolder, RunTable, read_json
 
 STUDY = Path("runs/study")
-TRAIN = Path(__file__).parent.parent / "llmrec" / "train.py"
 SEEDS = (0, 1, 2)
 Setting = dict[str, Any]
 """Options of a run, as ``key.path: value``; those not named are the system's own."""
@@ -99,15 +99,17 @@ def trained(name: str, *flags: str) -> Train:
         flags: of ``llmrec/train.py``.
     """
 
-    def train(setting: Setting, seed: int) -> Cell:
+    def train_cell(setting: Setting, seed: int) -> Cell:
         folder = STUDY / f"{name}{named(setting)}-s{seed}"
         overrides = [f"{key}={value}" for key, value in setting.items()]
+        arguments = [*flags, *overrides, "--seed", str(seed), "--output", str(folder), "--resume"]
         if not RunFolder(folder).finished:
-            _run([*flags, *overrides, "--seed", str(seed), "--output", str(folder), "--resume"], folder)
+            _run(arguments, folder)
+        require_same(folder, arguments)
         metrics = read_json(folder / "metrics.json")
         return Cell(setting, seed, metrics["validation"]["nDCG@10"]["value"], RunTable.load(folder / "test"), folder)
 
-    return train
+    return train_cell
 
 
 def on_ml_100k(model: str, *flags: str) -> System:
@@ -119,6 +121,19 @@ def on_ml_100k(model: str, *flags: str) -> System:
     """
     fixed = (f"training.patience={PATIENCE}", "--model", model, "--epochs", str(EPOCHS))
     return System(trained("-".join([model, *flags]), *fixed, *flags), GRID)
+
+
+def require_same(folder: Path, arguments: list[str]) -> None:
+    """A finished cell stands for these arguments only if it was trained with them.
+
+    Raises:
+        RunError: names the options that differ.
+    """
+    asked = train.options_of(arguments)[0].resolved().model_dump(mode="json")
+    saved = read_json(folder / "config.json")
+    if different := [name for name in asked if name != "output" and saved.get(name) != asked[name]]:
+        pairs = "; ".join(f"{name}: {saved.get(name)} trained, {asked[name]} asked for" for name in different)
+        raise RunError(f"{folder} was trained with other options ({pairs}); delete it to train it again")
 
 
 def named(setting: Setting) -> str:
@@ -153,7 +168,16 @@ def tried_table(systems: Mapping[str, Chosen]) -> str:
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """The flag of every study that trains."""
-    parser.add_argument("--jobs", type=int, default=1, help="cells trained at a time, one thread each (default: 1)")
+    parser.add_argument(
+        "--jobs", type=positive, default=1, help="cells trained at a time, one thread each (default: 1)"
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, came {text}")
+    return number
 
 
 def _run(arguments: list[str], folder: Path) -> None:
@@ -161,7 +185,7 @@ def _run(arguments: list[str], folder: Path) -> None:
     log = folder.with_name(folder.name + ".log")
     print(f"{folder} (its log: {log})", file=sys.stderr)
     with log.open("a", encoding="utf-8") as file:
-        command = [sys.executable, str(TRAIN), *arguments]
+        command = [sys.executable, train.__file__, *arguments]
         done = subprocess.run(
             command, stdout=file, stderr=file, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )

@@ -1,8 +1,10 @@
 """Text against ids, by how often training shows the target: ``python -m eval.cold_items office``.
 
-MiniOneRec's Amazon sets with their own parts and their scoring (histories of ten, nothing masked). SASRec over item
-ids, over frozen text vectors, and over ids that begin as the text vectors; the same settings for all, the best on
-validation, 3 seeds, paired tests. What is finished in runs/study/ is used again.
+MiniOneRec's Amazon sets with their own parts, every item ranked and nothing masked, as its authors score; models read
+the last ten items. SASRec over item ids, over frozen text vectors, and over ids that begin as the text vectors; the
+same settings for all, the best on validation, 3 seeds, paired tests. As everywhere here, a number is the mean over
+users of the mean over a user's cases, while the authors average over cases. What is finished in runs/study/ is used
+again.
 """
 
 import argparse

@@ -71,9 +71,12 @@ def rectools(python: Path, split: Split, setting: cells.Setting, seed: int) -> c
     folder, name = PEER_FOLDER, f"rectools{cells.named(setting)}-s{seed}"
     if not (folder / f"{name}.json").is_file():
         options = {"name": name, "seed": seed, "max-epochs": cells.EPOCHS, "patience": cells.PATIENCE}
+        options["threads"] = 1
         options |= {key.rpartition(".")[2].replace("_", "-"): value for key, value in setting.items()}
         flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-        subprocess.run([str(python), str(SCRIPT), str(folder), *flags], check=True)
+        done = subprocess.run([str(python), str(SCRIPT), str(folder), *flags], check=False)
+        if done.returncode:
+            raise RunError(f"{SCRIPT.name} ended with exit code {done.returncode}; what it printed stands above")
     summary = read_json(folder / f"{name}.json")
     provenance = {
         "seed": seed,

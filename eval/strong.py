@@ -37,11 +37,11 @@ class Study:
 
 STUDIES = {
     "ml-100k": Study(
-        "SASRec",
+        "eSASRec",
         [
-            {"head.dropout": 0.5},
-            {"head": "esasrec", "training.learning_rate": 0.001},
-            {"embedding_dim": 128, "head.dropout": 0.5, "training.learning_rate": 0.001},
+            {"head.dropout": 0.4},
+            {"head.name": "sasrec", "head.dropout": 0.4, "training.learning_rate": 0.002},
+            {"head.name": "sasrec", "head.dropout": 0.5, "training.learning_rate": 0.002},
         ],
     ),
     "beauty": Study(
@@ -56,7 +56,7 @@ STUDIES = {
     "ml-1m": Study(
         "eSASRec",
         [],
-        {"gSASRec (RecSys 2023)": (None, 0.1726), "eSASRec (arXiv:2508.06450)": (None, 0.1772)},
+        {"gSASRec (RecSys 2023)": (0.3003, 0.1726), "eSASRec (arXiv:2508.06450)": (None, 0.1772)},
     ),
 }
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("name", choices=STUDIES)
     parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
-    parser.add_argument("--seeds", type=int, default=len(cells.SEEDS), help="how many (default: 3)")
+    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
     try:

@@ -147,16 +147,16 @@ def provenance_lines(runs: Runs) -> list[str]:
     for name, tables in runs.items():
         facts = [table.provenance for table in tables if "seed" in table.provenance]
         if facts:
-            first, told = facts[0], {"seed": "seeds", "best_epoch": "weights of epochs", "processes": "processes"}
-            told |= {"threads": "threads", "load_average": "load average at the start"}
-            parts = [f"{words} {_listed(facts, key)}" for key, words in told.items() if key in first]
-            parts += [f"revision {first['revision'][:12]}"] if first.get("revision") else []
-            parts += [f"transform {first['transform']['name']}"] if first.get("transform") else []
-            parts += [f"input changes: {first['input_changes']}"] if first.get("input_changes") else []
-            parts += [
-                f"{key} {value}" for key, value in first.get("versions", {}).items() if key in ("torch", "rectools")
-            ]
-            parts += [f"commit {first['commit']}"] if first.get("commit") else []
+            told = {"seed": "seeds", "best_epoch": "weights of epochs", "processes": "processes", "threads": "threads"}
+            told |= {"load_average": "load average at the start"}
+            parts = [f"{words} {_listed(facts, key)}" for key, words in told.items() if key in facts[0]]
+            parts += _distinct("revision", [fact.get("revision", "")[:12] for fact in facts])
+            parts += _distinct("prompt", [fact.get("features", {}).get("prompt", "") for fact in facts])
+            parts += _distinct("transform", [fact.get("transform", {}).get("name", "") for fact in facts])
+            parts += _distinct("input changes:", [str(fact.get("input_changes") or "") for fact in facts])
+            for library in ("torch", "rectools"):
+                parts += _distinct(library, [fact.get("versions", {}).get(library, "") for fact in facts])
+            parts += _distinct("commit", [fact.get("commit") or "" for fact in facts])
             lines.append(f"{name}: {'; '.join(parts)}")
     return lines
 
@@ -277,6 +277,12 @@ def _number(number: float, sign: str = "") -> str:
 def _listed(facts: list[dict[str, Any]], key: str) -> str:
     values = [fact.get(key, "?") for fact in facts]
     return ", ".join(f"{value:.2f}" if isinstance(value, float) else str(value) for value in values)
+
+
+def _distinct(words: str, values: list[str]) -> list[str]:
+    """The words and every value that occurs; nothing where none is known."""
+    known = list(dict.fromkeys(value for value in values if value))
+    return [f"{words} {', '.join(known)}"] if known else []
 
 
 def _count(number: int | None) -> str:

@@ -83,7 +83,7 @@ def recommend(
         raise DataError(f"k must be at least 1, came {k}")
     if isinstance(users, str):
         raise DataError(f"users must be a list of names, came the string {users!r}")
-    names = [str(row) for row in range(len(histories))] if users is None else list(users)
+    names = [str(row) for row in range(len(histories))] if users is None else list(map(str, users))
     if len(names) != len(histories):
         raise DataError(f"{len(names)} users for {len(histories)} histories; give one each")
     index = {str(item): position for position, item in enumerate(item_ids) if position}

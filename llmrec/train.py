@@ -61,15 +61,25 @@ def main(argv: list[str] | None = None) -> int:
         if argv[:1] == ["--help"] and len(argv) > 1:
             print(components.describe(argv[1]))
             return 0
-        arguments = vars(parser().parse_intermixed_args(argv))
-        modes = {name: arguments.pop(name) for name in ("resume", "overwrite")}
-        modes["show"] = "json" if arguments.pop("json") else "table"
-        overrides, file = arguments.pop("overrides"), arguments.pop("config")
-        run(config.load(file, overrides, arguments), **modes)
+        options, modes = options_of(argv)
+        run(options, **modes)
     except LlmrecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def options_of(argv: list[str]) -> tuple[RunConfig, dict[str, Any]]:
+    """What a command line says of the run, and of how it is done.
+
+    Raises:
+        ConfigError: an option that does not exist or a value out of range.
+    """
+    arguments = vars(parser().parse_intermixed_args(argv))
+    modes = {name: arguments.pop(name) for name in ("resume", "overwrite")}
+    modes["show"] = "json" if arguments.pop("json") else "table"
+    overrides, file = arguments.pop("overrides"), arguments.pop("config")
+    return config.load(file, overrides, arguments), modes
 
 
 def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, show: str = "table") -> Path:

@@ -114,3 +114,12 @@ def test_a_constant_difference_is_decided_by_its_sign(ours: int, theirs: int, ve
     one, other = (counted([(f"user-{number}", rank, 0) for number in range(30)]) for rank in (ours, theirs))
     difference = evaluation.paired_difference([one], [other], "nDCG@10")
     assert PairedTest("one", "other", "nDCG@10", difference).verdict == verdict
+
+
+@pytest.mark.parametrize("value", [0.1, 0.0028924, 1 / 3])
+@pytest.mark.parametrize("users", [7, 2024])
+def test_an_interval_of_one_value_is_that_value_to_the_last_bit(value: float, users: int):
+    """One unmasked catalogue gives every user the same chance; a plot refuses an interval beside its mean."""
+    found = evaluation.bootstrap(np.full(users, value))
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low < 1e-15

@@ -52,5 +52,15 @@ def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
     assert train({"head.dropout": 0.1}, 3).validation == first.validation
     assert (first.folder / "metrics.json").stat().st_mtime_ns == written
     assert "popularity" in cells.baselines(cells.Chosen([first], [first]))
+    other = cells.trained("small", "--data", "toy", "--data-dir", str(toy_folder), "--epochs", "2", *QUICK)
+    with pytest.raises(RunError, match=r"trained with other options \(training: .*delete it to train it again"):
+        other({"head.dropout": 0.1}, 3)
     with pytest.raises(RunError, match=r"exit code 2: error: .*dropouts"):
         train({"head.dropouts": 0.1}, 3)
+
+
+@pytest.mark.parametrize("flag", ["--jobs", "--seeds"])
+def test_numbers_below_one_are_refused(flag: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        strong.main(["ml-100k", flag, "0"])
+    assert "must be at least 1, came 0" in capsys.readouterr().err

@@ -90,6 +90,12 @@ def test_runs_that_differ_in_provenance_alone_stand_in_one_table():
     assert [each[0]["seed"] for each in report.as_json(runs, [])["provenance"].values()] == [0, 7]
 
 
+def test_provenance_tells_what_differs_between_seeds():
+    runs = {"a": [model(0, commit="abc", versions={"torch": "2.6"}), model(1, commit="def", versions={"torch": "2.6"})]}
+    (line,) = report.provenance_lines(runs)
+    assert "commit abc, def" in line and line.count("2.6") == 1
+
+
 def numbers(row: report.Row) -> str:
     """The figures of a row as they are to be read."""
     shown = [f"{v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for v in (row.metrics[name] for name in report.SHOWN)]

@@ -51,5 +51,5 @@ class BM25:
 
     def score(self, histories: Sequences) -> Tensor:
         """Sums over the words of the query."""
-        query = (decayed(histories, self.counts.shape[0] - 1, self.decay, self.last) @ self.counts).toarray()
-        return torch.from_numpy(self.weights @ query.T).T
+        query = decayed(histories, self.counts.shape[0] - 1, self.decay, self.last) @ self.counts
+        return torch.from_numpy((query @ self.weights.T).toarray())

@@ -25,14 +25,15 @@ class Tfidf:
         self.decay, self.last = decay, last
 
     def fit(self, known: Known) -> "Tfidf":
-        """Weighs the words of the catalogue."""
+        """Weighs the words of the catalogue; the padding is no document."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self.vectors = TfidfVectorizer().fit_transform(known.texts)
+        assert known.texts is not None
+        weigh = TfidfVectorizer().fit(known.texts[1:])
+        self.vectors = weigh.transform(known.texts)
         return self
 
     def score(self, histories: Sequences) -> Tensor:
         """Weighted sums of cosines."""
         bags = decayed(histories, self.vectors.shape[0] - 1, self.decay, self.last)
-        profiles = (bags @ self.vectors).toarray()
-        return torch.from_numpy(self.vectors @ profiles.T).T.float()
+        return torch.from_numpy(((bags @ self.vectors) @ self.vectors.T).toarray()).float()
