@@ -109,9 +109,14 @@ def recommend(arguments: argparse.Namespace) -> int:
     RunFolder(arguments.run).require_finished()
     items = read_items(arguments.run)
     history = find_items(items, arguments.history.split("|"))
-    chosen = find_items(items, arguments.candidates.split("|")) if arguments.candidates else None
+    chosen = None if arguments.candidates is None else find_items(items, arguments.candidates.split("|"))
+    for flag, named in (("--history", history), ("--candidates", chosen)):
+        if named is not None and not named:
+            raise DataError(f"{flag} names no item; give titles or ids with | between them")
     model = Recommender.load(arguments.run)
     table = model.recommend([history], k=arguments.k, candidates=chosen, exclude_seen=not arguments.include_seen)
+    if table.is_empty():
+        raise DataError("every candidate stands in the history; --include-seen ranks these too")
     if arguments.json:
         print(json.dumps(table.to_dicts(), indent=2))
         return 0

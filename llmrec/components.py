@@ -64,10 +64,12 @@ def resolve(kind: str, given: str | dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown name, an unknown option or a value of the wrong type.
     """
-    options = {"name": given} if isinstance(given, str) else dict(given)
+    options: dict[str, Any] = dict(given) if isinstance(given, dict) else {"name": given}
     if "name" not in options:
         raise ConfigError(f"{KINDS[kind]}: {options} has no 'name' (have: {', '.join(names(kind))})")
     name = options.pop("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{KINDS[kind]} must be a name (have: {', '.join(names(kind))}), came {name!r}")
     schema = _schema(load(kind, name))
     for option in options:
         if option not in schema.model_fields:

@@ -52,8 +52,10 @@ class Console:
             name, reason = table.row(0)
             self.say(f"  {len(table):,} {what}, such as {name!r} ({reason})")
 
-    def say_fallbacks(self, counts: dict[str, int]) -> None:
-        """For how many items a text was made of another field than the prompt's first choice."""
+    def say_texts(self, missing: str, counts: dict[str, int]) -> None:
+        """Why no item has a text, and for how many it was made of another field than the prompt's first choice."""
+        if missing:
+            self.say(f"  without texts, so without the baselines that read them: {missing}")
         for fields, count in counts.items():
             self.say(f"  {count} items are described by their {fields}")
 

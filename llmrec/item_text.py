@@ -25,6 +25,7 @@ class ItemText:
         progress: called with texts encoded and texts to encode.
         fallbacks: how many items go by another field than the prompt's first choice, see
             :func:`llmrec.prompting.fallbacks`.
+        missing: why there are no texts.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class ItemText:
         texts: list[str] | None,
         progress: Progress,
         fallbacks: dict[str, int] | None = None,
+        missing: str = "",
     ) -> None:
         self.config, self.texts, self.progress, self.fallbacks = config, texts, progress, fallbacks or {}
+        self.missing = missing
         self._features: Features | None = None
 
     @classmethod
@@ -42,15 +45,16 @@ class ItemText:
         """Renders every item with the run's prompt.
 
         Raises:
+            PromptError: no such prompt, or one that cannot be read.
             DataError, PromptError: no text, where the model needs it; an ID model goes without.
         """
+        prompt = Prompt.load(config.features.prompt)
         try:
-            prompt = Prompt.load(config.features.prompt)
             return cls(config, item_texts(dataset, prompt), progress, fallbacks(dataset, prompt))
-        except (DataError, PromptError):
+        except (DataError, PromptError) as error:
             if config.uses_text:
                 raise
-            return cls(config, None, progress)
+            return cls(config, None, progress, missing=str(error))
 
     def vectors(self) -> Float[Tensor, "catalogue text_dim"]:
         """Pooled text vectors by item index, from the store or from the model."""

@@ -88,7 +88,7 @@ class PromptRows:
             "history": [self.items[item] for item in cases.histories[row]],
             "item": self.items[target],
             "candidates": [self.items[item] for item in candidates],
-            "interaction": self._interaction(user, target),
+            "interaction": self._interaction(user, target, len(cases.histories[row])),
         }
 
     def draw_candidates(self, cases: Cases, row: int, number: int, seed: int) -> list[int]:
@@ -99,10 +99,14 @@ class PromptRows:
         drawn: list[int] = generator.permutation(np.append(others, cases.target[row])).tolist()
         return drawn
 
-    def _interaction(self, user: int, item: int) -> Row:
-        """The user's last interaction with the item: the one that a case is about."""
+    def _interaction(self, user: int, item: int, seen: int) -> Row:
+        """The user's first interaction with the item behind so many others: the one that a case is about.
+
+        A later one with the same item is not known yet.
+        """
         first, last = np.searchsorted(self._users, [user, user + 1])
-        row = first + np.flatnonzero(self._items[first:last] == item)[-1]
+        places = np.flatnonzero(self._items[first:last] == item)
+        row = first + places[min(int(np.searchsorted(places, seen)), len(places) - 1)]
         return _rows(self._tables["interaction"][int(row)])[0]
 
     @cached_property

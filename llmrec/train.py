@@ -91,7 +91,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, runs, training
+    from llmrec import evaluation, loading, runs, training
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -103,6 +103,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     console = Console(quiet=not processes.is_main)
     console.say(f"{folder.path}: {processes}")
     with processes.main_first():
+        if options.uses_text:
+            loading.find(options.model)
         if processes.is_main:
             folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
         data = load_dataset(options.data, options.data_dir)
@@ -193,7 +195,7 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
 
     with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:
         text = ItemText.of(options, split.dataset, progress)
-        console.say_fallbacks(text.fallbacks)
+        console.say_texts(text.missing, text.fallbacks)
         if options.uses_text:
             text.vectors()
         # Only now: loading a language model may draw random numbers, and a warm feature store loads none.

@@ -120,6 +120,21 @@ def test_recommend_takes_titles_and_ids_and_leaves_out_what_was_seen(run: Path, 
         ]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--history", ""], "--history names no item; give titles or ids with | between them"),
+        (["--history", " | "], "--history names no item"),
+        (["--history", "i3", "--candidates", ""], "--candidates names no item"),
+        (["--history", "i3", "--candidates", "i3"], "every candidate stands in the history; --include-seen ranks"),
+    ],
+)
+def test_an_empty_list_is_no_question(run: Path, llmrec, words: list[str], said: str) -> None:
+    answer = llmrec("recommend", "--run", run, *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
 def test_recommend_prints_the_table_as_json(run: Path, llmrec) -> None:
     """F17: the user's own ids come back, not internal numbers."""
     answer = llmrec("recommend", "--run", run, "--history", "i3 | i5", "-k", 3, "--json")

@@ -77,7 +77,7 @@ def test_an_item_line_without_a_title_falls_through_and_is_counted(capsys):
     options = options.model_copy(update={"features": options.features.model_copy(update={"prompt": "items/title"})})
     text = ItemText.of(options, with_items(rows), lambda done, total: None)
     assert text.fallbacks == counted
-    Console().say_fallbacks(text.fallbacks)
+    Console().say_texts(text.missing, text.fallbacks)
     assert "2 items are described by their description for want of a title" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"gives no text for 1 items, such as \['B0'\]"):
         item_texts(with_items([*rows, {"item_id": "B0", **WITHOUT}]), shipped)

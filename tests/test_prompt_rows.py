@@ -91,6 +91,18 @@ def test_a_case_knows_its_history_oldest_first_and_the_interaction_asked_for():
     assert (asked["item"]["item_id"], asked["interaction"]["rating"]) == ("d", 4.0)
 
 
+def test_of_two_interactions_with_one_item_each_case_knows_its_own():
+    """The later one is the test interaction, and nothing of it may reach validation."""
+    log = pl.DataFrame(
+        {"user_id": "u", "item_id": [*"ABCEE"], "timestamp": range(1, 6), "rating": [3.0, 3.0, 3.0, 1.5, 5.0]}
+    )
+    data = Dataset.from_tables("again", log)
+    split = LeaveOneOut().split(data)
+    rows = PromptRows(data)
+    asked = [rows.variables(cases, 0)["interaction"] for cases in (split.validation, split.test)]
+    assert [(each["timestamp"], each["rating"]) for each in asked] == [(4, 1.5), (5, 5.0)]
+
+
 def test_candidates_hold_the_target_once_and_nothing_of_the_history(toy):
     test, rows = LeaveOneOut().split(toy).test, PromptRows(toy)
     places = []

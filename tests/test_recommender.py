@@ -399,12 +399,12 @@ def test_a_table_of_users_holds_those_of_training_alone(toy: Dataset) -> None:
     with pytest.raises(DataError, match=r"\d+ of \d+ cases are of users without a training row, such as 'u\d+'"):
         recommender.build(options, strangers, text)
     split = components.create("splits", {"name": "leave_one_out"}).split(toy)
-    shown = split.train.lengths.copy()
+    shown, one = split.train.lengths.copy(), np.array([1])
     shown[0] = 0
     part = replace(
         split.train, values=split.train.values[split.train.lengths[0] :], offsets=np.append(0, shown.cumsum())
     )
-    without = replace(split, train=part, validation=split.validation.take([1]), test=split.test.take([1]))
+    without = replace(split, train=part, validation=split.validation.take(one), test=split.test.take(one))
     model = recommender.build(options, without, text).eval()
     assert model.recommend([["i1"]], users=["u1"], k=2).height == 2
     with pytest.raises(DataError, match="1 of 1 users were not in the training log"):

@@ -324,3 +324,24 @@ def test_the_only_table_that_fits_is_found_and_two_are_a_question(tmp_path):
 def test_a_real_csv_with_a_broken_time_is_refused_with_its_line():
     message = refusal(REAL, interactions="ratings.csv")
     assert "ratings.csv, line 4: timestamp must be a whole number (64 bits); found '964982224a'" in message
+
+
+def test_a_quote_that_is_not_closed_is_refused_with_its_line_and_swallows_no_row(tmp_path):
+    lines = [f'u{row % 5},i{row % 7},{row},"{"Vinyl 7" + chr(34) if row in (10, 20) else "fine"}"' for row in range(50)]
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp,review\n" + "\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match=r"log\.csv, line 12: .*a field that holds a quote must be quoted itself"):
+        load_dataset("x", tmp_path)
+
+
+def test_a_header_with_blank_lines_alone_is_an_empty_log(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\r\n\r\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no interactions"):
+        load_dataset("x", tmp_path)
+
+
+def test_a_neighbour_with_an_endless_line_or_a_folder_does_no_harm(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu,a,1\nu,b,2\n", encoding="utf-8")
+    (tmp_path / "notes.csv").write_text("x" * 140_000, encoding="utf-8")
+    (tmp_path / "pairs.txt").write_text("user_id\titem_id\n1\t10\n", encoding="utf-8")
+    (tmp_path / "folder.txt").mkdir()
+    assert len(load_dataset("x", tmp_path).interactions) == 2

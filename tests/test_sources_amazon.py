@@ -152,6 +152,13 @@ def test_gzipped_files_and_literals_of_2014_are_read(tmp_path):
     assert any(note.startswith("1 of 1 metadata lines are Python literals") for note in data.notes)
 
 
+def test_a_file_whose_first_line_is_neither_kind_is_named(tmp_path):
+    folder = write(tmp_path, reviews=[review("u", "B1")], meta=[{"asin": "B1", "title": "Mug"}])
+    (folder / "more.json").write_text("{broken\n", encoding="utf-8")
+    notes = load_dataset("x", folder).notes
+    assert "more.json not read: its first line is neither a review nor the metadata of an item" in notes
+
+
 def test_a_file_beside_its_gzipped_self_is_read_once(tmp_path):
     write(tmp_path, a=[review("u", "i")], meta=[{"asin": "i"}])
     (tmp_path / "a.json.gz").write_bytes(gzip.compress((tmp_path / "a.json").read_bytes()))

@@ -73,6 +73,13 @@ def test_a_header_of_the_log_is_no_user(tmp_path):
     assert "behaviors.tsv: line 1 is a header (user_id), no user" in data.notes
 
 
+def test_headers_of_both_files_are_neither_a_user_nor_an_item(tmp_path):
+    folder = write(tmp_path, "user_id\titem_id\nu1\ta b\nu2\tb a\n", items="item_id\ttitle\na\tAlpha\nb\tBeta\n")
+    data = load_dataset("x", folder)
+    assert histories(data) == {"u1": ["a", "b"], "u2": ["b", "a"]}
+    assert data.items["title"].to_list() == ["Alpha", "Beta"]
+
+
 def test_a_user_who_is_called_like_a_header_stays_with_his_items(tmp_path):
     data = load_dataset("x", write(tmp_path, log=f"user\tN1 N2\n{LOG}", items=TABLE))
     assert list(histories(data)) == ["user", "u1", "u2"]

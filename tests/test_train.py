@@ -206,6 +206,7 @@ def test_options_of_a_file_are_overridden_by_flags_and_those_by_overrides(
     ("words", "said"),
     [
         (["--head", "sasrecc"], "did you mean 'sasrec'"),
+        (["head.name=3"], "head must be a name (have: "),
         (["--loss", "softmx"], "did you mean 'softmax'"),
         (["--tuning", "frozn"], "did you mean 'frozen'"),
         (["head.num_layer=3"], "did you mean 'num_layers'"),

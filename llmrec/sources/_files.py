@@ -97,6 +97,12 @@ class TextFile:
             self._explain()
             raise DataError(f"{self.path} cannot be read: {str(error).splitlines()[0]}") from None
         frame = _without_blank_end(frame)
+        if frame.is_empty():
+            return pl.DataFrame(schema={str(place): pl.String for place in places})
+        if self._quote and self._has_quotes():
+            # A quote that is not closed swallows rows, and polars says nothing of it.
+            for _ in self._rows():
+                pass
         # Whether a field is empty or missing is not told apart there.
         if frame.width != len(self.first) or frame.to_series(-1).null_count():
             self._explain()
@@ -106,6 +112,10 @@ class TextFile:
         """How a message names a row; the file is read again as far as there, for a quoted field may hold line ends."""
         lines = (line for line, _ in self._rows())
         return f"{self.path}, line {next(line for number, line in enumerate(lines) if number == row + self.titled)}"
+
+    def _has_quotes(self) -> bool:
+        with self.path.open("rb") as file:
+            return any(b'"' in block for block in iter(lambda: file.read(1 << 20), b""))
 
     @property
     def _is_utf8(self) -> bool:
@@ -131,12 +141,19 @@ class TextFile:
         encoding = "utf-8-sig" if self._is_utf8 else self.encoding
         with self.path.open(encoding=encoding, errors="replace", newline="") as lines:
             reader = csv.reader(
-                lines, delimiter=self.separator, quoting=csv.QUOTE_MINIMAL if self._quote else csv.QUOTE_NONE
+                lines,
+                delimiter=self.separator,
+                quoting=csv.QUOTE_MINIMAL if self._quote else csv.QUOTE_NONE,
+                strict=True,
             )
             start = 1
-            for row in reader:
-                yield start, row
-                start = reader.line_num + 1
+            try:
+                for row in reader:
+                    yield start, row
+                    start = reader.line_num + 1
+            except csv.Error as error:
+                cure = "; a field that holds a quote must be quoted itself" if self._quote else ""
+                raise DataError(f"{self.path}, line {start}: {error}{cure}") from None
 
     def _explain(self) -> None:
         """Raises for the first row with another number of fields, if there is one."""

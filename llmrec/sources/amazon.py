@@ -61,8 +61,11 @@ def _files(folder: Path) -> tuple[dict[Path, str], list[Path], list[str]]:
     """Review files with their releases, metadata files, and notes; a file also there without ``.gz`` is read once."""
     reviews, metadata, notes = {}, [], []
     for path in sorted(folder.glob("*")):
-        row, _ = (path.name.endswith(_ENDINGS) and parse(first_line(path))) or ({}, False)
+        if not path.name.endswith(_ENDINGS):
+            continue
+        row, _ = parse(first_line(path)) or ({}, False)
         if not item_id(row):
+            notes.append(f"{path.name} not read: its first line is neither a review nor the metadata of an item")
             continue
         if path.suffix == ".gz" and path.with_suffix("").is_file():
             notes.append(f"{path.name} not read: {path.stem} is the same unpacked")

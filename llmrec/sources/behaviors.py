@@ -49,7 +49,9 @@ class Behaviors:
         log = _read_log(folder / _LOG)
         table, width = _read_items(tables[0])
         notes = [f"{tables[0].name}: the third field of the lines is not read"] if width == 3 else []
-        met = {item for items in log.values() for item in items}
+        first = next(iter(log))
+        titled = _bare(first) in _USER_NAMES and {_bare(item) for item in log[first]} <= _ITEM_NAMES
+        met = {item for user, items in log.items() for item in items if not (titled and user == first)}
         column, header = _header(table, met)
         if header:
             del table[header]

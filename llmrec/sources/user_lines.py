@@ -9,10 +9,12 @@ import polars as pl
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources._orders import numbered
+from llmrec.sources._spellings import LOG
 from llmrec.sources._tables import read_lines
 
 _WORD = re.compile(rb"[\w-]+")
 _NAMES = ("sequential_data.txt", "user_sequence.txt")
+_COLUMNS = {name.lower() for names in LOG.values() for name in names}
 
 
 class UserLines:
@@ -23,7 +25,8 @@ class UserLines:
     attribute a number means.
 
     Args:
-        file: of the folder; unset: the only ``.txt`` file with such lines, or one that is called as P5's or OpenP5's.
+        file: of the folder; unset: the only ``.txt`` file whose first line is a user and two items at least, or one
+            that is called as P5's or OpenP5's.
     """
 
     expects = "one .txt file with lines 'user item item ...' (S3-Rec, P5, OpenP5)"
@@ -53,7 +56,8 @@ class UserLines:
         twice = log["user_id"].is_duplicated()
         if twice.any():
             raise DataError(
-                f"{logs[0]}: user {log['user_id'].filter(twice)[0]!r} has two lines; which comes first is not known"
+                f"{logs[0]}: user {log['user_id'].filter(twice)[0]!r} has two lines; which comes first is not known. "
+                "If these are pairs, describe the file with a YAML file and source: table"
             )
         data = Dataset.from_tables(name, numbered(log), time_unit="order")
         unread = sorted(path.name for path in folder.glob("*_item2attributes.json"))
@@ -68,7 +72,10 @@ class UserLines:
 
 
 def _looks_so(path: Path) -> bool:
-    """Whether the first line is several words without a mark between them: a licence or a description has some."""
+    """Whether the first line is a user and two items at least: pairs, tables with a header and prose are none."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         words = file.readline(1 << 20).split()
-    return len(words) > 1 and all(_WORD.fullmatch(word) for word in words)
+    named = {word.decode("utf-8", "replace").lower() for word in words} & _COLUMNS
+    return len(words) > 2 and not named and all(_WORD.fullmatch(word) for word in words)
