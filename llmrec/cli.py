@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("recommend", help="the best items for a history, from a finished run")
     verb.add_argument("--run", type=Path, required=True, help="run folder")
     verb.add_argument("--history", required=True, help="titles or item ids, oldest first, separated by |")
+    verb.add_argument("--user", help="whose history it is, for a run whose head has a table of users")
     verb.add_argument("-k", type=int, default=10, help="how many items (default: 10)")
     verb.add_argument("--candidates", help="titles or ids to choose from, separated by | (default: every item)")
     verb.add_argument("--include-seen", action="store_true", help="items of the history may come back")
@@ -114,7 +115,10 @@ def recommend(arguments: argparse.Namespace) -> int:
         if named is not None and not named:
             raise DataError(f"{flag} names no item; give titles or ids with | between them")
     model = Recommender.load(arguments.run)
-    table = model.recommend([history], k=arguments.k, candidates=chosen, exclude_seen=not arguments.include_seen)
+    users = None if arguments.user is None else [arguments.user]
+    table = model.recommend(
+        [history], users=users, k=arguments.k, candidates=chosen, exclude_seen=not arguments.include_seen
+    )
     if table.is_empty():
         raise DataError("every candidate stands in the history; --include-seen ranks these too")
     if arguments.json:

@@ -92,7 +92,7 @@ class Prompt:
             raise PromptError(f"no prompt {name!r}{nearest(name, places)}")
         path = places[name][0]
         try:
-            source = path.read_text(encoding="utf-8")
+            source = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise PromptError(f"{path} is not UTF-8: {error}") from None
         return cls.parse(name, source)

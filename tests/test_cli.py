@@ -135,6 +135,14 @@ def test_an_empty_list_is_no_question(run: Path, llmrec, words: list[str], said:
     assert said in answer.err
 
 
+def test_a_head_with_a_table_of_users_is_told_whose_history_it_is(toy_folder: Path, tmp_path: Path, llmrec) -> None:
+    assert train.main(arguments(toy_folder, tmp_path / "run", "--epochs", "1", "--head", "dssm_id")) == 0
+    ask = ["recommend", "--run", tmp_path / "run", "--history", "i3", "-k", 2]
+    assert llmrec(*ask, "--user", "u7").code == 0
+    assert "say whose histories these are" in llmrec(*ask).err
+    assert "1 of 1 users were not in the training log" in llmrec(*ask, "--user", "nobody").err
+
+
 def test_recommend_prints_the_table_as_json(run: Path, llmrec) -> None:
     """F17: the user's own ids come back, not internal numbers."""
     answer = llmrec("recommend", "--run", run, "--history", "i3 | i5", "-k", 3, "--json")

@@ -62,9 +62,20 @@ def test_gsasrec_items_get_their_movielens_ids_and_titles(tmp_path):
     data = load_dataset("ml-1m", write(tmp_path, files))
     assert sequences(data)["2"] == [("30", "train"), ("10", "test")]
     assert data.items["title"].to_list() == [f"Film {item} (1990)" for item in range(1, 5)], "50 is not of this set"
+    assert "1 items that nobody met are left out" in data.notes
     (tmp_path / "sas_to_original_items.txt").write_text("1 10\n2 20\n3 30\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"has no entry for 1 items of the log, such as '4'"):
         load_dataset("ml-1m", tmp_path)
+    for twice in ("1 10\n2 10\n3 30\n4 40\n", "1 10\n2 20\n3 30\n4 40\n4 50\n"):
+        (tmp_path / "sas_to_original_items.txt").write_text(twice, encoding="utf-8")
+        with pytest.raises(DataError, match=r"sas_to_original_items\.txt is no map from one id to one"):
+            load_dataset("ml-1m", tmp_path)
+
+
+def test_a_user_of_gsasrec_with_two_validation_lines_is_refused(tmp_path):
+    files = GSASREC | {"val/input.txt": "2 1 4\n2 1 3\n", "val/output.txt": "3\n4\n"}
+    with pytest.raises(DataError, match=r"val/input.txt, line 2: user 3 has a line already"):
+        load_dataset("ml-1m", write(tmp_path, files))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +132,7 @@ def test_llmrank_validation_must_be_the_test_without_its_last_item(tmp_path):
         ("user\titems\titem\na\t1\t2\n", r"test.inter, line 1: expected the header"),
         (LLMRANK_HEADER + "a\t1 2\n", r"test.inter, line 2: expected 3 fields"),
         (LLMRANK_HEADER + "a\t1\t2\nb\t1\t\n", r"test.inter, line 3: item_id is empty"),
+        (LLMRANK_HEADER + "a\t1 2\t3\nb\t1\t2\na\t3\t1\n", r"test.inter, line 4: user_id has a row already"),
     ],
 )
 def test_llmrank_refuses_what_it_cannot_use(tmp_path, log, message):
@@ -196,6 +208,13 @@ def test_minionerec_sets_in_one_folder_are_picked_by_the_end_of_the_name(tmp_pat
     assert load_dataset("amazon-industrial", tmp_path / "amazon-office-industrial").user_ids.tolist() == ["", "I"]
     with pytest.raises(DataError, match=r"holds several sets and 'mine' ends like none .*have: .*industrial, office"):
         load_dataset("mine", tmp_path / "amazon-office-industrial")
+
+
+def test_minionerec_rows_that_a_quote_would_swallow_are_refused(tmp_path):
+    broken = window("A1", [3, 1], 2).replace(",Title,", ',"Vinyl 7"",')
+    folder = minionerec(tmp_path, "Office_Products", window("A2", [1], 2) + broken, window("A3", [1], 2))
+    with pytest.raises(DataError, match=r"valid/Office_Products_5.csv, line 3: "):
+        load_dataset("shop", folder)
 
 
 def test_minionerec_without_a_needed_column_is_refused(tmp_path):

@@ -43,7 +43,7 @@ def read_description(file: Path) -> Described:
         source = components.resolve("sources", keys["source"])
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
-    return Described(str(keys.get("name", file.stem)), file.parent / str(keys.get("folder", ".")), source)
+    return Described(str(keys.get("name") or file.stem), file.parent / str(keys.get("folder") or "."), source)
 
 
 def _mapping(file: Path) -> dict[str, Any]:

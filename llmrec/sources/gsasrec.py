@@ -56,7 +56,9 @@ class Gsasrec:
         items, notes = _items(folder)
         if items is not None:
             log = _renamed(folder, log)
-            items = items.filter(pl.col("item_id").is_in(log["item_id"].unique().implode()))
+            met = items.filter(pl.col("item_id").is_in(log["item_id"].unique().implode()))
+            notes = [*notes, f"{len(items) - len(met)} items that nobody met are left out"]
+            items = met
         lost = len(train) - len(more)
         gap = (
             f"{lost} users lack the item before their test target, which is in none of the files; they do not validate"
@@ -83,6 +85,8 @@ def _find(
             raise DataError(
                 f"{folder / 'val/input.txt'}, line {line}: no line of train/input.txt is it but for its last item"
             )
+        if user in more:
+            raise DataError(f"{folder / 'val/input.txt'}, line {line}: user {user + 1} has a line already")
         more[user] = history[-1:], target
     return more
 
@@ -100,6 +104,11 @@ def _renamed(folder: Path, log: pl.DataFrame) -> pl.DataFrame:
     if wrong := [line for line, pair in enumerate(pairs, 1) if len(pair) != 2]:
         raise DataError(f"{path}, line {wrong[0]}: expected two ids separated by a blank")
     ids = dict(pairs)
+    if not len(ids) == len(set(ids.values())) == len(pairs):
+        raise DataError(
+            f"{path} is no map from one id to one: {len(pairs)} lines, {len(ids)} ids, "
+            f"{len(set(ids.values()))} originals"
+        )
     if unknown := [item for item in log["item_id"].unique(maintain_order=True) if item not in ids]:
         raise DataError(f"{path} has no entry for {len(unknown)} items of the log, such as {unknown[0]!r}")
     return log.with_columns(pl.col("item_id").replace_strict(ids))

@@ -56,6 +56,8 @@ def _lists(path: Path) -> pl.DataFrame:
         raise DataError(f"{path}, line 1: expected the header {_HEADER!r}, found {header!r}")
     table = split_rows(path, lines[1:], ["user_id", "history", "target"], "\t", first_line=2)
     table.refuse(table.frame["target"] == "", table.frame["user_id"], "item_id is empty, every row needs one")
+    users = table.frame["user_id"]
+    table.refuse(users.is_duplicated() & ~users.is_first_distinct(), users, "user_id has a row already")
     history = table.frame["history"].str.extract_all(r"\S+")
     lists = pl.DataFrame([table.ids("user_id"), history, table.frame["target"]])
     return lists.select("user_id", item_id=pl.concat_list("history", "target"))

@@ -9,6 +9,7 @@ import polars as pl
 
 from llmrec.errors import DataError, nearest
 from llmrec.interactions import Dataset
+from llmrec.sources._files import TextFile
 from llmrec.sources._orders import numbered
 from llmrec.sources._texts import clean, unquoted_list, without_markup
 
@@ -78,12 +79,15 @@ def _pick(folder: Path, name: str) -> dict[str, Path]:
 
 
 def _windows(path: Path, part: str) -> pl.DataFrame:
-    try:
-        table = pl.read_csv(path, infer_schema=False, encoding="utf8")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from None
-    if missing := [column for column in _COLUMNS if column not in table.columns]:
-        raise DataError(f"{path}, line 1: no column {missing[0]!r}; needed are {list(_COLUMNS)}, found {table.columns}")
+    file = TextFile(path, ",", "utf-8")
+    if missing := [column for column in _COLUMNS if column not in file.first]:
+        raise DataError(f"{path}, line 1: no column {missing[0]!r}; needed are {list(_COLUMNS)}, found {file.first}")
+    places = [file.first.index(column) for column in _COLUMNS]
+    table = file.read(places).rename({str(place): name for place, name in zip(places, _COLUMNS, strict=True)})
+    for column in _COLUMNS:
+        if table[column].null_count():
+            row = int(table[column].is_null().arg_max() or 0)
+            raise DataError(f"{file.where(row)}: {column} is empty, every row needs one")
     history = pl.col("history_item_id").str.strip_chars("[]").str.extract_all(r"[^\s,'\"]+")
     return table.select("user_id", "item_id", history=history, part=pl.lit(part))
 
