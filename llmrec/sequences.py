@@ -115,7 +115,7 @@ class TrainingBatches:
             chosen = cuts[order[start : start + self.batch_size]]
             targets = int((chosen[:, 1] - chosen[:, 0] - 1).sum())
             windows = _left_pad(self.sequences.values, chosen[:, 0], chosen[:, 1])
-            rows = torch.arange(rank, len(chosen), world)
+            rows = torch.arange(len(chosen))[rank::world]
             mine = chosen[rank::world]
             history = _left_pad(self.sequences.values, mine[:, 0], mine[:, 1] - 1)
             target = _left_pad(self.sequences.values, mine[:, 0] + 1, mine[:, 1])

@@ -101,8 +101,9 @@ def test_padding_stands_left_and_the_most_recent_item_last():
 @pytest.mark.parametrize("windows", ["all", "last"])
 def test_the_target_stands_one_step_after_its_history(some, windows):
     for batch, _ in batches(some, windows).epoch(0):
-        history, target, user = batch
-        assert len(user) == len(history)
+        history, target, user, whole, rows = batch
+        assert len(user) == len(history) == len(rows)
+        assert torch.equal(whole[rows], torch.cat([history, target[:, -1:]], dim=1)), "alone, the batch is the share"
         assert history.shape == target.shape
         assert history.shape[1] <= 4
         real = history > 0
