@@ -91,7 +91,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, loading, runs, training
+    from llmrec import evaluation, loading, runs
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -117,26 +117,9 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     text, model = build(options, split, processes, console)
     seconds = {"encode": time.perf_counter() - started}
 
-    counts = split.train.counts(dataset.num_items)
     basis = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
     folder = replace(folder, basis=basis | {"model revision": text.provenance().get("revision")})
-
-    def validate(trained: Any) -> dict[str, float]:
-        tables = processes.rank_cases(trained, split.validation, dataset, options.protocol)
-        return evaluation.means(tables) | evaluation.spread(tables[1], counts, dataset.item_ids)
-
-    with console.training(options.training.epochs) as watch:
-        position = training.fit(
-            model,
-            components.create("losses", options.loss),
-            split.train,
-            options.training,
-            seed=options.seed,
-            validate=validate,
-            folder=folder,
-            accelerator=processes.accelerator,
-            report=watch,
-        )
+    position = learn(options, split, model, folder, processes, console)
     seconds["train"] = position.seconds
     console.say(f"{folder.path}: {position.epoch} epochs, weights of epoch {position.best_epoch + 1}")
     provenance = runs.provenance(
@@ -201,6 +184,30 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
         # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
         training.seed_step(options.seed, 0, 0)
         return text, recommender.build(options, split, text).to(processes.device)
+
+
+def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: Any, console: Any) -> Any:
+    """Trains the recommender in place; returns where training ended."""
+    from llmrec import evaluation, training
+
+    counts = split.train.counts(split.dataset.num_items)
+
+    def validate(trained: Any) -> dict[str, float]:
+        tables = processes.rank_cases(trained, split.validation, split.dataset, options.protocol)
+        return evaluation.means(tables) | evaluation.spread(tables[1], counts, split.dataset.item_ids)
+
+    with console.training(options.training.epochs) as watch:
+        return training.fit(
+            model,
+            components.create("losses", options.loss),
+            split.train,
+            options.training,
+            seed=options.seed,
+            validate=validate,
+            folder=folder,
+            accelerator=processes.accelerator,
+            report=watch,
+        )
 
 
 def measure(rank: Any, split: Any, protocol: Any, provenance: dict[str, Any]) -> dict[str, Any]:
