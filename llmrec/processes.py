@@ -60,6 +60,7 @@ class Processes:
             failed = self._told()
         try:
             if failed:
+                torch.distributed.destroy_process_group()  # its threads may abort an interpreter that just ends
                 raise SystemExit(2)
             yield self.is_main
         except BaseException:
