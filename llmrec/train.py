@@ -115,20 +115,18 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
 
     started = time.perf_counter()
     text, model = build(options, split, processes, console)
-    seconds = {"encode": time.perf_counter() - started}
+    encoded = time.perf_counter() - started
 
     basis = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
     folder = replace(folder, basis=basis | {"model revision": text.provenance().get("revision")})
     position = learn(options, split, model, folder, processes, console)
-    seconds["train"] = position.seconds
-    console.say(f"{folder.path}: {position.epoch} epochs, weights of epoch {position.best_epoch + 1}")
     provenance = runs.provenance(
         seed=options.seed,
         **text.provenance(),
         best_epoch=position.best_epoch + 1,
         epochs=position.epoch,
         trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
-        seconds=seconds,
+        seconds={"encode": encoded, "train": position.seconds},
         processes=processes.count,
         threads=processes.threads,
         load_average=processes.load_average,
@@ -197,7 +195,7 @@ def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: An
         return evaluation.means(tables) | evaluation.spread(tables[1], counts, split.dataset.item_ids)
 
     with console.training(options.training.epochs) as watch:
-        return training.fit(
+        position = training.fit(
             model,
             components.create("losses", options.loss),
             split.train,
@@ -208,6 +206,8 @@ def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: An
             accelerator=processes.accelerator,
             report=watch,
         )
+    console.say(f"{folder.path}: {position.epoch} epochs, weights of epoch {position.best_epoch + 1}")
+    return position
 
 
 def measure(rank: Any, split: Any, protocol: Any, provenance: dict[str, Any]) -> dict[str, Any]:
