@@ -6,8 +6,12 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmrec.errors import LlmrecError, ProtocolError
+
+if TYPE_CHECKING:
+    from llmrec.runs import RunTable
 
 EXAMPLES = """examples:
   python -m eval.compare runs/ml-100k-sasrec-id-softmax-s0 runs/ml-100k-sasrec-minilm-l6-frozen-softmax-s0
@@ -46,31 +50,39 @@ def compare(paths: Iterable[Path], output: Path | None = None, as_json: bool = F
     print(json.dumps(report.as_json(runs, pairs), indent=2) if as_json else report.show(runs, pairs))
 
 
-def load(paths: Iterable[Path]) -> "dict[str, list]":
+def load(paths: Iterable[Path]) -> "dict[str, list[RunTable]]":
     """Run tables of the runs, grouped over seeds, with the baselines of the first run that has each.
+
+    A baseline that compares texts is one for each prompt that the runs read them by, and one of vectors for each model.
 
     Raises:
         RunError: a folder without a finished run.
         ProtocolError: baselines or runs measured differently.
     """
-    from llmrec.runs import RunFolder, RunTable
+    from llmrec import config
+    from llmrec.runs import RunFolder, RunTable, read_json
 
     models: dict[str, list[RunTable]] = {}
     baselines: dict[str, list[RunTable]] = {}
+    prompts = {}
     for path in paths:
         RunFolder(path).require_finished()
+        prompts[path] = config.parse(read_json(path / "config.json")).features.prompt
+    for path, prompt in prompts.items():
         name = re.sub(r"-s\d+$", "", path.absolute().name)
         models.setdefault(name, []).append(RunTable.load(path / "test"))
         for folder in sorted((path / "baselines").glob("*")):
             table = RunTable.load(folder)
-            looks = folder.name == "cosine" or table.provenance.get("chosen", {}).get("weights", {}).get("cosine")
-            label = f"{folder.name} {models[name][0].provenance['model']}" if looks else folder.name
+            needs = _needs(folder.name, table)
+            label = folder.name
+            label += f" {models[name][0].provenance['model']}" if "vectors" in needs else ""
+            label += f" {prompt}" if needs & {"texts", "vectors"} and len(set(prompts.values())) > 1 else ""
             baselines.setdefault(label, [table])
     _require_own_seeds(models)
     return {**baselines, **models}
 
 
-def default_pairs(runs: "dict[str, list]") -> list[tuple[str, str]]:
+def default_pairs(runs: "dict[str, list[RunTable]]") -> list[tuple[str, str]]:
     """Each model against popularity, and every later model against the first."""
     from llmrec.report import REFERENCE
 
@@ -79,7 +91,7 @@ def default_pairs(runs: "dict[str, list]") -> list[tuple[str, str]]:
     return pairs + [(name, models[0]) for name in models[1:]]
 
 
-def save(runs: "dict[str, list]", pairs: list[tuple[str, str]], output: Path, more: str = "") -> None:
+def save(runs: "dict[str, list[RunTable]]", pairs: list[tuple[str, str]], output: Path, more: str = "") -> None:
     """Writes Markdown, CSV, JSON and PNG beside each other; ``more`` ends the Markdown."""
     from llmrec import report
     from llmrec.runs import write_json, write_text
@@ -92,7 +104,7 @@ def save(runs: "dict[str, list]", pairs: list[tuple[str, str]], output: Path, mo
 
 
 def save_groups(
-    groups: "dict[str, dict[str, list]]", pairs: list[tuple[str, str]], output: Path, more: str = ""
+    groups: "dict[str, dict[str, list[RunTable]]]", pairs: list[tuple[str, str]], output: Path, more: str = ""
 ) -> None:
     """The same with a section for each group of cases; every group holds the same runs."""
     import polars as pl
@@ -111,7 +123,16 @@ def save_groups(
     report.plot_groups(groups, output.with_name(output.name + ".png"))
 
 
-def _require_own_seeds(models: "dict[str, list]") -> None:
+def _needs(name: str, table: "RunTable") -> set[str]:
+    """What a baseline looked at, a mix through the parts that have a weight."""
+    from llmrec import components
+
+    weights = table.provenance.get("chosen", {}).get("weights", {})
+    parts = [name, *(part for part, weight in weights.items() if weight)]
+    return {components.create("baselines", {"name": part}).needs for part in parts}
+
+
+def _require_own_seeds(models: "dict[str, list[RunTable]]") -> None:
     for name, tables in models.items():
         seeds = [table.provenance["seed"] for table in tables]
         if len(set(seeds)) < len(seeds):

@@ -200,18 +200,21 @@ def check_data(arguments: argparse.Namespace) -> int:
 
 def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:
     """Over every number of both parts; infinite where one is missing or is none, or where the protocols differ."""
-    first, second = (
-        {
-            (part, name, key): value
-            for part in PARTS
-            for name, row in each.get(part, {}).items()
-            for key, value in row.items()
-        }
-        for each in (saved, again)
-    )
+    try:
+        first, second = (
+            {
+                (part, name, key): float(value)
+                for part in PARTS
+                for name, row in each.get(part, {}).items()
+                for key, value in row.items()
+            }
+            for each in (saved, again)
+        )
+    except (AttributeError, TypeError, ValueError):
+        return math.inf
     if first.keys() != second.keys() or saved.get("protocol") != again["protocol"]:
         return math.inf
-    return max(abs(float(first[key]) - second[key]) if math.isfinite(first[key]) else math.inf for key in first)
+    return max(abs(first[key] - second[key]) if math.isfinite(first[key]) else math.inf for key in first)
 
 
 def find_items(items: "pl.DataFrame", wanted: list[str]) -> list[str]:

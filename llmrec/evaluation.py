@@ -21,6 +21,7 @@ from llmrec.splits import Cases, Split
 
 METRICS = ("HR@10", "nDCG@10", "MRR@10", "Recall@10")
 DRAWS = 10_000
+BINS = 1024
 
 
 class Interval(NamedTuple):
@@ -38,7 +39,7 @@ def rank_cases(
 
     Args:
         scorer: gives the scores.
-        cases: all of them, since a user's other targets leave his rankings.
+        cases: whose targets are to be found.
         dataset: of the cases.
         mask_history: whether the items of the history leave the ranking.
         k: length of the lists.
@@ -52,11 +53,8 @@ def rank_cases(
     """
     cases.require("part that is to be ranked")
     mine, chunk = np.arange(len(cases))[share], max(1, CHUNK_SCORES // (dataset.num_items + 1))
-    others, ranker = cases.other_targets(), ranking.Ranker(dataset.num_items, k)
-    parts = [
-        _rank_chunk(scorer, cases.take(rows), [others[row] for row in rows], dataset, mask_history, ranker)
-        for rows in np.split(mine, range(chunk, len(mine), chunk))
-    ]
+    ranker, starts = ranking.Ranker(dataset.num_items, k), range(chunk, len(mine), chunk)
+    parts = [_rank_chunk(scorer, cases.take(rows), dataset, mask_history, ranker) for rows in np.split(mine, starts)]
     return pl.concat([part[0] for part in parts]), pl.concat([part[1] for part in parts])
 
 
@@ -176,9 +174,10 @@ def bootstrap(values: Float[np.ndarray, " users"], seed: int = 0) -> Interval:
     """Mean over users with the 95 % percentile interval of 10,000 bootstrap draws over users.
 
     Resampling users is drawing how often each distinct value occurs, so the draws come from a multinomial over the
-    distinct values: the same distribution, and fast for a million users.
+    distinct values: the same distribution, and fast for a million users. Of more than ``BINS`` distinct values those of
+    one bin are drawn as their mean, which moves the interval by far less than another seed does.
     """
-    distinct, counts = np.unique(values, return_counts=True)
+    distinct, counts = _distinct(values)
     generator = np.random.default_rng(seed)
     draws = np.concatenate(
         [generator.multinomial(len(values), counts / len(values), size=DRAWS // 10) @ distinct for _ in range(10)]
@@ -187,6 +186,16 @@ def bootstrap(values: Float[np.ndarray, " users"], seed: int = 0) -> Interval:
     mean = float(values.mean())
     # Draws over a single distinct value sum in another order and may miss it by the last bit.
     return Interval(mean, min(float(low), mean), max(float(high), mean))
+
+
+def _distinct(values: Float[np.ndarray, " users"]) -> tuple[np.ndarray, np.ndarray]:
+    """The values that occur and how often each does; of very many, the means of bins of equal width."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= BINS:
+        return distinct, counts
+    number = np.digitize(values, np.linspace(distinct[0], distinct[-1], BINS + 1)[1:-1])
+    sums, counts = np.bincount(number, weights=values), np.bincount(number)
+    return sums[counts > 0] / counts[counts > 0], counts[counts > 0]
 
 
 def paired_difference(a: list[RunTable], b: list[RunTable], specification: str) -> Interval:
@@ -226,15 +235,10 @@ def protocol_of(split: Split, options: RunConfig) -> Protocol:
 
 
 def _rank_chunk(
-    scorer: Scorer,
-    cases: Cases,
-    others: list[np.ndarray],
-    dataset: Dataset,
-    mask_history: bool,
-    ranker: ranking.Ranker,
+    scorer: Scorer, cases: Cases, dataset: Dataset, mask_history: bool, ranker: ranking.Ranker
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     target = torch.from_numpy(cases.target).long()
-    masked = ranking.Masked.around(cases.histories, others, mask_history)
+    masked = ranking.Masked.histories(cases.histories, mask_history)
     ranked = ranker.rank(scoring.tiles(scorer, cases.histories), target, masked)
     table = cases_table(cases, dataset, ranked.target_above, ranked.target_tied, ranked.num_candidates)
     ids, users = table["case_id"].to_list(), table["user_id"].to_list()

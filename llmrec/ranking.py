@@ -50,17 +50,9 @@ class Masked(NamedTuple):
         return cls(pairs % number, pairs // number)
 
     @classmethod
-    def around(cls, histories: Sequences, others: list[np.ndarray], mask_history: bool) -> "Masked":
-        """What leaves the rankings of these histories.
-
-        Args:
-            histories: one per row.
-            others: per row, further items that leave, see :meth:`llmrec.splits.Cases.other_targets`.
-            mask_history: whether the items of the history leave too.
-        """
-        rows, items = (histories.rows(), histories.values) if mask_history else (np.empty(0), np.empty(0))
-        rows = np.concatenate([rows, np.repeat(np.arange(len(others)), [len(each) for each in others])])
-        items = np.concatenate([items, *others])
+    def histories(cls, histories: Sequences, masked: bool) -> "Masked":
+        """What leaves the rankings of these histories: their items, or nothing."""
+        rows, items = (histories.rows(), histories.values) if masked else (np.empty(0), np.empty(0))
         return cls.of(torch.from_numpy(rows).long(), torch.from_numpy(items).long())
 
     def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:

@@ -156,9 +156,11 @@ class RunFolder:
 
     def _holds_run(self, config: dict[str, Any]) -> bool:
         """Whether ``config.json`` has most of a run's options: model folders have a file of that name too."""
-        path = self.path / "config.json"
-        saved = read_json(path) if path.is_file() else {}
-        return isinstance(saved, dict) and 2 * len(saved.keys() & config.keys()) > len(config)
+        try:
+            saved = read_json(self.path / "config.json")
+        except RunError:
+            return False
+        return 2 * len(saved.keys() & config.keys()) > len(config)
 
     def _require_same(self, config: dict[str, Any]) -> None:
         saved = read_json(self.path / "config.json")
@@ -191,18 +193,21 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON.
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
 
     Raises:
-        RunError: missing or not JSON.
+        RunError: missing, not JSON, or something else than an object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path} is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: it must hold an object, holds a {type(value).__name__}")
+    return value
 
 
 def _read_table(path: Path, schema: Mapping[Any, Any]) -> pl.DataFrame:

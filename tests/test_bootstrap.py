@@ -34,6 +34,19 @@ def test_the_interval_is_that_of_plain_resampling(users: int):
     assert interval.high == pytest.approx(high, abs=error)
 
 
+@pytest.mark.parametrize("bins", [64, evaluation.BINS])
+def test_very_many_distinct_values_are_drawn_by_bins(monkeypatch, bins: int):
+    values = np.random.default_rng(3).random(5000) ** 4
+    monkeypatch.setattr(evaluation, "BINS", bins)
+    interval, error = evaluation.bootstrap(values), values.std() / np.sqrt(len(values))
+    assert interval.value == values.mean()
+    assert interval.low == pytest.approx(values.mean() - 1.96 * error, abs=0.12 * error)
+    assert interval.high == pytest.approx(values.mean() + 1.96 * error, abs=0.12 * error)
+    distinct, counts = evaluation._distinct(values)
+    assert len(distinct) <= bins and counts.sum() == 5000
+    assert distinct @ counts == pytest.approx(values.sum(), rel=1e-12), "no mean moves"
+
+
 @given(values=st.lists(UNIT, min_size=1, max_size=30), seed=st.integers(0, 5))
 @settings(deadline=None, max_examples=40)
 def test_the_interval_holds_the_value_and_comes_out_the_same_again(values: list[float], seed: int):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 
@@ -38,9 +39,10 @@ def popularity(protocol: Protocol = PROTOCOL) -> RunTable:
     return counted(rows, protocol=protocol, baseline={"name": "popularity"})
 
 
-def save_run(path: Path, table: RunTable, **baselines: RunTable) -> str:
+def save_run(path: Path, table: RunTable, prompt: str = "items/title", **baselines: RunTable) -> str:
     """A finished run folder."""
     table.save(path / "test")
+    write_json(path / "config.json", {"features": {"prompt": prompt}})
     for name, baseline in baselines.items():
         baseline.save(path / "baselines" / name)
     write_json(path / "metrics.json", {})
@@ -184,6 +186,21 @@ def test_compare_averages_seeds_by_name_and_takes_baselines_once(tmp_path: Path)
     averaged = report.rows(runs)[2]
     hits = [sum(rank + number % 10 <= 10 for number in range(30)) / 30 for rank in (2, 3, 14)]
     assert averaged.metrics["HR@10"].value == pytest.approx(sum(hits) / 3)
+
+
+def test_a_baseline_that_reads_texts_is_a_row_for_each_prompt(tmp_path: Path):
+    blind, looks = ({"chosen": {"weights": {"popularity": 1, "tfidf": weight, "cosine": weight}}} for weight in (0, 1))
+    paths = [
+        save_run(tmp_path / "id-s0", model(), "items/title", popularity=popularity(), tfidf=popularity()),
+        save_run(tmp_path / "text-s0", model(), "items/all", tfidf=popularity(), cosine=popularity(),
+                 mix=replace(popularity(), provenance=looks)),
+        save_run(tmp_path / "other-s0", model(), "items/all", tfidf=popularity(),
+                 mix=replace(popularity(), provenance=blind)),
+    ]  # fmt: skip
+    assert list(compare.load(map(Path, paths))) == [
+        "popularity", "tfidf items/title", "cosine toy-lm items/all", "mix toy-lm items/all", "tfidf items/all", "mix",
+        "id", "text", "other",
+    ]  # fmt: skip
 
 
 def test_compare_refuses_equal_seeds(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -122,7 +122,7 @@ def test_a_column_of_the_wrong_type_is_named(table: RunTable, tmp_path: Path):
     [
         ('{"data": "toy"', "protocol.json is damaged"),
         ("\N{NO-BREAK SPACE}", "protocol.json is damaged"),
-        ("[1]", "protocol.json holds no protocol"),
+        ("[1]", "protocol.json is damaged: it must hold an object, holds a list"),
         (json.dumps({**PROTOCOL.model_dump(), "mask_history": "perhaps"}), "holds no protocol: mask_history"),
         (json.dumps({**PROTOCOL.model_dump(), "tied": "best"}), "holds no protocol: tied"),
     ],
@@ -153,12 +153,12 @@ def test_a_write_is_never_seen_half_done(tmp_path: Path):
     write_json(path, {"a": 1})
 
     def look(part: Path) -> None:
-        part.write_text("[2]")
+        part.write_text('{"a": 2}')
         assert part.parent == path.parent
         assert read_json(path) == {"a": 1}
 
     write_atomically(path, look)
-    assert read_json(path) == [2]
+    assert read_json(path) == {"a": 2}
     assert path.stat().st_mode & 0o777 == 0o644
     assert files(tmp_path) == ["metrics.json"]
 

@@ -66,12 +66,12 @@ class Mix:
     def _measure(self, known: Known, grid: Float[Tensor, "points parts"]) -> tuple[Float[np.ndarray, " points"], int]:
         """The mean over users for each point of the grid, and how many cases it rests on."""
         assert known.validation is not None
-        rows, others = self._drawn(len(known.validation)), known.validation.other_targets()
+        rows = self._drawn(len(known.validation))
         ranker, step = Ranker(known.num_items, 10), max(1, CHUNK_SCORES // (known.num_items + 1))
         parts = []
         for some in np.split(rows, range(step, len(rows), step)):
             cases = known.validation.take(some)
-            masked = Masked.around(cases.histories, [others[row] for row in some], known.mask_history)
+            masked = Masked.histories(cases.histories, known.mask_history)
             parts.append(self._measure_chunk(cases, masked, ranker, grid))
         user = known.validation.user[rows]
         share = 1 / np.bincount(user)[user] / len(np.unique(user))

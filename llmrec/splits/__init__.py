@@ -1,6 +1,5 @@
 """Dataset -> training sequences and evaluation cases."""
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,7 +18,7 @@ class Cases:
     """One prediction to make per row.
 
     ``histories[i]`` is what is known of user ``user[i]`` when ``target[i]`` is to be found; ``target_index`` numbers a
-    user's targets. Those asked for after the same history are left out of one another's ranking.
+    user's targets. Each is a question of its own: the other targets are candidates like any item.
     """
 
     task: str
@@ -40,22 +39,6 @@ class Cases:
     def take(self, rows: np.ndarray) -> "Cases":
         """The named cases, in the order asked for."""
         return Cases(self.task, self.user[rows], self.target[rows], self.target_index[rows], self.histories.take(rows))
-
-    def other_targets(self) -> list[np.ndarray]:
-        """Each case's user's other targets that were asked for after the same history (never the case's own).
-
-        Targets in succession are separate questions: what came later is a candidate like any other.
-        """
-        groups: dict[tuple[int, bytes], list[int]] = {}
-        repeated = np.flatnonzero(np.bincount(self.user)[self.user] > 1).tolist() if len(self) else []
-        keys = {row: (int(self.user[row]), _digest(self.histories[row])) for row in repeated}
-        for row, key in keys.items():
-            groups.setdefault(key, []).append(int(self.target[row]))
-        others = [np.empty(0, dtype=np.int64)] * len(self)
-        for row, key in keys.items():
-            own = self.target[row]
-            others[row] = np.array([target for target in groups[key] if target != own], dtype=np.int64)
-        return others
 
     def require(self, part: str) -> None:
         """Raises DataError if there are no cases: nothing can be measured without a target."""
@@ -102,7 +85,3 @@ class Split:
         """Raises DataError if validation or test has no case."""
         self.validation.require(f"validation part of {self.dataset.name} under {self.name}")
         self.test.require(f"test part of {self.dataset.name} under {self.name}")
-
-
-def _digest(history: np.ndarray) -> bytes:
-    return hashlib.sha256(history.astype(np.int64).tobytes()).digest()
