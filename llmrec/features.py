@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec import loading
 from llmrec.errors import DataError
@@ -90,9 +90,17 @@ def encode(
 def _require_readable(texts: list[str], lengths: np.ndarray, model: loading.LanguageModel) -> None:
     if empty := np.flatnonzero(lengths == 0).tolist():
         raise DataError(f"{model.files.name} reads no token in {texts[empty[0]]!r}; its vector would be made up")
-    longest = getattr(model.model.config, "max_position_embeddings", None) or lengths.max()
+    longest = _positions(model.model) or lengths.max()
     if lengths.max() > longest:
         raise DataError(f"{model.files.name} reads at most {longest} tokens; set features.max_tokens={longest}")
+
+
+def _positions(model: nn.Module) -> int | None:
+    """Tokens that a model has positions for; RoBERTa and its kin count them from behind the padding's index."""
+    total = getattr(model.config, "max_position_embeddings", None)
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    padding = next((table.padding_idx for table in tables if isinstance(table, nn.Embedding)), None)
+    return total if total is None or padding is None else total - padding - 1
 
 
 def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:

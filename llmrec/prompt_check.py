@@ -132,10 +132,19 @@ class _Trial:
 
     def _item_faults(self, prompt: Prompt) -> list[str]:
         try:
-            item_texts(self.dataset, prompt)
+            texts = item_texts(self.dataset, prompt)[1:]
         except (DataError, PromptError) as error:
             return [str(error)]
-        return []
+        faults = []
+        if len(texts) > 1 and len(set(texts)) == 1:
+            faults.append(f"all {len(texts)} items have one text, {texts[0]!r}; name a field that tells them apart")
+        limit = prompt.head.max_chars or max(map(len, texts))
+        if longer := [(len(text), item) for text, item in zip(texts, self.dataset.item_ids[1:]) if len(text) > limit]:
+            faults.append(
+                f"the text is longer than max_chars {limit} for {len(longer)} of {len(texts)} items, such as "
+                f"{longer[0][1]!r}: {longer[0][0]} characters"
+            )
+        return faults
 
     def _case_faults(self, prompt: Prompt) -> list[str]:
         """One line per kind of fault, with the number of cases and the first user."""
@@ -182,6 +191,7 @@ def _faults_of_case(prompt: Prompt, variables: _Variables) -> Iterator[tuple[str
         given, answer = prompt.given(**variables), prompt.render(str(prompt.answer), **variables)
         unlisted = prompt.given(**variables | no_candidates)
         bare = prompt.given(**variables | no_candidates | _what_may_be_shown(prompt, variables))
+        shows_itself = _from_history(prompt) and _shows_marks(prompt, variables | no_candidates)
     except PromptError as error:
         yield _UNRENDERED, str(error)
         return
@@ -192,8 +202,27 @@ def _faults_of_case(prompt: Prompt, variables: _Variables) -> Iterator[tuple[str
         yield f"block {prompt.answer!r} is empty: no answer to learn or to compare with", ""
     if limit and len(given) > limit:
         yield f"the input is longer than max_chars {limit} and the answer would be cut off", f"{len(given)} characters"
-    if _says_something(prompt, answer) and stands_in(answer, unlisted):
-        yield _LEAK if stands_in(answer, bare) else _REPEAT, repr(answer)
+    if shows_itself or (_says_something(prompt, answer) and stands_in(answer, unlisted)):
+        yield _LEAK if shows_itself or stands_in(answer, bare) else _REPEAT, repr(answer)
+
+
+def _from_history(prompt: Prompt) -> bool:
+    return any(use.section == prompt.answer and use.variable == "history" for use in prompt.anatomy.uses)
+
+
+def _shows_marks(prompt: Prompt, variables: _Variables) -> bool:
+    """Whether an answer made of the history stands in the input when no two rows of the history are alike.
+
+    Every text of the history becomes a mark of its own; an item that merely comes back is then no leak.
+    """
+    marked = {
+        "history": [
+            {name: f"mark{place}{name}" if isinstance(value, str) else value for name, value in row.items()}
+            for place, row in enumerate(variables["history"])
+        ]
+    }
+    answer = prompt.render(str(prompt.answer), **variables | marked)
+    return _says_something(prompt, answer) and stands_in(answer, prompt.given(**variables | marked))
 
 
 def _what_may_be_shown(prompt: Prompt, variables: _Variables) -> _Variables:

@@ -113,13 +113,14 @@ def _leaks(uses: list[Use]) -> list[str]:
     A row that is used as a whole counts as every field of it.
     """
     asked = [use for use in uses if use.section in ANSWERS]
-    hidden = {use.field for use in asked if use.variable == "interaction"}
     finds_item = any(use.variable == "item" for use in asked)
 
+    def is_of_item(use: Use) -> bool:
+        return finds_item and use.variable in ("item", "interaction")
+
     def is_hidden(use: Use) -> bool:
-        if finds_item:
-            return use.variable in ("item", "interaction")
-        return use.variable == "interaction" and bool(hidden) and (None in {use.field, *hidden} or use.field in hidden)
+        same = {each.field for each in asked if each.variable == use.variable in ("interaction", "user")}
+        return is_of_item(use) or (bool(same) and (None in {use.field, *same} or use.field in same))
 
     faults = {
         (use.line, f"{use.variable}.{use.field}" if use.field else use.variable): use
@@ -128,7 +129,7 @@ def _leaks(uses: list[Use]) -> list[str]:
     }
     return [
         f"line {line}: {what} gives block {use.section!r} its own answer: "
-        + ("the item is what is to be found" if finds_item else "the same field is what is asked for")
+        + ("the item is what is to be found" if is_of_item(use) else "the same field is what is asked for")
         for (line, what), use in faults.items()
     ]
 

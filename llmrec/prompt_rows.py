@@ -1,5 +1,6 @@
 """Rows of a data set as templates see them: every known column is there, and an absent text is an empty one."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -33,7 +34,7 @@ def columns(dataset: Dataset) -> dict[str, list[str]]:
 
 
 def item_rows(dataset: Dataset) -> list[Row]:
-    """One row per item, in the order of the table; an absent text is ``""``, an absent list ``[]``."""
+    """One row per item, in the order of the table; an absent or blank text is ``""``, an absent list ``[]``."""
     return _rows(tables(dataset)["item"])
 
 
@@ -67,8 +68,8 @@ class PromptRows:
     def items(self) -> list[Row]:
         """Item rows by index; entry 0 (padding) is empty."""
         rows = _rows(self._tables["item"])
-        counts = self._tables["item"]["title"].drop_nulls().value_counts()
-        shared = set(counts.filter(pl.col("count") > 1)["title"])
+        counts = Counter(row["title"] for row in rows)
+        shared = {title for title, number in counts.items() if title and number > 1}
         for row in rows:
             if row["title"] in shared:
                 row["title"] = f"{row['title']} [{row['item_id']}]"
@@ -121,7 +122,10 @@ class PromptRows:
 def _rows(frame: pl.DataFrame) -> list[Row]:
     texts = [column for column, kind in frame.schema.items() if kind == pl.String]
     lists = [column for column, kind in frame.schema.items() if isinstance(kind, pl.List)]
-    rows = frame.with_columns(pl.col(texts).fill_null("")).to_dicts()
+    rows = frame.with_columns(
+        pl.when(pl.col(text).str.strip_chars() == "").then(pl.lit("")).otherwise(pl.col(text).fill_null("")).alias(text)
+        for text in texts
+    ).to_dicts()
     for row in rows:
         row.update({column: row[column] or [] for column in lists})
     return rows

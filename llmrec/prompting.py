@@ -9,6 +9,7 @@ target is made of: no ``item`` and no ``interaction`` where the item is to be fo
 
 import html
 import re
+import traceback
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ _FILE = re.compile(r"---\n(.*?)^---\n(.*)\Z", re.DOTALL | re.MULTILINE)
 _MARKUP = re.compile(
     r"<!--.*?(?:-->|\Z)|<(style|script)\b.*?(?:</\1\s*>|\Z)|</?[a-z][^<>]*>", re.DOTALL | re.IGNORECASE
 )
+_TAGS = "a|b|big|br|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|small|span|strong|sub|sup|table|tbody|td|th|tr|u|ul"
+# Of what entities hid only tags of HTML are markup; other angle brackets were hidden because they are meant.
+_HIDDEN_MARKUP = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 
 
 def clean(value: Any) -> str:
@@ -39,7 +43,7 @@ def clean(value: Any) -> str:
     A list becomes its parts with blanks between, nothing becomes an empty text. In templates a filter.
     """
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-    return " ".join(html.unescape(_MARKUP.sub(" ", text)).split())
+    return " ".join(_HIDDEN_MARKUP.sub(" ", html.unescape(_MARKUP.sub(" ", text))).split())
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -63,7 +67,7 @@ class Head(BaseModel):
     description: str = ""
     """One sentence for ``llmrec prompts list``."""
     max_chars: int | None = Field(None, ge=1)
-    """The longest input; ``llmrec prompts check`` refuses one that is longer, for its answer would be cut off."""
+    """The longest input, or text of an item; ``llmrec prompts check`` refuses a longer one, for it would be cut."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,13 @@ class Prompt:
             return "".join(self.template.blocks[block](self.template.new_context(variables))).strip()
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             fields = {key: sorted(value) for key, value in variables.items() if isinstance(value, dict)}
-            raise PromptError(f"prompt {self.name!r}: {error}; fields: {fields}") from None
+            raise PromptError(f"prompt {self.name!r}: {self._line(error)}{error}; fields: {fields}") from None
+
+    def _line(self, error: BaseException) -> str:
+        """Where in the file rendering failed."""
+        frames = traceback.walk_tb(error.__traceback__)
+        lines = [number for frame, number in frames if frame.f_code.co_filename == "<template>"]
+        return f"line {self.template.get_corresponding_lineno(lines[-1])}: " if lines else ""
 
     def given(self, **variables: Any) -> str:
         """All that the model is shown: the blocks before the answer, with a line break between."""

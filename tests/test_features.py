@@ -205,6 +205,14 @@ def test_more_tokens_than_the_model_has_positions_are_refused_with_the_limit():
     assert cut.tolist() == [True]
 
 
+def test_a_model_whose_positions_begin_behind_the_padding_reads_fewer_tokens():
+    """RoBERTa's 514 positions hold 512 tokens."""
+    longer = " ".join(["Heat"] * 170)
+    with pytest.raises(DataError, match=r"reads at most 159 tokens; set features.max_tokens=159"):
+        encode([longer], loaded("roberta"), "mean", 160)
+    assert torch.isfinite(encode([longer], loaded("roberta"), "mean", 159)[0]).all()
+
+
 def test_the_tokenizer_pads_right_whatever_its_files_say(tmp_path):
     folder = tiny_models.copy("gpt2", tmp_path / "left")
     path = folder / "tokenizer_config.json"

@@ -97,6 +97,40 @@ def test_an_item_that_a_user_came_back_to_is_a_note_and_no_fault(llmrec, tmp_pat
     assert "in 40 of 40 cases" in answer.err
 
 
+def test_an_answer_made_of_the_history_must_not_stand_in_the_input(check):
+    shown = "{{% block input %}}{{% for row in {} %}}{{{{ row.title }}}}; {{% endfor %}}{{% endblock %}}"
+    target = "{% block target %}{{ history[-1].title }}{% endblock %}"
+    write("p5/whole", shown.format("history") + target)
+    write("p5/masked", shown.format("history[:-1]") + target)
+    code, lines = check("p5/whole")
+    assert code == 1 and lines[0].startswith("p5/whole: the answer stands in its own input in 40 of 40 cases")
+    assert check("p5/masked") == (0, ["1 prompts on toy: no fault"])
+
+
+def test_an_item_that_comes_back_is_no_leak_of_a_masked_history(llmrec, tmp_path: Path):
+    log, items = toy_tables()
+    twice = pl.concat([log, log.with_columns(pl.col("timestamp") + 10**9)])
+    folder = write_recbole(tmp_path / "toy", "toy", twice, items)
+    body = "{% block input %}{% for row in history[:-1] %}{{ row.title }}; {% endfor %}{% endblock %}"
+    write("p5/masked", body + "{% block target %}{{ history[-1].title }}{% endblock %}")
+    answer = llmrec("check", "p5/masked", "--data", "toy", "--data-dir", folder)
+    assert (answer.code, answer.out) == (0, "1 prompts on toy: no fault\n")
+    assert "p5/masked: the answer stands in the history" in answer.err
+
+
+def test_an_item_prompt_tells_items_apart_and_keeps_to_its_length(check):
+    write("items/same", "{% block text %}A film.{% endblock %}")
+    assert check("items/same") == (
+        1,
+        ["items/same: all 30 items have one text, 'A film.'; name a field that tells them apart"],
+    )
+    write("items/long", "{% block text %}{{ item.title }}{% endblock %}", "max_chars: 13")
+    assert check("items/long") == (
+        1,
+        ["items/long: the text is longer than max_chars 13 for 20 of 30 items, such as 'i10': 14 characters"],
+    )
+
+
 def test_choices_that_the_prompt_offers_and_bare_numbers_are_no_leak(check):
     write(
         "p5/like",
@@ -186,7 +220,7 @@ def test_a_template_that_fails_on_a_row_is_a_fault_with_the_user(check):
     code, lines = check("p5/index")
     assert code == 1
     assert lines[0].startswith("p5/index: cannot be rendered in ")
-    assert "prompt 'p5/index': list object has no element 4" in lines[0]
+    assert "prompt 'p5/index': line 4: list object has no element 4" in lines[0]
 
 
 def test_every_fault_of_every_file_has_a_line_of_its_own(llmrec, toy_folder: Path):

@@ -132,6 +132,7 @@ def test_a_list_has_no_fields_and_a_row_is_not_printed_whole():
         ("{% for key in interaction %}{{ interaction[key] }}{% endfor %}", "{{ interaction.rating }}"),
         ("{{ interaction.rating }}", "{% for key in interaction %}{{ interaction[key] }}{% endfor %}"),
         ("{{ 'liked' if interaction.rating > 3 else 'not' }}", "{{ interaction.rating | round }}"),
+        ("{{ user.age }} {{ user.gender }}", "{{ user.age }}"),
     ],
 )
 def test_a_target_in_its_own_input_is_refused(given, target):
@@ -149,6 +150,7 @@ def test_a_target_in_its_own_input_is_refused(given, target):
         ("{{ user.user_id }} {{ item.title }}?", "{{ interaction.rating }}"),
         ("{{ item.title }}: {{ interaction.review }}", "{{ interaction.rating }}"),
         ("{{ interaction.rating }} for {{ item.title }}", "{{ interaction.review }}"),
+        ("{{ user.user_id }} {{ history[-1].title }}", "{{ user.age }}"),
         ("{% for row in candidates %}{{ row.title }}{% endfor %}", "{{ item.title }}"),
         ("{% for item in history %}{{ item.title }}{% endfor %}", "{{ item.title }}"),
     ],

@@ -80,6 +80,12 @@ def test_titles_that_several_items_share_end_with_the_id_in_prompts_but_not_in_i
     assert [row["title"] for row in item_rows(shop())][2:4] == ["Heat", "Heat"]
 
 
+def test_titles_of_blanks_are_empty_and_no_titles_that_items_share():
+    data = shop()
+    blank = replace(data, items=data.items.with_columns(title=pl.Series(["", " ", "", "Heat", None])))
+    assert [row["title"] for row in PromptRows(blank).items[1:]] == ["", "", "", "Heat", ""]
+
+
 def test_a_case_knows_its_history_oldest_first_and_the_interaction_asked_for():
     split = LeaveOneOut().split(shop())
     rows = PromptRows(shop())

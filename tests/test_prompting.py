@@ -152,8 +152,8 @@ def test_a_field_that_the_data_lacks_is_named(toy):
     ids=["a null", "another type", "no number", "no such method"],
 )
 def test_whatever_else_goes_wrong_in_a_template_is_the_prompts_fault(body):
-    with pytest.raises(PromptError, match=r"prompt 'items/mine': .*fields: \{'item': "):
-        render(body, title="Heat", genres=None)
+    with pytest.raises(PromptError, match=r"prompt 'items/mine': line 6: .*fields: \{'item': "):
+        render(f"\n\n{body}", title="Heat", genres=None)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,10 @@ def test_the_shipped_prompt_writes_the_title_and_then_the_genres():
         ({"title": "Heat (1995)", "genres": ["Action", "Crime"]}, "Heat (1995), Action Crime"),
         ({"title": "Heat (1995)", "genres": []}, "Heat (1995)"),
         ({"title": "Heat (1995)", "genres": None}, "Heat (1995)"),
+        ({"title": "", "genres": ["Crime"], "brand": "Warner"}, "Warner, Crime"),
     ]
-    assert [shipped.render("text", item=item) for item, _ in rows] == [text for _, text in rows]
+    bare = dict.fromkeys(["description", "features", "brand"])
+    assert [shipped.render("text", item=bare | item) for item, _ in rows] == [text for _, text in rows]
 
 
 def test_item_texts_stand_at_the_items_index_behind_an_empty_one(toy):

@@ -18,6 +18,8 @@ from transformers import (
     OPTConfig,
     OPTModel,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
 )
 from transformers.utils import logging
 
@@ -39,6 +41,7 @@ _COMMON = {"vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
 
 ARCHITECTURES = {
     "bert": (BertModel, BertConfig(**_COMMON, **_SIZES, initializer_range=0.2)),
+    "roberta": (RobertaModel, RobertaConfig(**_COMMON, **_SIZES, initializer_range=0.2, pad_token_id=0)),
     "opt": (OPTModel, OPTConfig(**_COMMON, **_OPT, word_embed_proj_dim=16)),
     # OPT-350m alone has its norms behind the sub-layers and a projection between embeddings and layers.
     "opt-350m": (OPTModel, OPTConfig(**_COMMON, **_OPT, word_embed_proj_dim=8, do_layer_norm_before=False)),
@@ -48,7 +51,8 @@ ARCHITECTURES = {
         GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=POSITIONS, initializer_range=0.2),
     ),
 }
-"""LLaMA and GPT-2 come without a padding token and add no special tokens; OPT puts </s> first; BERT has both ends."""
+"""LLaMA and GPT-2 come without a padding token and add no special tokens; OPT puts </s> first; BERT and RoBERTa have
+both ends."""
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="tiny-models-")
 
@@ -95,7 +99,7 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.train_from_iterator(WORDS, trainers.WordLevelTrainer(special_tokens=_SPECIAL))
     special = {"unk_token": "[UNK]", "eos_token": "</s>"}
-    if kind == "bert":
+    if kind in ("bert", "roberta"):
         ends = [("[CLS]", words.token_to_id("[CLS]")), ("[SEP]", words.token_to_id("[SEP]"))]
         words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
         special |= {"pad_token": "<pad>", "cls_token": "[CLS]", "sep_token": "[SEP]"}
