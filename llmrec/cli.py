@@ -193,7 +193,12 @@ def check_data(arguments: argparse.Namespace) -> int:
     said = {name: getattr(arguments, name) for name in ("dedupe", "k_core", "min_history", "max_history")}
     options = config.parse({"filter": {name: value for name, value in said.items() if value is not None}})
     filtered = filtering.apply(load_dataset(arguments.data, arguments.data_dir), options.filter)
-    found = data_report.facts(filtered, LeaveOneOut().split(filtered.dataset))
+    try:
+        split = LeaveOneOut().split(filtered.dataset)
+    except DataError as error:  # nothing to test on is a finding like any other
+        print(f"note: {error}", file=sys.stderr)
+        split = None
+    found = data_report.facts(filtered, split)
     print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else data_report.show(found))
     return 0
 

@@ -96,10 +96,10 @@ class ProtocolOptions(_Options):
 class RunConfig(_Options):
     """Everything a run depends on, as saved in ``config.json``."""
 
-    data: str = "ml-100k"
+    data: str = Field("ml-100k", min_length=1)
     """A named data set, what to call the one in ``data_dir``, or a YAML file that describes one."""
     data_dir: Path | None = None
-    model: str = "id"
+    model: str = Field("id", min_length=1)
     """``id`` or a language model: a short name, a hub id, a folder or a .gguf file."""
     embedding_dim: int = Field(64, ge=1)
     max_seq_len: int = Field(50, ge=1)
@@ -117,7 +117,7 @@ class RunConfig(_Options):
     seed: int = Field(0, ge=0)
     output: Path | None = None
 
-    @field_validator(*_KINDS, mode="before")
+    @field_validator(*_KINDS, "encoder", mode="before")
     @classmethod
     def _name_alone(cls, value: Any, field: Any) -> Any:
         if isinstance(value, str):

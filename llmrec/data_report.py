@@ -20,17 +20,18 @@ NEXT_ID_SUSPECT = 0.02
 """Above this share, ids follow the order of reading: Beauty.txt has 4.4 %, MovieLens 100K 0.3 %."""
 
 
-def facts(filtered: Filtered, split: Split) -> dict[str, Any]:
+def facts(filtered: Filtered, split: Split | None) -> dict[str, Any]:
     """Counts and shares of a split data set; padding is not counted.
 
     Args:
         filtered: the data set and who left it.
-        split: leave-one-out of what is left.
+        split: leave-one-out of what is left; None where no user has interactions enough.
 
     Returns:
-        Plain values by name; shares from 0 to 1, times in seconds, null where the data set has no times or no texts.
+        Plain values by name; shares from 0 to 1, times in seconds, null where the data set has no times, no texts or
+        no split.
     """
-    data = split.dataset
+    data = filtered.dataset
     counts = np.bincount(data.interactions["item"].to_numpy(), minlength=data.num_items + 1)[1:]
     return {
         "name": data.name,
@@ -47,11 +48,19 @@ def facts(filtered: Filtered, split: Split) -> dict[str, Any]:
         "items_without_interactions": int((counts == 0).sum()),
         "missing_texts": _missing_texts(data),
         "duplicate_titles": _duplicate_titles(data),
+        **_cases(split),
+        "notes": list(data.notes),
+    }
+
+
+def _cases(split: Split | None) -> dict[str, Any]:
+    if split is None:
+        return {"users_without_case": None, "cases": 0, "cold_test_items": None, "next_ids": None}
+    return {
         "users_without_case": _reasons(split.without_case),
         "cases": len(split.test),
         "cold_test_items": _cold(split),
         "next_ids": _next_ids(split),
-        "notes": list(data.notes),
     }
 
 
@@ -140,7 +149,7 @@ def _next_ids(split: Split) -> dict[str, int | float] | None:
         return None
     number = pl.concat([pl.Series([None], dtype=pl.Int64), numbers])
     log = data.interactions.select("user", number=number.gather(data.interactions["item"]))
-    largest = pl.col("number").cum_max().shift().over("user")
+    largest = pl.col("number").cum_max().forward_fill().shift().over("user")
     follows = log.select(follows=(pl.col("number") == largest + 1).fill_null(False), known=largest.is_not_null())
     rows = follows.filter("known")["follows"]
     lengths = np.bincount(log["user"].to_numpy(), minlength=data.num_users + 1)[1:]
@@ -180,10 +189,11 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if (shared := found["duplicate_titles"]) is not None:
         yield "titles that several items have", f"{shared['titles']:,}, on {shared['items']:,} items"
     yield "test cases (leave-one-out)", f"{found['cases']:,}"
-    yield "users without a case", _listed(found["users_without_case"])
-    cold = found["cold_test_items"]
-    some = f", such as {', '.join(cold['ids'][:3])}" if cold["items"] else ""
-    yield "test items nobody trains on", f"{cold['items']:,} in {cold['cases']:,} cases{some}"
+    if found["cases"]:
+        yield "users without a case", _listed(found["users_without_case"])
+        cold = found["cold_test_items"]
+        some = f", such as {', '.join(cold['ids'][:3])}" if cold["items"] else ""
+        yield "test items nobody trains on", f"{cold['items']:,} in {cold['cases']:,} cases{some}"
     if (follows := found["next_ids"]) is not None:
         yield "largest id so far plus 1", _follows(follows)
     for note in found["notes"]:

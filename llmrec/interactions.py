@@ -86,9 +86,10 @@ class Dataset:
         Raises:
             DataError: no string column ``item_id``, an id that is null or stands twice, or a mistyped column.
         """
-        if items.schema.get("item_id") != pl.String or items["item_id"].null_count():
+        if items.schema.get("item_id") != pl.String or (items["item_id"] == "").fill_null(True).any():
             raise DataError(
-                f"{name}: the table needs a string column 'item_id' without nulls; it has {dict(items.schema)}"
+                f"{name}: the table needs a string column 'item_id' without nulls or empty strings; it has "
+                f"{dict(items.schema)}"
             )
         if twice := items.filter(pl.col("item_id").is_duplicated())["item_id"].unique().sort().to_list():
             raise DataError(f"{name}: {len(twice)} item ids stand twice, such as {twice[:3]}")
@@ -127,7 +128,8 @@ class Dataset:
                 if values.dtype.is_numeric() and not values.null_count():
                     digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
                 else:
-                    digest.update("\x1e".join(map(str, values.to_list())).encode())
+                    texts = ("\x1dNone" if value == "None" else str(value) for value in values.to_list())
+                    digest.update("\x1e".join(texts).encode())
         return digest.hexdigest()[:16]
 
 
@@ -164,6 +166,9 @@ def _indexed(
     codes = ids.cast(pl.Categorical)
     seen = codes.unique(maintain_order=True)
     labels = pl.DataFrame({f"{side}_id": seen.cast(pl.String)})
+    for where, known in (("log", labels), (f"{side} table", table)):
+        if known is not None and (known.get_column(f"{side}_id", default=pl.Series()) == "").any():
+            raise DataError(f"{name}: a {side} id in the {where} is an empty string; every row needs one")
     table, notes = (labels, []) if table is None else _with_missing(name, side, table, labels)
     index = labels.join(_index(table, side), on=f"{side}_id", how="left", maintain_order="left")[side]
     distinct = seen.to_physical().to_numpy()

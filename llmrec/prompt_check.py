@@ -46,11 +46,13 @@ def check(names: list[str], dataset: Dataset, split: str, *, cases: int = 200, s
 
     Raises:
         PromptError: a name that no prompt has.
-        ConfigError: fewer than one case.
+        ConfigError: fewer than one case, or a negative seed.
         DataError: data that the split refuses.
     """
     if cases < 1:
         raise ConfigError(f"cases must be at least 1, came {cases}")
+    if seed < 0:
+        raise ConfigError(f"seed must be at least 0, came {seed}")
     if unknown := [name for name in names if name not in found()]:
         raise PromptError(f"no prompt {unknown[0]!r}{nearest(unknown[0], found())}")
     findings = Findings()

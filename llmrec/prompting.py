@@ -7,7 +7,6 @@ event asked for ``item`` and ``interaction`` (rating, review, summary ...). What
 target is made of: no ``item`` and no ``interaction`` where the item is to be found, else not the very field.
 """
 
-import html
 import re
 import traceback
 from collections import Counter
@@ -24,26 +23,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from llmrec.components import explain
 from llmrec.errors import DataError, PromptError, nearest
 from llmrec.interactions import Dataset
+from llmrec.markup import plain
 from llmrec.prompt_fields import ANSWERS, SECTIONS, Anatomy, anatomy
 from llmrec.prompt_rows import columns, item_rows
 
 _PACKAGE = Path(__file__).parent
 _FILE = re.compile(r"---\n(.*?)^---\n(.*)\Z", re.DOTALL | re.MULTILINE)
-_MARKUP = re.compile(
-    r"<!--.*?(?:-->|\Z)|<(style|script)\b.*?(?:</\1\s*>|\Z)|</?[a-z][^<>]*>", re.DOTALL | re.IGNORECASE
-)
-_TAGS = "a|b|big|br|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|small|span|strong|sub|sup|table|tbody|td|th|tr|u|ul"
-# Of what entities hid only tags of HTML are markup; other angle brackets were hidden because they are meant.
-_HIDDEN_MARKUP = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 
 
 def clean(value: Any) -> str:
-    """Text without HTML: entities resolved, comments, style sheets, scripts and tags gone, blanks single.
+    """Text without HTML, see :func:`llmrec.markup.plain`; in templates a filter.
 
-    A list becomes its parts with blanks between, nothing becomes an empty text. In templates a filter.
+    A list becomes its parts with blanks between, nothing becomes an empty text.
     """
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-    return " ".join(_HIDDEN_MARKUP.sub(" ", html.unescape(_MARKUP.sub(" ", text))).split())
+    return plain(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -54,8 +54,10 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
 
 def _described(file: Path, data_dir: Path | None) -> Dataset:
     given = read_description(file)
-    source = components.create("sources", given.source)
-    data: Dataset = source.read(data_dir or given.folder, given.name)
+    source, folder = components.create("sources", given.source), data_dir or given.folder
+    if not folder.is_dir():
+        raise DataError(f"{file}: the folder {folder} {_listing(folder)}")
+    data: Dataset = source.read(folder, given.name)
     return data
 
 

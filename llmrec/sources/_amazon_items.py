@@ -1,7 +1,6 @@
 """Amazon's metadata lines to an item table."""
 
 import ast
-import html
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,11 +11,13 @@ from typing import Any
 import polars as pl
 
 from llmrec.errors import DataError
+from llmrec.markup import plain
 from llmrec.sources._lines import lines
-from llmrec.sources._texts import clean, unquoted_list, without_markup
+from llmrec.sources._texts import clean, descriptions, unquoted_list
 
 _LISTS = {"categories": ("categories", "category"), "features": ("features", "feature")}
 _TEXTS = {"title": ("title",), "brand": ("brand", "store"), "description": ("description",)}
+_KEYS = [key for keys in (*_LISTS.values(), *_TEXTS.values()) for key in keys]
 
 
 @dataclass
@@ -91,6 +92,8 @@ def read_metadata(paths: list[Path], named: set[str] | None) -> Metadata:
                     f"{path}, line {number}: a metadata line is a JSON object with asin or parent_asin; "
                     f"found {line[:200]!r}"
                 )
+            if odd := [key for key in _KEYS if isinstance(row.get(key), dict)]:
+                raise DataError(f"{path}, line {number}: {odd[0]} must be a text or a list; found {row[odd[0]]!r}")
             metadata.counts["literals"] += literal
             metadata.add(row, named)
     return metadata
@@ -102,10 +105,8 @@ def item_table(entries: dict[str, dict[str, Any]]) -> tuple[pl.DataFrame, list[s
     columns, notes = [ids], []
     for name in _TEXTS:
         raw = [entry[name] for entry in entries.values()]
-        plain = [without_markup(text) for text in raw] if name == "description" else raw
-        if mended := sum(before.strip() != after for before, after in zip(raw, plain, strict=True) if plain is not raw):
-            notes.append(f"markup or runs of blanks in the {name} removed: {mended} items")
-        texts, told = clean(ids, pl.Series(name, plain, dtype=pl.String), name)
+        column = pl.Series(name, raw, dtype=pl.String)
+        texts, told = descriptions(ids, raw) if name == "description" else clean(ids, column, name)
         columns.append(texts)
         notes += told
     for name in _LISTS:
@@ -133,12 +134,13 @@ def _joined(value: Any) -> str:
 def _flat(value: Any) -> list[str]:
     """The strings of a list, of a list of lists (2014's paths of categories) or of a lone string."""
     parts = value if isinstance(value, list) else [value]
-    return [str(part) for part in chain.from_iterable(part if isinstance(part, list) else [part] for part in parts)]
+    flat = chain.from_iterable(part if isinstance(part, list) else [part] for part in parts)
+    return [str(part) for part in flat if part is not None]
 
 
 def _clean_lists(lists: list[list[str]], name: str) -> tuple[pl.Series, list[str]]:
     """Each string once, without markup, entities and blanks; a list without any is null."""
-    resolved = [[html.unescape(without_markup(part)).strip() for part in parts] for parts in lists]
+    resolved = [[plain(part) for part in parts] for parts in lists]
     kept = [[part for part in dict.fromkeys(parts) if part] or None for parts in resolved]
     mended = sum(before != after for before, after in zip(lists, resolved, strict=True))
     empty = kept.count(None)

@@ -1,5 +1,6 @@
 """Amazon's reviews as JSON lines, in the spellings of 2014, 2018 and 2023."""
 
+import codecs
 import gzip
 import json
 import zlib
@@ -37,7 +38,7 @@ def read_reviews(path: Path) -> pl.DataFrame:
         DataError: a line that is no JSON object or has no user, item or time, with file and line.
     """
     try:
-        table = pl.read_ndjson(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path, schema=_SCHEMA)
+        table = pl.read_ndjson(_content(path), schema=_SCHEMA)
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         _explain(path)
         raise DataError(f"{path} cannot be read as JSON lines: {str(error).splitlines()[0]}") from None
@@ -58,6 +59,15 @@ def release(row: dict[str, Any]) -> str:
         return "2023 (user_id, times in milliseconds)"
     year = "2014" if "helpful" in row else "2018" if "verified" in row else "2014 or 2018"
     return f"{year} (reviewerID, times in seconds)"
+
+
+def _content(path: Path) -> Path | bytes:
+    """What polars can read: neither a mark of byte order nor gzip."""
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes()).removeprefix(codecs.BOM_UTF8)
+    with path.open("rb") as file:
+        marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    return path.read_bytes().removeprefix(codecs.BOM_UTF8) if marked else path
 
 
 def _explain(path: Path) -> None:

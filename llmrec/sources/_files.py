@@ -38,9 +38,16 @@ class ParquetFile:
             raise DataError(f"{self.path} cannot be read as Parquet: {error}") from None
 
     def read(self, places: list[int]) -> pl.DataFrame:
-        """The columns at these places, with the place as their name."""
+        """The columns at these places, with the place as their name.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         names = [self.first[place] for place in places]
-        frame = pl.read_parquet(self.path, columns=names)
+        try:
+            frame = pl.read_parquet(self.path, columns=names)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{self.path} cannot be read as Parquet: {error}") from None
         return frame.select(frame[name].alias(str(place)) for name, place in zip(names, places, strict=True))
 
     def where(self, row: int) -> str:

@@ -44,7 +44,7 @@ def _named(path: Path, header: list[str], spellings: dict[str, tuple[str, ...]])
 
 
 def _quoted(path: Path, text: str, columns: list[str], skip: bool) -> Table:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
     rows: list[list[str]] = []
     lines = []
     line = 1

@@ -6,10 +6,11 @@ import re
 
 import polars as pl
 
+from llmrec.markup import plain
 from llmrec.sources._tables import note
 
-_MARKUP = re.compile(r"<!--.*?(-->|$)|<(style|script)\b.*?(</\2\s*>|$)|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE)
-_BLANKS = re.compile(r"\s+")
+_LITERAL = re.compile(r"\[['\"](.*)['\"]\]", re.DOTALL)
+_BETWEEN = re.compile(r"(?<!\\)['\"],\s*['\"]")
 
 
 def clean(ids: pl.Series, texts: pl.Series, what: str = "title") -> tuple[pl.Series, list[str]]:
@@ -52,16 +53,24 @@ def changed(before: pl.Series, after: pl.Series) -> pl.Series:
     return (before != after).fill_null(False)
 
 
-def without_markup(text: str) -> str:
-    """Drops comments, style sheets, scripts and tags; ``5 < 6`` is no tag."""
-    return _BLANKS.sub(" ", _MARKUP.sub(" ", text)).strip()
+def descriptions(ids: pl.Series, texts: list[str]) -> tuple[pl.Series, list[str]]:
+    """A column of descriptions without markup, and notes."""
+    bare = [plain(text) for text in texts]
+    mended = sum(before.strip() != after for before, after in zip(texts, bare, strict=True))
+    told = [f"HTML or runs of blanks in the description removed: {mended} items"] if mended else []
+    column, notes = clean(ids, pl.Series("description", bare, dtype=pl.String), "description")
+    return column, told + notes
 
 
 def unquoted_list(text: str) -> list[str]:
-    """The strings of a list written as a Python literal; any other text is a list of itself."""
-    if text.startswith("["):
-        try:
-            return [str(part) for part in ast.literal_eval(text)]
-        except (ValueError, SyntaxError):
-            pass
-    return [text] if text else []
+    """The strings of a list written as a Python literal; any other text is a list of itself.
+
+    A literal whose own quotes were not escaped is cut where a quote, a comma and a quote follow one another.
+    """
+    written = _LITERAL.fullmatch(text)
+    if not written:
+        return [] if text in ("", "[]") else [text]
+    try:
+        return [str(part) for part in ast.literal_eval(text)]
+    except (ValueError, SyntaxError):
+        return [part.replace("\\n", "\n").replace("\\", "") for part in _BETWEEN.split(written[1])]

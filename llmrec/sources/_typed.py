@@ -39,7 +39,10 @@ class Typed:
     def ids(self, name: str) -> pl.Series:
         """Ids as strings or a categorical; every row needs one."""
         ids = self._of(name, "a string or a whole number", lambda kind: kind.is_integer() or _is_text(kind))
-        self._refuse(ids.is_null(), ids, f"{name} is empty, every row needs one")
+        empty = ids.is_null()
+        if _is_text(ids.dtype):  # in Parquet an empty string is no null
+            empty |= (ids == "").fill_null(True)
+        self._refuse(empty, ids, f"{name} is empty, every row needs one")
         return ids if ids.dtype in (pl.String, pl.Categorical) else ids.cast(pl.String)
 
     def text(self, name: str) -> pl.Series:
@@ -74,7 +77,7 @@ class Typed:
 
     def microseconds(self, name: str) -> pl.Series:
         """Dates as int64 microseconds since 1970, UTC where no zone is said."""
-        given = self._of(name, "a date", lambda kind: kind == pl.String or kind.is_temporal())
+        given = self._of(name, "a date", lambda kind: kind in (pl.String, pl.Date, pl.Datetime))
         values = given
         if given.dtype == pl.String:
             values = _dates(given)

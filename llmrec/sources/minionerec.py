@@ -11,7 +11,7 @@ from llmrec.errors import DataError, nearest
 from llmrec.interactions import Dataset
 from llmrec.sources._files import TextFile
 from llmrec.sources._orders import numbered
-from llmrec.sources._texts import clean, unquoted_list, without_markup
+from llmrec.sources._texts import clean, descriptions, unquoted_list
 
 _COLUMNS = ("user_id", "history_item_id", "item_id")
 _PARTS = {"valid": "validation", "test": "test"}
@@ -118,13 +118,16 @@ def _items(path: Path) -> tuple[pl.DataFrame, list[str]]:
         entries: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise DataError(f"{path} must hold an object with one object per item, such as {{'0': {{'title': 'Pen'}}}}")
     ids = pl.Series("item_id", list(entries), dtype=pl.String)
     columns, notes = [ids], []
     for field in ("title", "brand", "description"):
         raw = [str(entry.get(field) or "") for entry in entries.values()]
         if field == "description":
-            raw = [without_markup(" ".join(unquoted_list(text))) for text in raw]
-        texts, told = clean(ids, pl.Series(field, raw, dtype=pl.String), field)
+            texts, told = descriptions(ids, [" ".join(unquoted_list(text)) for text in raw])
+        else:
+            texts, told = clean(ids, pl.Series(field, raw, dtype=pl.String), field)
         columns.append(texts)
         notes += told
     return pl.DataFrame(columns), notes

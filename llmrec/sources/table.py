@@ -39,7 +39,8 @@ class Tables:
             rating, review, summary and part.
         items: file with a row per item.
         item_columns: the same for item_id, title, genres, description, image, brand, categories, features and tags.
-        users: file with a row per user: user_id, gender, age, occupation, zip_code.
+        users: file with a row per user.
+        user_columns: the same for user_id, gender, age, occupation and zip_code.
         separator: the character between two fields; by default a comma in ``.csv`` and a tab in all others.
         header: whether line 1 names the columns. By default it must.
         time: what a time is: seconds since 1970, milliseconds, dates (2020-01-31T10:00:00Z), or order: the log has
@@ -57,6 +58,7 @@ class Tables:
         items: str = "",
         item_columns: dict[str, str | int] | None = None,
         users: str = "",
+        user_columns: dict[str, str | int] | None = None,
         separator: str = "",
         header: bool | None = None,
         time: Literal["s", "ms", "dates", "order"] = "s",
@@ -72,13 +74,14 @@ class Tables:
         self.separator, self.header, self.time, self.encoding = separator, header, time, encoding
         check("columns", columns or {}, LOG, header)
         check("item_columns", item_columns or {}, ITEMS, header)
+        check("user_columns", user_columns or {}, USERS, header)
         spellings = LOG
         if time == "order" and "timestamp" not in (columns or {}):
             spellings = {ours: names for ours, names in spellings.items() if ours != "timestamp"}
         needed = tuple(ours for ours in ("user_id", "item_id", "timestamp") if ours in spellings)
         self._log_columns = Wanted("columns", spellings, columns or {}, needed)
         self._item_columns = Wanted("item_columns", ITEMS, item_columns or {}, ("item_id",))
-        self._user_columns = Wanted("columns", USERS, {}, ("user_id",))
+        self._user_columns = Wanted("user_columns", USERS, user_columns or {}, ("user_id",))
 
     def detect(self, folder: Path) -> bool:
         """Whether the named file is there or, if none is named, exactly one that may be it."""
@@ -98,7 +101,13 @@ class Tables:
         return replace(data, notes=(*notes, *item_notes, *user_notes, *data.notes))
 
     def _logs(self, folder: Path) -> list[Path]:
-        return sorted(folder.glob(self.interactions)) if self.interactions else []
+        try:
+            return sorted(folder.glob(self.interactions)) if self.interactions else []
+        except (NotImplementedError, ValueError) as error:
+            raise DataError(
+                f"interactions must be a file in the folder or a pattern such as part-*.csv, came "
+                f"{self.interactions!r} ({error})"
+            ) from None
 
     def _which(self, folder: Path) -> list[Path]:
         """The only file that may hold the interactions; if there is one table alone, its own fault says more."""

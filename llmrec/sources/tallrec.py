@@ -66,17 +66,20 @@ def _rows(path: Path, file: str, part: str) -> list[tuple[str, list[str], list[f
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(entries, list):
+        raise DataError(f"{path} must hold a list of rows, holds {type(entries).__name__}")
     result = []
     for number, entry in enumerate(entries):
-        match = _ROW.fullmatch(str(entry.get("input", "")))
-        if not match or entry.get("output") not in _ANSWERS:
+        row = entry if isinstance(entry, dict) else {}
+        match, answer = _ROW.fullmatch(str(row.get("input", ""))), str(row.get("output"))
+        if not match or answer not in _ANSWERS:
             raise DataError(
                 f"{path}, row {number}: expected 'User Preference: ...', 'User Unpreference: ...', 'Whether the user "
                 f"will like the target ...?' and the output Yes. or No.; found {str(entry)[:200]!r}"
             )
         liked, disliked = _titles(match["liked"]), _titles(match["disliked"])
         items = [*liked, *disliked, _title(match["target"])]
-        ratings = [1.0] * len(liked) + [0.0] * len(disliked) + [_ANSWERS[entry["output"]]]
+        ratings = [1.0] * len(liked) + [0.0] * len(disliked) + [_ANSWERS[answer]]
         parts = ["train"] * (len(items) - 1) + [part]
         result.append((f"{file}/{number}", items, ratings, parts))
     return result
