@@ -4,7 +4,9 @@ import argparse
 import json
 import math
 import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +127,8 @@ def recommend(arguments: argparse.Namespace) -> int:
         print(json.dumps(table.to_dicts(), indent=2))
         return 0
     titles = dict(zip(items["item_id"], items["title"] if "title" in items.columns else items["item_id"], strict=True))
-    print("after " + " | ".join(f"{titles[item] or item}" for item in history))
+    after = "after " + " | ".join(f"{titles[item] or item}" for item in history)
+    print(textwrap.fill(after, shutil.get_terminal_size().columns, subsequent_indent="      "))
     for row in table.iter_rows(named=True):
         print(f"{row['rank']:4}  {row['score']:8.3f}  {titles[row['item_id']] or ''}  [{row['item_id']}]")
     return 0

@@ -168,7 +168,7 @@ def _indexed(
     labels = pl.DataFrame({f"{side}_id": seen.cast(pl.String)})
     for where, known in (("log", labels), (f"{side} table", table)):
         if known is not None and (known.get_column(f"{side}_id", default=pl.Series()) == "").any():
-            raise DataError(f"{name}: a {side} id in the {where} is an empty string; every row needs one")
+            raise DataError(f"{name}: the {where} has a row whose {side} id is empty; every row needs one")
     table, notes = (labels, []) if table is None else _with_missing(name, side, table, labels)
     index = labels.join(_index(table, side), on=f"{side}_id", how="left", maintain_order="left")[side]
     distinct = seen.to_physical().to_numpy()

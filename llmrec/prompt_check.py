@@ -141,10 +141,10 @@ class _Trial:
         if len(texts) > 1 and len(set(texts)) == 1:
             faults.append(f"all {len(texts)} items have one text, {texts[0]!r}; name a field that tells them apart")
         limit = prompt.head.max_chars or max(map(len, texts))
-        if longer := [(len(text), item) for text, item in zip(texts, self.dataset.item_ids[1:]) if len(text) > limit]:
+        if longer := [row for row, text in enumerate(texts) if len(text) > limit]:
             faults.append(
                 f"the text is longer than max_chars {limit} for {len(longer)} of {len(texts)} items, such as "
-                f"{longer[0][1]!r}: {longer[0][0]} characters"
+                f"{self.dataset.item_ids[longer[0] + 1]!r}: {len(texts[longer[0]])} characters"
             )
         return faults
 

@@ -32,7 +32,9 @@ def _entry(name: str, paths: list[Path]) -> str:
     except PromptError as error:
         kind, says = "damaged", str(error)
     shadowed = f" (shadows {', '.join(map(str, paths[1:]))})" if paths[1:] else ""
-    return f"{name}  [{kind}]\n  {says}\n  {paths[0]}{shadowed}"
+    width = shutil.get_terminal_size().columns
+    said = textwrap.fill(says, width, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
+    return f"{name}  [{kind}]\n{said}\n  {paths[0]}{shadowed}"
 
 
 def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[str, Any]:

@@ -81,6 +81,17 @@ def test_options_of_a_component_may_follow_its_flag():
     assert load("", 'head={"num_layers": 3}').head == {"name": "sasrec", "num_layers": 3}
 
 
+def test_an_encoder_may_be_said_by_its_name_alone():
+    chosen = load("", "encoder=id_from_text", "encoder.keep_top=3", model="opt-125m").resolved().encoder
+    assert (chosen["name"], chosen["keep_top"]) == ("id_from_text", 3)
+
+
+@pytest.mark.parametrize("field", ["data", "model"])
+def test_an_empty_name_is_refused(field):
+    with pytest.raises(ConfigError, match=f"{field}: "):
+        load("", **{field: ""})
+
+
 @pytest.mark.parametrize("file", ["head:\n  name: sasrec\n  num_layers: 4\n", "head:\n  num_layers: 4\n"])
 def test_a_flag_keeps_the_files_options_of_the_same_component_and_drops_anothers(file):
     assert load(file, head="sasrec").head == {"name": "sasrec", "num_layers": 4}

@@ -58,6 +58,11 @@ def test_ids_in_the_order_of_reading_are_called_telling():
     assert sequences("1 1 3 2 4 5\n2 9 2 9")["next_ids"] == {"test_targets": 1 / 2, "all_rows": 2 / 6}
 
 
+def test_an_id_that_is_no_number_hides_nothing_of_what_follows():
+    found = sequences("u 1 2 x 3 4\nv 1 2 3 4 5\n")
+    assert found["next_ids"] == {"test_targets": 1.0, "all_rows": 7 / 8}
+
+
 def test_ids_in_another_order_or_without_numbers_are_not():
     assert sequences("1 5 3 1 4 2")["next_ids"] == {"test_targets": 0.0, "all_rows": 0.0}
     found = sequences("1 a b c")
@@ -194,3 +199,14 @@ def test_a_data_set_that_is_not_there_ends_with_2(tmp_path: Path, capsys):
     assert cli.main(["data", "check", "nothing", "--data-dir", str(tmp_path)]) == 2
     assert "error: no data set in a known layout" in capsys.readouterr().err
     assert cli.main(["data", "check", str(tmp_path / "shop.yaml")]) == 2
+
+
+def test_data_on_which_nothing_can_be_tested_are_still_counted(tmp_path: Path, capsys):
+    (tmp_path / "log.csv").write_text("user,item,time\nu,a,1\nu,b,2\nv,a,3\n", encoding="utf-8")
+    assert cli.main(["data", "check", "shop", "--data-dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "no user has 3 interactions" in printed.err
+    assert "test cases (leave-one-out)   0" in printed.out and "1 to 2 a user" in printed.out
+    assert cli.main(["data", "check", "shop", "--data-dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cases"], found["cold_test_items"], found["next_ids"]) == (0, None, None)

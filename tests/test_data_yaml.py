@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from llmrec import config
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
 from llmrec.sources import load_dataset
 
@@ -76,3 +76,9 @@ def test_the_example_can_be_read_with_tables_like_its_own(tmp_path):
     data = load_dataset(str(ROOT / "configs" / "data" / "example.yaml"), tmp_path)
     assert (data.name, data.items["title"].to_list()) == ("example", ["Tea", "Pot"])
     assert [item for _, item, _ in rows(data)] == ["1", "2"]
+
+
+def test_a_folder_that_is_not_there_is_not_called_empty(tmp_path):
+    file = shop(tmp_path, "folder: nowhere\nsource: recbole\n")
+    with pytest.raises(DataError, match=r"shop.yaml: the folder .*nowhere does not exist"):
+        load_dataset(file)

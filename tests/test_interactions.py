@@ -114,3 +114,19 @@ def test_known_item_columns_have_their_type(columns, message):
     table = items(("x", "X")).with_columns(**{name: pl.Series(values) for name, values in columns.items()})
     with pytest.raises(DataError, match=message):
         Dataset.from_tables("toy", log([("u", "x", 1)]), table)
+
+
+def test_an_empty_id_is_refused_wherever_it_stands():
+    rows = log([("u", "a", 1), ("u", "", 2)])
+    with pytest.raises(DataError, match="the log has a row whose item id is empty"):
+        Dataset.from_tables("toy", rows)
+    with pytest.raises(DataError, match="the item table has a row whose item id is empty"):
+        Dataset.from_tables("toy", log([("u", "a", 1)]), items(("a", "A"), ("", "B")))
+    with pytest.raises(DataError, match="without nulls or empty strings"):
+        Dataset.of_items("new", items(("", "B")))
+
+
+def test_the_hash_tells_a_missing_title_from_one_that_is_called_none():
+    named, missing = (pl.DataFrame({"item_id": ["a", "b"], "title": ["A", title]}) for title in ("None", None))
+    hashes = {Dataset.from_tables("toy", log([("u", "a", 1)]), table).content_hash for table in (named, missing)}
+    assert len(hashes) == 2

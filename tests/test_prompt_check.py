@@ -191,6 +191,11 @@ def test_an_answer_slot_that_is_empty_or_cut_off_fails(check):
     assert check("p5/nothing")[1][0].startswith("p5/nothing: the input is empty in 40 of 40 cases, such as user 'u")
 
 
+@pytest.mark.parametrize("option", [("--cases", 0), ("--seed", -1)])
+def test_an_option_out_of_range_ends_with_2(check, option):
+    assert check("items/title", *option)[0] == 2
+
+
 def test_two_files_with_one_body_fail(check):
     write("p5/one", GOOD)
     write("p5/two", "\n" + GOOD, head="description: another head")

@@ -43,6 +43,8 @@ def test_list_shows_every_prompt_with_its_kind_and_its_file(llmrec):
     assert answer.code == 0
     place = ROOT / "prompts" / "zeroshot" / "rank.jinja"
     assert f"zeroshot/rank  [zeroshot]\n  {Prompt.load('zeroshot/rank').head.description}\n  {place}\n" in answer.out
+    said = [line for line in answer.out.splitlines() if line.startswith("  ") and not line.endswith(".jinja")]
+    assert max(map(len, said)) <= 80 and len(said) > len(found()), "long descriptions are folded"
     assert [line.split()[0] for line in answer.out.splitlines() if "[" in line] == list(found())
 
 
@@ -59,8 +61,9 @@ def test_list_shows_a_damaged_prompt_with_what_is_wrong(llmrec):
     write("other/mine", "x")
     answer = llmrec("list")
     assert answer.code == 0
-    assert "items/bad  [damaged]\n  prompt 'items/bad': line 4: no block 'txt'; did you mean 'text'" in answer.out
-    assert "other/mine  [damaged]\n  prompt 'other/mine' must lie in one of the folders of the kinds" in answer.out
+    text = " ".join(answer.out.split())
+    assert "items/bad [damaged] prompt 'items/bad': line 4: no block 'txt'; did you mean 'text'" in text
+    assert "other/mine [damaged] prompt 'other/mine' must lie in one of the folders of the kinds" in text
 
 
 # llmrec prompts show

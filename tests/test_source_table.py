@@ -345,3 +345,31 @@ def test_a_neighbour_with_an_endless_line_or_a_folder_does_no_harm(tmp_path):
     (tmp_path / "pairs.txt").write_text("user_id\titem_id\n1\t10\n", encoding="utf-8")
     (tmp_path / "folder.txt").mkdir()
     assert len(load_dataset("x", tmp_path).interactions) == 2
+
+
+def test_a_damaged_or_odd_parquet_file_is_refused(tmp_path):
+    log = pl.DataFrame({"user": ["u", ""], "item": ["a", "b"], "time": [1, 2]})
+    log.write_parquet(tmp_path / "log.parquet")
+    assert "row 2: user_id is empty, every row needs one; found ''" in refusal(tmp_path)
+    log.with_columns(user=pl.lit("u"), time=pl.duration(seconds="time")).write_parquet(tmp_path / "log.parquet")
+    assert "timestamp must be a date, is Duration" in refusal(tmp_path)
+    raw = bytearray((tmp_path / "log.parquet").read_bytes())
+    raw[4:60] = bytes(56)
+    (tmp_path / "log.parquet").write_bytes(raw)
+    assert "log.parquet cannot be read as Parquet" in refusal(tmp_path)
+
+
+def test_columns_of_users_are_said_like_those_of_items(tmp_path):
+    write(tmp_path, "user,item,time\nu,a,1\n")
+    write(tmp_path, "who,years\nu,31\n", "people.csv")
+    columns = {"user_id": "who", "age": "years"}
+    data = read(tmp_path, interactions="log.csv", users="people.csv", user_columns=columns)
+    assert data.users.rows() == [("u", 31)]
+    assert "user_columns" in refusal(tmp_path, users="people.csv", user_columns={"height": "years"})
+
+
+@pytest.mark.parametrize("pattern", ["/etc/passwd", "a**b.csv"])
+def test_a_pattern_that_no_folder_can_fit_is_refused(tmp_path, pattern):
+    assert f"interactions must be a file in the folder or a pattern such as part-*.csv, came {pattern!r}" in refusal(
+        write(tmp_path, "user,item,time\nu,a,1\n"), interactions=pattern
+    )

@@ -14,6 +14,7 @@ from llmrec import components
 from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
 from llmrec.sources import load_dataset
+from llmrec.sources._texts import unquoted_list
 from llmrec.sources.amazon import Amazon
 
 REAL = ROOT.parent / "shared" / "data" / "amazon-gift-cards"
@@ -249,3 +250,35 @@ def test_titles_of_gift_cards_have_neither_entities_nor_outer_blanks():
 @needs_real
 def test_all_gift_cards_of_the_metadata_are_an_option():
     assert Amazon(catalogue="all").read(REAL, "x").num_items == 1547
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_mark_of_byte_order_before_the_reviews_changes_nothing(tmp_path, packed):
+    write(tmp_path, a=[review("u", "i")], meta=[{"asin": "i", "title": "Mug"}])
+    raw = b"\xef\xbb\xbf" + (tmp_path / "a.json").read_bytes()
+    (tmp_path / "a.json").unlink()
+    (tmp_path / ("a.json.gz" if packed else "a.json")).write_bytes(gzip.compress(raw) if packed else raw)
+    assert histories(load_dataset("x", tmp_path)) == {"u": ["i"]}
+
+
+def test_lists_with_gaps_lose_them_and_an_object_is_no_text(tmp_path):
+    write(tmp_path, a=[review("u", "i")], meta=[{"asin": "i", "title": "Mug", "category": ["Cups", None]}])
+    assert item(load_dataset("x", tmp_path), "i")["categories"] == ["Cups"]
+    write(tmp_path, meta=[{"asin": "i", "brand": {"name": "Acme"}}])
+    with pytest.raises(DataError, match=r"meta.json, line 1: brand must be a text or a list; found \{'name': 'Acme'\}"):
+        load_dataset("x", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("['One', \"it's two\"]", ["One", "it's two"]),
+        ("['The world's best', 'with \\\\n a break']", ["The world's best", "with \n a break"]),
+        ("['12\" wide', '', 'it's 3\" deep']", ['12" wide', "", 'it\'s 3" deep']),
+        ("[sic] a text", ["[sic] a text"]),
+        ("[]", []),
+        ("", []),
+    ],
+)
+def test_a_list_written_as_text_is_read_even_with_quotes_that_nobody_escaped(text, parts):
+    assert unquoted_list(text) == parts

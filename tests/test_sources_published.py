@@ -201,6 +201,14 @@ def test_minionerec_windows_that_contradict_each_other_are_refused(tmp_path):
         load_dataset("shop", folder)
 
 
+@pytest.mark.parametrize("text", ["[]", '{"1": "Pen"}'])
+def test_minionerec_items_of_other_json_are_refused(tmp_path, text):
+    folder = minionerec(tmp_path, "Office_Products", window("A1", [1], 2), window("A1", [1, 2], 3))
+    (folder / "index" / "Office_Products.item.json").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="must hold an object with one object per item"):
+        load_dataset("shop", folder)
+
+
 def test_minionerec_sets_in_one_folder_are_picked_by_the_end_of_the_name(tmp_path):
     for stem, user in (("Office_Products", "O"), ("Industrial_and_Scientific", "I")):
         minionerec(tmp_path / "amazon-office-industrial", stem, window(user, [1], 2), window(user, [1, 2], 3))
@@ -306,3 +314,11 @@ def test_the_real_rows_of_tallrec(name, users, tests):
     if name == "tallrec":
         assert targets["rating"].sum() == 528
         assert data.interactions.filter(pl.col("part") == "validation")["rating"].sum() == 658
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '["x"]'])
+def test_tallrec_files_of_other_json_are_refused(tmp_path, text):
+    folder = tallrec(tmp_path, "movie", [], [])
+    (folder / "movie" / "valid.json").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"valid.json(, row 0: expected| must hold a list of rows, holds dict)"):
+        load_dataset("tallrec", folder)
