@@ -274,7 +274,7 @@ def test_lists_with_gaps_lose_them_and_an_object_is_no_text(tmp_path):
     [
         ("['One', \"it's two\"]", ["One", "it's two"]),
         ("['The world's best', 'with \\\\n a break']", ["The world's best", "with \n a break"]),
-        ("['12\" wide', '', 'it's 3\" deep']", ['12" wide', "", 'it\'s 3" deep']),
+        ("['12\" wide', '', 'it's 3\" deep']", ['12" wide', "", "it's 3\" deep"]),
         ("[sic] a text", ["[sic] a text"]),
         ("[]", []),
         ("", []),

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from llmrec.errors import DataError
-from llmrec.sources._encodings import Encoding, decode_either, read_bytes
-from llmrec.sources._tables import Table, split_lines, split_rows
+from llmrec.sources._encodings import Encoding
+from llmrec.sources._tables import read_latin
 from llmrec.sources._texts import clean
 
 FILES = ("u.data", "u.item")
@@ -35,10 +35,8 @@ _GENRES = [
 
 def log(folder: Path, encoding: Encoding, skip: bool) -> tuple[pl.DataFrame, list[str]]:
     """``u.data``."""
-    table, notes = _read(folder / "u.data", ["user_id", "item_id", "rating", "timestamp"], "\t", encoding, skip)
-    frame, skipped = table.sound(
-        [table.ids("user_id"), table.ids("item_id"), table.whole("timestamp"), table.number("rating")]
-    )
+    table, notes = read_latin(folder / "u.data", ["user_id", "item_id", "rating", "timestamp"], "\t", encoding, skip)
+    frame, skipped = table.ratings()
     return frame, notes + skipped
 
 
@@ -46,7 +44,7 @@ def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
     """``u.item``; release dates and web addresses are not read."""
     genres = _genres(folder / "u.genre")
     columns = ["item_id", "title", "release_date", "video_release_date", "url", *genres]
-    table, notes = _read(folder / "u.item", columns, "|", encoding)
+    table, notes = read_latin(folder / "u.item", columns, "|", encoding)
     for genre in genres:
         flag = table.frame[genre]
         table.refuse(~flag.is_in(["0", "1"]), flag, f"the flag of genre {genre} must be 0 or 1")
@@ -60,7 +58,7 @@ def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
 def users(folder: Path, encoding: Encoding) -> pl.DataFrame:
     """``u.user``."""
     columns = ["user_id", "age", "gender", "occupation", "zip_code"]
-    table, _ = _read(folder / "u.user", columns, "|", encoding)
+    table, _ = read_latin(folder / "u.user", columns, "|", encoding)
     text = [table.frame[column].replace("", None) for column in ("gender", "occupation", "zip_code")]
     return pl.DataFrame([table.ids("user_id"), table.whole("age", optional=True), *text])
 
@@ -68,16 +66,9 @@ def users(folder: Path, encoding: Encoding) -> pl.DataFrame:
 def _genres(path: Path) -> list[str]:
     if not path.is_file():
         return _GENRES
-    table, _ = _read(path, ["genre", "number"], "|", "auto")
+    table, _ = read_latin(path, ["genre", "number"], "|", "auto")
     number = table.whole("number")
     table.refuse(number != pl.Series(range(len(number))), number, "genres must be numbered from 0 in file order")
     if table.frame["genre"].is_duplicated().any():
         raise DataError(f"{path}: a genre stands twice in {table.frame['genre'].to_list()}; name every genre once")
     return table.frame["genre"].to_list()
-
-
-def _read(
-    path: Path, columns: list[str], separator: str, encoding: Encoding, skip: bool = False
-) -> tuple[Table, list[str]]:
-    text, notes = decode_either(path, read_bytes(path), "latin-1", encoding)
-    return split_rows(path, split_lines(path, text), columns, separator, skip=skip), notes

@@ -19,8 +19,7 @@ def log(folder: Path, encoding: Encoding, skip: bool) -> tuple[pl.DataFrame, lis
     """``ratings.csv``."""
     wanted = {**_USER, **_ITEM, "rating": ("rating",), "timestamp": ("timestamp",)}
     table, notes = _read(folder / "ratings.csv", wanted, encoding, skip)
-    columns = [table.ids("user_id"), table.ids("item_id"), table.whole("timestamp"), table.number("rating")]
-    frame, skipped = table.sound(columns)
+    frame, skipped = table.ratings()
     return frame, notes + skipped
 
 

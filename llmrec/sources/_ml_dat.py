@@ -4,9 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from llmrec.sources._encodings import Encoding, decode_either, read_bytes
+from llmrec.sources._encodings import Encoding
 from llmrec.sources._ml_csv import split_genres
-from llmrec.sources._tables import Table, split_lines, split_rows
+from llmrec.sources._tables import read_latin
 from llmrec.sources._texts import clean
 
 FILES = ("ratings.dat", "movies.dat")
@@ -39,16 +39,14 @@ _OCCUPATIONS = [
 def log(folder: Path, encoding: Encoding, skip: bool) -> tuple[pl.DataFrame, list[str]]:
     """``ratings.dat``."""
     columns = ["user_id", "item_id", "rating", "timestamp"]
-    table, notes = _read(folder / "ratings.dat", columns, encoding, skip)
-    frame, skipped = table.sound(
-        [table.ids("user_id"), table.ids("item_id"), table.whole("timestamp"), table.number("rating")]
-    )
+    table, notes = read_latin(folder / "ratings.dat", columns, "::", encoding, skip)
+    frame, skipped = table.ratings()
     return frame, notes + skipped
 
 
 def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
     """``movies.dat``."""
-    table, notes = _read(folder / "movies.dat", ["item_id", "title", "genres"], encoding)
+    table, notes = read_latin(folder / "movies.dat", ["item_id", "title", "genres"], "::", encoding)
     ids = table.ids("item_id")
     titles, mended = clean(ids, table.frame["title"])
     genres, none = split_genres(ids, table.frame["genres"])
@@ -58,14 +56,9 @@ def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
 def users(folder: Path, encoding: Encoding) -> pl.DataFrame:
     """``users.dat``: an age is the lower bound of its bracket, 1 means under 18."""
     columns = ["user_id", "gender", "age", "occupation", "zip_code"]
-    table, _ = _read(folder / "users.dat", columns, encoding)
+    table, _ = read_latin(folder / "users.dat", columns, "::", encoding)
     number = table.whole("occupation")
     table.refuse(~number.is_between(0, 20), table.frame["occupation"], "occupation must be a number from 0 to 20")
     named = number.replace_strict(range(21), _OCCUPATIONS, return_dtype=pl.String)
     text = [table.frame[column].replace("", None) for column in ("gender", "zip_code")]
     return pl.DataFrame([table.ids("user_id"), table.whole("age"), text[0], named, text[1]])
-
-
-def _read(path: Path, columns: list[str], encoding: Encoding, skip: bool = False) -> tuple[Table, list[str]]:
-    text, notes = decode_either(path, read_bytes(path), "latin-1", encoding)
-    return split_rows(path, split_lines(path, text), columns, "::", skip=skip), notes

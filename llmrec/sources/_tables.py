@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from llmrec.errors import DataError
-from llmrec.sources._encodings import decode, read_bytes
+from llmrec.sources._encodings import Encoding, decode, decode_either, read_bytes
 
 _LISTED = 20
 """Skipped rows that a note lists one by one."""
@@ -68,6 +68,10 @@ class Table:
         more = f" (and {wrong.sum() - 1} more such lines)" if wrong.sum() > 1 else ""
         raise DataError(f"{self.path}, line {self.lines[row]}: {rule}; found {values[row]!r}{more}")
 
+    def ratings(self) -> tuple[pl.DataFrame, list[str]]:
+        """The columns of a log of ratings, and a note of each row that was left out."""
+        return self.sound([self.ids("user_id"), self.ids("item_id"), self.whole("timestamp"), self.number("rating")])
+
     def sound(self, columns: list[pl.Series]) -> tuple[pl.DataFrame, list[str]]:
         """The columns without the rows in which a fault was collected, and a note of each such row."""
         frame = pl.DataFrame(columns)
@@ -127,6 +131,18 @@ def split_rows(
     rule = f"expected {len(columns)} fields separated by {separator!r} ({', '.join(columns)})"
     table.refuse(count != len(columns), rows, rule)
     return table
+
+
+def read_latin(
+    path: Path, columns: list[str], separator: str, encoding: Encoding, skip: bool = False
+) -> tuple[Table, list[str]]:
+    """Reads a file without a header that is published in Latin-1, see :func:`split_rows`; also notes.
+
+    Raises:
+        DataError: a byte outside the encoding, or a row with another number of fields.
+    """
+    text, notes = decode_either(path, read_bytes(path), "latin-1", encoding)
+    return split_rows(path, split_lines(path, text), columns, separator, skip=skip), notes
 
 
 def note(ids: pl.Series, which: pl.Series, what: str) -> list[str]:
