@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from llmrec import loading
 from llmrec.errors import DataError
+from llmrec.loading import Pooling
+from llmrec.loading.streamed import NotFinite
 from llmrec.runs import write_atomically, write_json
 
-Pooling = Literal["mean", "last", "cls"]
 Progress = Callable[[int, int], None]
 SHARD_TEXTS = 256
 BATCH_TOKENS = 2048
@@ -54,7 +56,11 @@ def pool(
 
 @torch.no_grad()
 def encode(
-    texts: list[str], model: loading.LanguageModel, pooling: Pooling, max_tokens: int
+    texts: list[str],
+    model: loading.LanguageModel,
+    pooling: Pooling,
+    max_tokens: int,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[Float[Tensor, "n dim"], Bool[Tensor, " n"]]:
     """Vectors of texts, in their order, and which texts were cut; batches hold texts of like length.
 
@@ -68,16 +74,23 @@ def encode(
     for index in np.flatnonzero(full):
         full[index] = len(model.tokenizer(texts[index])["input_ids"]) > max_tokens
     vectors: list[Tensor] = [torch.empty(0)] * len(texts)
-    for rows in batches_by_length(lengths):
+    groups = list(batches_by_length(lengths))
+    batches, own = [], []
+    for rows in groups:
         batch = model.tokenizer.pad({key: [encoded[key][row] for row in rows] for key in encoded}, return_tensors="pt")
         special = batch.pop("special_tokens_mask").bool()
         attended = batch["attention_mask"].bool()
-        own = attended & ~special
+        mask = attended & ~special
         # A text of special tokens alone is pooled over those: a mean over nothing is not a number.
-        own = torch.where(own.any(dim=1, keepdim=True), own, attended)
-        pooled = pool(model.model(**batch).last_hidden_state, own, pooling)
-        for row, vector in zip(rows, pooled, strict=True):
-            vectors[row] = vector
+        own.append(torch.where(mask.any(dim=1, keepdim=True), mask, attended))
+        batches.append(dict(batch))
+    hidden = model.runs.last_hidden_states(batches, progress)
+    try:
+        for rows, mask, states in zip(groups, own, hidden, strict=True):
+            for row, vector in zip(rows, pool(states, mask, pooling), strict=True):
+                vectors[row] = vector
+    except NotFinite as error:
+        raise DataError(f"{model.files.name}: {error}, the text {model.tokenizer.decode(error.tokens)!r}") from None
     stacked = torch.stack(vectors)
     if not torch.isfinite(stacked).all():
         row = int((~torch.isfinite(stacked)).any(dim=1).nonzero()[0])
@@ -174,6 +187,7 @@ def item_features(
     template: str,
     pooling: Pooling,
     precision: loading.Precision,
+    how: loading.Loading = "auto",
     max_tokens: int,
     progress: Progress,
 ) -> Features:
@@ -186,6 +200,7 @@ def item_features(
         template: source of the prompt that made the texts.
         pooling: see :func:`pool`.
         precision: of the language model; pooling is in fp32.
+        how: the model gets into memory; it changes no vector.
         max_tokens: longer texts are cut there.
         progress: called with texts done and texts to do.
     """
@@ -195,20 +210,26 @@ def item_features(
     missing, found = shelf.read(unique)
     if missing:
         progress(0, len(missing))
-        model = loading.load(files, precision)
+        model = loading.load(files, precision, how)
         missing.sort(key=lambda row: len(unique[row]))
-        for start in range(0, len(missing), SHARD_TEXTS):
-            rows = missing[start : start + SHARD_TEXTS]
+        size = len(missing) if model.takes_all else SHARD_TEXTS
+        for start in range(0, len(missing), size):
+            rows = missing[start : start + size]
             made = [unique[row] for row in rows]
-            vectors, cut = encode(made, model, pooling, max_tokens)
+            told = partial(_told, progress, start, len(rows), len(missing))
+            vectors, cut = encode(made, model, pooling, max_tokens, told)
             shelf.write(made, vectors, cut)
             found.update(zip(rows, zip(vectors, cut.tolist(), strict=True), strict=True))
-            progress(min(start + SHARD_TEXTS, len(missing)), len(missing))
     row_of = {text: row for row, text in enumerate(unique)}
     items = [found[row_of[text]] for text in texts[1:]]
     vectors = torch.stack([vector for vector, _ in items])
     padded = torch.cat([torch.zeros(1, vectors.shape[1]), vectors])
     return Features(padded, sum(cut for _, cut in items), files.revision)
+
+
+def _told(progress: Progress, before: int, texts: int, total: int, done: int, steps: int) -> None:
+    """Steps of a part of the texts as texts of them all."""
+    progress(before + texts * done // steps, total)
 
 
 def _hash(text: str) -> bytes:

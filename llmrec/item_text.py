@@ -72,6 +72,7 @@ class ItemText:
                 template=Prompt.load(options.prompt).source,
                 pooling=options.pooling,
                 precision=options.precision,
+                how=options.loading,
                 max_tokens=options.max_tokens,
                 progress=self.progress,
             )

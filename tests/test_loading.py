@@ -45,7 +45,7 @@ def changed(tmp_path: Path, kind: str = "llama", **config: object) -> Path:
 
 
 def load(folder: Path, precision: loading.Precision = "fp32") -> loading.LanguageModel:
-    return loading.load(loading.find(str(folder)), precision)
+    return loading.load(loading.find(str(folder)), precision, "resident")
 
 
 # Names

@@ -11,6 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
     BertModel,
+    Gemma3TextConfig,
+    Gemma3TextModel,
     GPT2Config,
     GPT2Model,
     LlamaConfig,
@@ -18,8 +20,12 @@ from transformers import (
     OPTConfig,
     OPTModel,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
     RobertaConfig,
     RobertaModel,
+    T5Config,
+    T5Model,
 )
 from transformers.utils import logging
 
@@ -33,6 +39,7 @@ WORDS = [
     *(str(number) for number in range(200)),
 ]
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+_GROUPED = {"num_key_value_heads": 1, "head_dim": 8}
 _OPT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 32, "init_std": 0.2}
 _SPECIAL = ["<pad>", "</s>", "[UNK]", "[CLS]", "[SEP]"]
 VOCABULARY = len(_SPECIAL) + len(WORDS)
@@ -42,10 +49,31 @@ _COMMON = {"vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
 ARCHITECTURES = {
     "bert": (BertModel, BertConfig(**_COMMON, **_SIZES, initializer_range=0.2)),
     "roberta": (RobertaModel, RobertaConfig(**_COMMON, **_SIZES, initializer_range=0.2, pad_token_id=0)),
+    "t5": (
+        T5Model,
+        T5Config(
+            vocab_size=VOCABULARY,
+            d_model=16,
+            d_kv=8,
+            d_ff=32,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+            initializer_factor=0.5,
+        ),
+    ),
     "opt": (OPTModel, OPTConfig(**_COMMON, **_OPT, word_embed_proj_dim=16)),
     # OPT-350m alone has its norms behind the sub-layers and a projection between embeddings and layers.
     "opt-350m": (OPTModel, OPTConfig(**_COMMON, **_OPT, word_embed_proj_dim=8, do_layer_norm_before=False)),
     "llama": (LlamaModel, LlamaConfig(**_COMMON, **_SIZES, initializer_range=0.2)),
+    "qwen3": (Qwen3Model, Qwen3Config(**_COMMON, **_SIZES, **_GROUPED, initializer_range=0.2)),
+    # Six of seven blocks see a window of the text only: their masks and position embeddings are of their own.
+    "gemma3": (
+        Gemma3TextModel,
+        Gemma3TextConfig(
+            **_COMMON, **_SIZES | {"num_hidden_layers": 7}, **_GROUPED, sliding_window=4, initializer_range=0.2
+        ),
+    ),
     "gpt2": (
         GPT2Model,
         GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=POSITIONS, initializer_range=0.2),

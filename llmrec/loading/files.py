@@ -1,48 +1,19 @@
-"""How a language model gets into memory: from a name to a checked, loaded model and its tokenizer."""
+"""From a name to a model's files: short names, hub ids, folders and ``.gguf`` files; the hub's cache before the hub."""
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-import psutil
-import torch
-from safetensors import SafetensorError
-from torch import nn
+from typing import Any
 
 from llmrec import assets
 from llmrec.errors import AssetError, ConfigError, DataError, MemoryLimitError, nearest
+from llmrec.loading.memory import require_memory
+from llmrec.loading.names import MODELS
 
-Precision = Literal["fp32", "bf16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-
-
-@dataclass(frozen=True)
-class Known:
-    """A model with a short name: where the hub keeps it and how many parameters its text encoder has."""
-
-    repository: str
-    parameters: int
-
-
-MODELS = {
-    "minilm-l6": Known("sentence-transformers/all-MiniLM-L6-v2", 22_700_000),
-    "smollm2-135m": Known("HuggingFaceTB/SmolLM2-135M-Instruct", 134_500_000),
-    "opt-125m": Known("facebook/opt-125m", 125_000_000),
-    "opt-350m": Known("facebook/opt-350m", 331_000_000),
-    "opt-1.3b": Known("facebook/opt-1.3b", 1_316_000_000),
-    "opt-2.7b": Known("facebook/opt-2.7b", 2_652_000_000),
-    "opt-6.7b": Known("facebook/opt-6.7b", 6_658_000_000),
-    "opt-13b": Known("facebook/opt-13b", 12_853_000_000),
-    "opt-30b": Known("facebook/opt-30b", 29_975_000_000),
-    "opt-66b": Known("facebook/opt-66b", 65_720_000_000),
-}
 
 
 @dataclass(frozen=True)
@@ -86,15 +57,6 @@ class ModelFiles:
                 raise DataError(f"{self.path} lacks {len(missing)} of {len(named)} shards, such as {missing[0]}")
 
 
-@dataclass(frozen=True)
-class LanguageModel:
-    """A loaded model in evaluation mode, its tokenizer (right padding, a padding token set) and its files."""
-
-    model: nn.Module
-    tokenizer: Any
-    files: ModelFiles
-
-
 def find(name: str) -> ModelFiles:
     """Finds or fetches a model's files.
 
@@ -118,63 +80,6 @@ def find(name: str) -> ModelFiles:
         files = ModelFiles(name, _from_hub(name))
     files.check()
     return files
-
-
-def load(files: ModelFiles, precision: Precision) -> LanguageModel:
-    """Loads a model for encoding.
-
-    ``trust_remote_code`` stays off and only safetensors or GGUF are read.
-
-    Raises:
-        MemoryLimitError: the weights are larger than the free memory.
-        DataError: the files cannot be read as a model.
-    """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    # Left unset, trust_remote_code asks on the terminal and runs the model's own code after a "y".
-    where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    folder = files.path
-    if files.path.is_file():
-        folder, where["gguf_file"] = files.path.parent, files.path.name
-    try:
-        config = AutoConfig.from_pretrained(folder, **where)
-        with torch.device("meta"):
-            empty = AutoModel.from_config(config, trust_remote_code=False)
-        require_memory(files.name, sum(weight.numel() for weight in empty.parameters()), precision)
-        with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
-            model, report = AutoModel.from_pretrained(
-                folder, dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", **where)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"{files.path} cannot be read as a model: {error}") from error
-    # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
-    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
-        raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
-    if config.is_encoder_decoder:
-        model = model.get_encoder()
-    return LanguageModel(model.eval().requires_grad_(False), tokenizer, files)
-
-
-def require_memory(name: str, parameters: int, precision: Precision) -> None:
-    """Refuses a model that does not fit.
-
-    Raises:
-        MemoryLimitError: with the bytes it needs and the bytes that are free.
-    """
-    needed = parameters * DTYPES[precision].itemsize
-    free = psutil.virtual_memory().available
-    if needed > free:
-        raise MemoryLimitError(
-            f"{name} needs {needed / 1e9:.1f} GB for {parameters / 1e9:.2f} billion parameters in {precision}, and "
-            f"{free / 1e9:.1f} GB are free. Take a smaller model"
-            + (", or features.precision=bf16 for half of it" if precision == "fp32" else "")
-        )
 
 
 def _from_hub(name: str) -> Path:

@@ -1,0 +1,159 @@
+"""How a language model gets into memory: from a name to a checked, loaded model and its tokenizer."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from llmrec import assets
+from llmrec.errors import ConfigError, DataError
+from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
+from llmrec.loading.memory import DTYPES, Precision, fits, require_memory
+from llmrec.loading.names import MODELS, Known, Pooling
+from llmrec.loading.streamed import Streamed
+
+__all__ = [
+    "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "cached_models",
+    "find", "load", "repository_of", "require_memory",
+]  # fmt: skip
+
+Loading = Literal["auto", "resident", "streamed"]
+Batch = dict[str, Tensor]
+Progress = Callable[[int, int], None]
+
+
+@runtime_checkable
+class Runs(Protocol):
+    """What gives the hidden states behind a model's last block."""
+
+    encoder: nn.Module
+
+    def last_hidden_states(self, batches: list[Batch], progress: Progress) -> Iterator[Tensor]:
+        """One tensor ``[batch, seq, dim]`` for each batch; ``progress`` hears of steps done and steps in all."""
+        ...
+
+
+class Resident:
+    """The whole model is in memory; batches pass it one after another."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.encoder.config.use_cache = False
+
+    @torch.no_grad()
+    def last_hidden_states(self, batches: list[Batch], progress: Progress) -> Iterator[Tensor]:
+        """Hidden states behind the last block, batch by batch."""
+        for number, batch in enumerate(batches, 1):
+            yield self.encoder(**batch).last_hidden_state
+            progress(number, len(batches))
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded model, its tokenizer (right padding, a padding token set), its config and its files."""
+
+    runs: Runs
+    tokenizer: Any
+    config: Any
+    files: ModelFiles
+
+    @property
+    def model(self) -> nn.Module:
+        """The module; of a streamed model most weights are on no device."""
+        return self.runs.encoder
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all texts are to be given at once: every run reads all weights."""
+        return isinstance(self.runs, Streamed)
+
+
+def load(files: ModelFiles, precision: Precision, loading: Loading = "auto") -> LanguageModel:
+    """Loads a model for encoding.
+
+    ``trust_remote_code`` stays off and only safetensors or GGUF are read.
+
+    Args:
+        files: of the model.
+        precision: of weights and hidden states.
+        loading: ``resident`` in memory, ``streamed`` block by block, ``auto``: resident if it fits.
+
+    Raises:
+        ConfigError: a ``.gguf`` file is to be streamed.
+        MemoryLimitError: the weights are larger than the free memory.
+        DataError: the files cannot be read as a model.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    where = _where(files)
+    if loading == "streamed" and files.path.is_file():
+        raise ConfigError(f"{files.path}: a .gguf file cannot be streamed; take features.loading=resident")
+    try:
+        config = AutoConfig.from_pretrained(**where)
+        empty = _empty(config, precision)
+        streams = loading == "streamed"
+        if loading == "auto":
+            streams = not (files.path.is_file() or fits(_parameters(empty), precision))
+        runs: Runs
+        if streams:
+            runs = Streamed(empty, files.path, DTYPES[precision], files.revision, _workspace())
+        else:
+            require_memory(files.name, _parameters(empty), precision)
+            runs = Resident(_in_memory(files, precision))
+        tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **where)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise DataError(f"{files.path} cannot be read as a model: {error}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
+    return LanguageModel(runs, tokenizer, config, files)
+
+
+def _where(files: ModelFiles) -> dict[str, Any]:
+    # Left unset, trust_remote_code asks on the terminal and runs the model's own code after a "y".
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if files.path.is_file():
+        return options | {"pretrained_model_name_or_path": files.path.parent, "gguf_file": files.path.name}
+    return options | {"pretrained_model_name_or_path": files.path}
+
+
+def _empty(config: Any, precision: Precision) -> nn.Module:
+    """The model with its weights on no device; buffers, which no file holds, are real."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModel
+
+    with init_empty_weights(include_buffers=False):
+        model: nn.Module = AutoModel.from_config(config, dtype=DTYPES[precision], trust_remote_code=False)
+    model.tie_weights()
+    return model
+
+
+def _parameters(model: nn.Module) -> int:
+    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+    return sum(weight.numel() for weight in encoder.parameters())
+
+
+def _in_memory(files: ModelFiles, precision: Precision) -> nn.Module:
+    from transformers import AutoModel
+
+    with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
+        model, report = AutoModel.from_pretrained(
+            dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **_where(files)
+        )
+    # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
+    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
+        raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
+    encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
+    return encoder
+
+
+def _workspace() -> Path:
+    return assets.cache_folder() / "streamed"

@@ -1,0 +1,32 @@
+"""What weights take, and what is free."""
+
+from typing import Literal
+
+import psutil
+import torch
+
+from llmrec.errors import MemoryLimitError
+
+Precision = Literal["fp32", "bf16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def fits(parameters: int, precision: Precision) -> bool:
+    """Whether the weights alone are smaller than the free memory."""
+    return parameters * DTYPES[precision].itemsize <= psutil.virtual_memory().available
+
+
+def require_memory(name: str, parameters: int, precision: Precision) -> None:
+    """Refuses a model that does not fit.
+
+    Raises:
+        MemoryLimitError: with the bytes it needs and the bytes that are free.
+    """
+    needed = parameters * DTYPES[precision].itemsize
+    free = psutil.virtual_memory().available
+    if not fits(parameters, precision):
+        raise MemoryLimitError(
+            f"{name} needs {needed / 1e9:.1f} GB for {parameters / 1e9:.2f} billion parameters in {precision}, and "
+            f"{free / 1e9:.1f} GB are free. Take a smaller model"
+            + (", or features.precision=bf16 for half of it" if precision == "fp32" else "")
+        )

@@ -1,0 +1,193 @@
+"""A language model larger than the memory: one block at a time, all texts pass it before the next is read."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from llmrec.errors import DataError, MemoryLimitError
+from llmrec.loading.blocks import StandIns, block_list
+from llmrec.loading.weights import Shards
+from llmrec.runs import read_json, write_json
+
+Batch = dict[str, Tensor]
+_PROGRESS = "progress.json"
+
+
+class Streamed:
+    """Runs a model block by block; of the blocks two are in memory at a time, the one in use and the next.
+
+    Hidden states lie in two files that take turns, so that a run that was cut off goes on behind the last block that
+    all texts have passed.
+
+    Args:
+        model: as ``AutoModel`` makes it, its weights on no device, its buffers on the CPU.
+        folder: of the safetensors shards.
+        dtype: of weights and hidden states.
+        revision: of the weights; hidden states are found again by it.
+        workspace: where the hidden states lie.
+
+    Raises:
+        DataError: a shard or weight that is missing, damaged or of another shape.
+    """
+
+    def __init__(self, model: nn.Module, folder: Path, dtype: torch.dtype, revision: str, workspace: Path) -> None:
+        self.dtype, self.revision, self.workspace = dtype, revision, workspace
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.shards = Shards(folder, model)
+        model.eval().requires_grad_(False)
+        model.config.use_cache = False
+        encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+        if hasattr(encoder, "pooler"):
+            encoder.pooler = None  # nothing here uses it, and a checkpoint may lack it
+        self.encoder = encoder
+        self.name, blocks = block_list(encoder)
+        self.blocks = list(blocks)
+        inside = "encoder." if encoder is not model else ""
+        self._names = {name: inside + name for name in encoder.state_dict()}
+        self.shards.require(self._names.values(), model)
+        self._load(encoder, self._read([name for name in self._names if not name.startswith(f"{self.name}.")]))
+        self.standing = StandIns(blocks)
+        self._load(self.blocks[0], self._read_block(0))
+
+    @torch.no_grad()
+    def last_hidden_states(self, batches: list[Batch], progress: Callable[[int, int], None]) -> Iterator[Tensor]:
+        """Hidden states behind the last block, batch by batch.
+
+        Args:
+            batches: padded tokens and their attention masks.
+            progress: called with blocks passed and blocks in all.
+
+        Raises:
+            MemoryLimitError: not enough room on the disk for the hidden states.
+            DataError: hidden states that are not finite, naming the text and the block.
+        """
+        states = States(self.workspace, batches, self.encoder.config.hidden_size, self.dtype, self.revision)
+        self._pass_blocks(batches, states, progress)
+        for number, batch in enumerate(batches):
+            self.standing.end_with(states.read(number).to(self.device))
+            yield self._run(batch).cpu()
+        states.delete()
+
+    def _pass_blocks(self, batches: list[Batch], states: "States", progress: Callable[[int, int], None]) -> None:
+        self.standing.end_with(None)
+        calls = []
+        for number, batch in enumerate(batches):
+            self._run(batch)
+            calls.append(self.standing.calls())
+            if not states.passed:
+                states.write(number, self.standing.hidden)
+        if not states.passed:
+            states.end_block()
+        with ThreadPoolExecutor(1) as reader:
+            begun = states.passed
+            ahead = reader.submit(self._read_block, begun) if begun < len(self.blocks) else None
+            for index in range(begun, len(self.blocks)):
+                assert ahead is not None
+                block, weights = self.blocks[index], ahead.result()
+                ahead = reader.submit(self._read_block, index + 1) if index + 1 < len(self.blocks) else None
+                self._load(block, weights)
+                del weights
+                for number, batch in enumerate(batches):
+                    hidden = calls[number][index - 1].of(block, states.read(number).to(self.device))
+                    _require_finite(hidden, batch, index)
+                    states.write(number, hidden)
+                block.to("meta")
+                states.end_block()
+                progress(index + 1, len(self.blocks))
+
+    def _run(self, batch: Batch) -> Tensor:
+        output: Tensor = self.encoder(**{key: value.to(self.device) for key, value in batch.items()}).last_hidden_state
+        return output
+
+    def _read_block(self, index: int) -> dict[str, Tensor]:
+        start = f"{self.name}.{index}."
+        weights = self._read([name for name in self._names if name.startswith(start)])
+        return {name.removeprefix(start): weight for name, weight in weights.items()}
+
+    def _read(self, names: list[str]) -> dict[str, Tensor]:
+        read = self.shards.read([self._names[name] for name in names], self.dtype)
+        return {name: read[self._names[name]] for name in names}
+
+    def _load(self, module: nn.Module, weights: dict[str, Tensor]) -> None:
+        module.load_state_dict(weights, assign=True, strict=False)  # that none is missing was seen to
+        if self.device.type != "cpu":
+            for name, parameter in module.named_parameters():
+                if name in weights:
+                    parameter.data = parameter.data.to(self.device)
+
+
+class States:
+    """Hidden states of all batches in two files that take turns, block by block."""
+
+    def __init__(self, workspace: Path, batches: list[Batch], width: int, dtype: torch.dtype, revision: str) -> None:
+        shapes = [batch["input_ids"].shape for batch in batches]
+        self.width, self._shapes = width, [(*shape, width) for shape in shapes]
+        sizes = torch.tensor([0, *(shape.numel() * width for shape in shapes)])
+        self._starts = sizes.cumsum(0).tolist()
+        self.folder = workspace / _key(batches, revision, dtype)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        progress = self.folder / _PROGRESS
+        self.passed = int(read_json(progress)["blocks"]) if progress.is_file() else 0
+        """Blocks that all batches have passed."""
+        size, free = self._starts[-1] * dtype.itemsize, shutil.disk_usage(self.folder).free
+        paths = [self.folder / f"{turn}.bin" for turn in (0, 1)]
+        needed = sum(size for path in paths if not path.exists())
+        if needed > free:
+            raise MemoryLimitError(
+                f"the hidden states take {needed / 1e9:.1f} GB and {self.folder} has {free / 1e9:.1f} GB free; set "
+                "LLMREC_CACHE to a folder with more room, or features.max_tokens to fewer tokens"
+            )
+        self._paths = paths
+        self._files = [torch.from_file(str(path), shared=True, size=self._starts[-1], dtype=dtype) for path in paths]
+
+    def read(self, number: int) -> Tensor:
+        """A copy of a batch's hidden states behind the last block that is passed."""
+        return self._part(self.passed, number).clone()
+
+    def write(self, number: int, hidden: Tensor) -> None:
+        """Puts down a batch's hidden states behind the next block."""
+        self._part(self.passed + 1, number).copy_(hidden)
+
+    def end_block(self) -> None:
+        """All batches have passed one more block; what is written is on the disk before that is said."""
+        descriptor = os.open(self._paths[(self.passed + 1) % 2], os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        self.passed += 1
+        write_json(self.folder / _PROGRESS, {"blocks": self.passed})
+
+    def delete(self) -> None:
+        """Removes the files."""
+        shutil.rmtree(self.folder)
+
+    def _part(self, blocks: int, number: int) -> Tensor:
+        return self._files[blocks % 2][self._starts[number] : self._starts[number + 1]].view(self._shapes[number])
+
+
+def _key(batches: list[Batch], revision: str, dtype: torch.dtype) -> str:
+    digest = hashlib.sha256(f"{revision} {dtype}".encode())
+    for batch in batches:
+        for name, tensor in sorted(batch.items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _require_finite(hidden: Tensor, batch: Batch, block: int) -> None:
+    own = batch["attention_mask"].bool().to(hidden.device)
+    if not (finite := torch.isfinite(hidden).all(dim=-1) | ~own).all():
+        row = int((~finite).any(dim=1).nonzero()[0])
+        raise NotFinite(batch["input_ids"][row][batch["attention_mask"][row].bool()].tolist(), block)
+
+
+class NotFinite(DataError):
+    """Hidden states that are not finite."""
+
+    def __init__(self, tokens: list[int], block: int) -> None:
+        super().__init__(f"block {block} gives a value that is not finite for the tokens {tokens}")
+        self.tokens, self.block = tokens, block
