@@ -16,6 +16,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, fits, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling
+from llmrec.loading.quantised import quantisation
 from llmrec.loading.streamed import Streamed
 
 __all__ = [
@@ -23,9 +24,10 @@ __all__ = [
     "find", "load", "repository_of", "require_memory",
 ]  # fmt: skip
 
-Loading = Literal["auto", "resident", "streamed"]
+Loading = Literal["auto", "resident", "sharded", "8bit", "4bit", "streamed"]
 Batch = dict[str, Tensor]
 Progress = Callable[[int, int], None]
+MaxMemory = dict[int | str, int | str] | None
 
 
 @runtime_checkable
@@ -74,7 +76,9 @@ class LanguageModel:
         return isinstance(self.runs, Streamed)
 
 
-def load(files: ModelFiles, precision: Precision, loading: Loading = "auto") -> LanguageModel:
+def load(
+    files: ModelFiles, precision: Precision, loading: Loading = "auto", max_memory: MaxMemory = None
+) -> LanguageModel:
     """Loads a model for encoding.
 
     ``trust_remote_code`` stays off and only safetensors or GGUF are read.
@@ -82,10 +86,12 @@ def load(files: ModelFiles, precision: Precision, loading: Loading = "auto") -> 
     Args:
         files: of the model.
         precision: of weights and hidden states.
-        loading: ``resident`` in memory, ``streamed`` block by block, ``auto``: resident if it fits.
+        loading: ``resident`` in memory; ``sharded`` over all devices, the memory and the disk; ``8bit`` and ``4bit`` in
+            memory with quantised weights; ``streamed`` block by block; ``auto``: resident if it fits, else streamed.
+        max_memory: of a sharded model, by device: ``{"cpu": "8GB", 0: "20GB"}``.
 
     Raises:
-        ConfigError: a ``.gguf`` file is to be streamed.
+        ConfigError: a ``.gguf`` file is to be taken otherwise than whole, or bitsandbytes is not installed.
         MemoryLimitError: the weights are larger than the free memory.
         DataError: the files cannot be read as a model.
     """
@@ -95,8 +101,8 @@ def load(files: ModelFiles, precision: Precision, loading: Loading = "auto") -> 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     where = _where(files)
-    if loading == "streamed" and files.path.is_file():
-        raise ConfigError(f"{files.path}: a .gguf file cannot be streamed; take features.loading=resident")
+    if loading not in ("auto", "resident") and files.path.is_file():
+        raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take features.loading=resident")
     try:
         config = AutoConfig.from_pretrained(**where)
         empty = _empty(config, precision)
@@ -106,6 +112,11 @@ def load(files: ModelFiles, precision: Precision, loading: Loading = "auto") -> 
         runs: Runs
         if streams:
             runs = Streamed(empty, files.path, DTYPES[precision], files.revision, _workspace())
+        elif loading == "sharded":
+            runs = Resident(_in_memory(files, precision, **_sharding(max_memory)))
+        elif loading in ("8bit", "4bit"):
+            device = "cuda:0" if torch.cuda.is_available() else "cpu"
+            runs = Resident(_in_memory(files, "bf16", quantization_config=quantisation(loading), device_map=device))
         else:
             require_memory(files.name, _parameters(empty), precision)
             runs = Resident(_in_memory(files, precision))
@@ -141,12 +152,18 @@ def _parameters(model: nn.Module) -> int:
     return sum(weight.numel() for weight in encoder.parameters())
 
 
-def _in_memory(files: ModelFiles, precision: Precision) -> nn.Module:
+def _sharding(max_memory: MaxMemory) -> dict[str, Any]:
+    folder = _workspace() / "offload"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"device_map": "auto", "max_memory": max_memory, "offload_folder": folder}
+
+
+def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> nn.Module:
     from transformers import AutoModel
 
     with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
         model, report = AutoModel.from_pretrained(
-            dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **_where(files)
+            dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **_where(files), **how
         )
     # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
