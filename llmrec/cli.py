@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec.errors import DataError, LlmrecError, RunError
+from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   llmrec evaluate runs/NAME
   llmrec data check ml-100k
   llmrec data check shop.yaml --k-core 5 --json
+  llmrec plan opt-13b --items 80000 --tokens 30 --memory 24GB
   llmrec prompts list
   llmrec prompts show zeroshot/rank --data ml-100k --user 196
   llmrec prompts check items/title_genres p5/sequential/next_item zeroshot/rank --data ml-100k
@@ -49,6 +50,14 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("run", type=Path, help="run folder")
     verb.add_argument("--json", action="store_true", help="print the metrics as JSON")
     verb.set_defaults(command=evaluate)
+
+    verb = verbs.add_parser("plan", help="what it takes to encode items with a model, told without any download")
+    verb.add_argument("model", metavar="MODEL", help="as --model of train.py, such as opt-13b")
+    verb.add_argument("--items", type=int, default=10_000, help="texts to encode (default: %(default)s)")
+    verb.add_argument("--tokens", type=int, default=30, help="tokens of a text on average (default: %(default)s)")
+    verb.add_argument("--memory", help="such as 24GB (default: what is free now)")
+    verb.add_argument("--json", action="store_true", help="print the figures as JSON")
+    verb.set_defaults(command=plan)
 
     _add_data(verbs.add_parser("data", help="count what a data set holds, and what is odd in it"))
     _add_prompts(verbs.add_parser("prompts", help="list prompts, show one for a real user, or check them on real data"))
@@ -153,6 +162,21 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print(report.show_slices(run.path.name, tables["test"], tables["shuffled"]))
     print(f"largest difference from metrics.json: {worst:.1e}", file=sys.stderr)
     return 0 if worst <= 1e-9 else 1
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Prints the cost of every way to load a model."""
+    from llmrec import plan_report
+    from llmrec.loading import plan as planning
+
+    memory = None if arguments.memory is None else planning.parse_bytes(arguments.memory)
+    for flag in ("items", "tokens"):
+        if getattr(arguments, flag) < 1:
+            raise ConfigError(f"--{flag} must be at least 1, came {getattr(arguments, flag)}")
+    shape, rates = planning.shape_of(arguments.model), planning.measure()
+    found = plan_report.facts(arguments.model, shape, rates, arguments.items, arguments.tokens, memory)
+    print(json.dumps(found, indent=2) if arguments.json else plan_report.show(found))
+    return 0
 
 
 def list_prompts(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, fits, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling
 from llmrec.loading.quantised import quantisation
+from llmrec.loading.skeleton import encoder_of, parameters, skeleton, where
 from llmrec.loading.streamed import Streamed
 
 __all__ = [
@@ -100,15 +101,15 @@ def load(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    where = _where(files)
+    options = where(files)
     if loading not in ("auto", "resident") and files.path.is_file():
         raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take features.loading=resident")
     try:
-        config = AutoConfig.from_pretrained(**where)
-        empty = _empty(config, precision)
+        config = AutoConfig.from_pretrained(**options)
+        empty = skeleton(config, precision)
         streams = loading == "streamed"
         if loading == "auto":
-            streams = not (files.path.is_file() or fits(_parameters(empty), precision))
+            streams = not (files.path.is_file() or fits(parameters(empty), precision))
         runs: Runs
         if streams:
             runs = Streamed(empty, files.path, DTYPES[precision], files.revision, _workspace())
@@ -118,38 +119,14 @@ def load(
             device = "cuda:0" if torch.cuda.is_available() else "cpu"
             runs = Resident(_in_memory(files, "bf16", quantization_config=quantisation(loading), device_map=device))
         else:
-            require_memory(files.name, _parameters(empty), precision)
+            require_memory(files.name, parameters(empty), precision)
             runs = Resident(_in_memory(files, precision))
-        tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **where)
+        tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{files.path} cannot be read as a model: {error}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
     return LanguageModel(runs, tokenizer, config, files)
-
-
-def _where(files: ModelFiles) -> dict[str, Any]:
-    # Left unset, trust_remote_code asks on the terminal and runs the model's own code after a "y".
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    if files.path.is_file():
-        return options | {"pretrained_model_name_or_path": files.path.parent, "gguf_file": files.path.name}
-    return options | {"pretrained_model_name_or_path": files.path}
-
-
-def _empty(config: Any, precision: Precision) -> nn.Module:
-    """The model with its weights on no device; buffers, which no file holds, are real."""
-    from accelerate import init_empty_weights
-    from transformers import AutoModel
-
-    with init_empty_weights(include_buffers=False):
-        model: nn.Module = AutoModel.from_config(config, dtype=DTYPES[precision], trust_remote_code=False)
-    model.tie_weights()
-    return model
-
-
-def _parameters(model: nn.Module) -> int:
-    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
-    return sum(weight.numel() for weight in encoder.parameters())
 
 
 def _sharding(max_memory: MaxMemory) -> dict[str, Any]:
@@ -163,13 +140,12 @@ def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> nn.Module
 
     with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
         model, report = AutoModel.from_pretrained(
-            dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **_where(files), **how
+            dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where(files), **how
         )
     # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
         raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
-    return encoder
+    return encoder_of(model)
 
 
 def _workspace() -> Path:

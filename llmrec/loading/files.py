@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from llmrec import assets
-from llmrec.errors import AssetError, ConfigError, DataError, MemoryLimitError, nearest
-from llmrec.loading.memory import require_memory
+from llmrec.errors import AssetError, ConfigError, DataError, nearest
+from llmrec.loading.memory import require_disk
 from llmrec.loading.names import MODELS
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -66,14 +66,11 @@ def find(name: str) -> ModelFiles:
     Raises:
         ConfigError: no such name.
         AssetError: neither cached nor reachable.
-        MemoryLimitError: not cached, and known to be too large for this machine anyway.
+        MemoryLimitError: not cached, and larger than the room on the disk.
         DataError: incomplete files.
     """
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf" or path.is_dir():
-        if not path.exists():
-            raise DataError(f"no file {path}")
-        files = ModelFiles(name, path.resolve())
+    if path := _local(name):
+        files = ModelFiles(name, path)
     elif name in assets.ASSETS and assets.ASSETS[name].kind == "model":
         files = ModelFiles(name, assets.fetch(name))
     else:
@@ -82,9 +79,33 @@ def find(name: str) -> ModelFiles:
     return files
 
 
+def at_hand(name: str) -> ModelFiles:
+    """The same without network and without a look at the weights, which may be missing.
+
+    Raises:
+        ConfigError: no such name, or none whose config lies on this machine.
+        DataError: a ``.gguf`` file that is not there.
+    """
+    if path := _local(name):
+        return ModelFiles(name, path)
+    if name in assets.cached("model"):
+        return ModelFiles(name, assets.fetch(name))
+    for snapshot in _cached_snapshots(repository_of(name)):
+        if (snapshot / "config.json").is_file():
+            return ModelFiles(name, snapshot)
+    raise ConfigError(f"the shape of {name!r} is not known here: it is no short name, and not in the hub's cache")
+
+
+def _local(name: str) -> Path | None:
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and not path.exists():
+        raise DataError(f"no file {path}")
+    return path.resolve() if path.suffix == ".gguf" or path.is_dir() else None
+
+
 def _from_hub(name: str) -> Path:
     repository = repository_of(name)
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     faults = []
     for snapshot in _cached_snapshots(repository):
@@ -97,7 +118,7 @@ def _from_hub(name: str) -> Path:
     if not assets.hub_reachable():
         raise _not_available(name, repository, faults)
     if name in MODELS:
-        require_memory(name, MODELS[name].parameters, "bf16")
+        require_disk(name, 2 * MODELS[name].parameters, Path(constants.HF_HUB_CACHE))
     try:
         return Path(snapshot_download(repository, allow_patterns=_FILES, revision=_safetensors_revision(repository)))
     except AssetError:
@@ -129,6 +150,8 @@ def repository_of(name: str) -> str:
         ConfigError: neither a known name nor of the form ``owner/name``.
     """
     if name in MODELS:
+        if not MODELS[name].repository:
+            raise ConfigError(f"{name} is in no repository of the hub; name the folder that holds it")
         return MODELS[name].repository
     if name.startswith("opt-"):
         return f"facebook/{name}"
@@ -156,16 +179,10 @@ def _safetensors_revision(repository: str) -> str | None:
 def _not_available(name: str, repository: str, faults: list[str]) -> Exception:
     why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
     state = f"is in the hub's cache, but {faults[0]}" if faults else "is not in the hub's cache"
-    message = (
+    return AssetError(
         f"{name} ({repository}) {state}, and {why}. Models at hand: "
         f"{', '.join(cached_models()) or 'none'}. A local copy is named by its path: --model path/to/folder"
     )
-    if name in MODELS:
-        try:
-            require_memory(name, MODELS[name].parameters, "bf16")
-        except MemoryLimitError as error:
-            return MemoryLimitError(f"{error}. Besides, {message}")
-    return AssetError(message)
 
 
 def cached_models() -> list[str]:

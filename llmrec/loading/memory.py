@@ -1,5 +1,7 @@
 """What weights take, and what is free."""
 
+import shutil
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -9,6 +11,18 @@ from llmrec.errors import MemoryLimitError
 
 Precision = Literal["fp32", "bf16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def require_disk(name: str, needed: int, folder: Path) -> None:
+    """Refuses a download that the disk has no room for.
+
+    Raises:
+        MemoryLimitError: with the bytes it needs and the bytes that are free.
+    """
+    place = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise MemoryLimitError(f"{name} takes {needed / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB free")
 
 
 def fits(parameters: int, precision: Precision) -> bool:
@@ -27,6 +41,6 @@ def require_memory(name: str, parameters: int, precision: Precision) -> None:
     if not fits(parameters, precision):
         raise MemoryLimitError(
             f"{name} needs {needed / 1e9:.1f} GB for {parameters / 1e9:.2f} billion parameters in {precision}, and "
-            f"{free / 1e9:.1f} GB are free. Take a smaller model"
+            f"{free / 1e9:.1f} GB are free. Take a smaller model, features.loading=streamed"
             + (", or features.precision=bf16 for half of it" if precision == "fp32" else "")
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from llmrec.errors import DataError, MemoryLimitError
 from llmrec.loading.blocks import StandIns, block_list
+from llmrec.loading.skeleton import encoder_of
 from llmrec.loading.weights import Shards
 from llmrec.runs import read_json, write_json
 
@@ -42,7 +43,7 @@ class Streamed:
         self.shards = Shards(folder, model)
         model.eval().requires_grad_(False)
         model.config.use_cache = False
-        encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+        encoder = encoder_of(model)
         if hasattr(encoder, "pooler"):
             encoder.pooler = None  # nothing here uses it, and a checkpoint may lack it
         self.encoder = encoder

@@ -1,0 +1,39 @@
+"""A model without its weights: what its config alone says."""
+
+from typing import Any
+
+from torch import nn
+
+from llmrec.loading.files import ModelFiles
+from llmrec.loading.memory import DTYPES, Precision
+
+
+def where(files: ModelFiles) -> dict[str, Any]:
+    """Arguments of every ``from_pretrained``: no network and no code but our own."""
+    # Left unset, trust_remote_code asks on the terminal and runs the model's own code after a "y".
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if files.path.is_file():
+        return options | {"pretrained_model_name_or_path": files.path.parent, "gguf_file": files.path.name}
+    return options | {"pretrained_model_name_or_path": files.path}
+
+
+def skeleton(config: Any, precision: Precision) -> nn.Module:
+    """The model with its weights on no device; buffers, which no file holds, are real."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModel
+
+    with init_empty_weights(include_buffers=False):
+        model: nn.Module = AutoModel.from_config(config, dtype=DTYPES[precision], trust_remote_code=False)
+    model.tie_weights()
+    return model
+
+
+def encoder_of(model: nn.Module) -> nn.Module:
+    """The part that reads a text: all of it, or the encoder of T5."""
+    encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
+    return encoder
+
+
+def parameters(model: nn.Module) -> int:
+    """Weights of the part that reads a text."""
+    return sum(weight.numel() for weight in encoder_of(model).parameters())
