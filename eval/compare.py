@@ -58,6 +58,7 @@ def load(paths: Iterable[Path]) -> "dict[str, list[RunTable]]":
     Raises:
         RunError: a folder without a finished run.
         ProtocolError: baselines or runs measured differently.
+        ConfigError: a run's options that this version does not have, or a baseline that it lacks.
     """
     from llmrec import config
     from llmrec.runs import RunFolder, RunTable, read_json

@@ -235,14 +235,14 @@ def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:
     try:
         first, second = (
             {
-                (part, name, key): float(value)
+                (part, name, key): math.nan if isinstance(value, str) else float(value)
                 for part in PARTS
                 for name, row in each.get(part, {}).items()
                 for key, value in row.items()
             }
             for each in (saved, again)
         )
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         return math.inf
     if first.keys() != second.keys() or saved.get("protocol") != again["protocol"]:
         return math.inf

@@ -175,7 +175,7 @@ def bootstrap(values: Float[np.ndarray, " users"], seed: int = 0) -> Interval:
 
     Resampling users is drawing how often each distinct value occurs, so the draws come from a multinomial over the
     distinct values: the same distribution, and fast for a million users. Of more than ``BINS`` distinct values those of
-    one bin are drawn as their mean, which moves the interval by far less than another seed does.
+    one bin are drawn as their mean, which moves the interval by some hundredth of its width.
     """
     distinct, counts = _distinct(values)
     generator = np.random.default_rng(seed)

@@ -166,9 +166,8 @@ def _indexed(
     codes = ids.cast(pl.Categorical)
     seen = codes.unique(maintain_order=True)
     labels = pl.DataFrame({f"{side}_id": seen.cast(pl.String)})
-    for where, known in (("log", labels), (f"{side} table", table)):
-        if known is not None and (known.get_column(f"{side}_id", default=pl.Series()) == "").any():
-            raise DataError(f"{name}: the {where} has a row whose {side} id is empty; every row needs one")
+    if (labels[f"{side}_id"] == "").any():
+        raise DataError(f"{name}: the log has a row whose {side} id is empty; every row needs one")
     table, notes = (labels, []) if table is None else _with_missing(name, side, table, labels)
     index = labels.join(_index(table, side), on=f"{side}_id", how="left", maintain_order="left")[side]
     distinct = seen.to_physical().to_numpy()
@@ -181,6 +180,8 @@ def _with_missing(name: str, side: str, table: pl.DataFrame, seen: pl.DataFrame)
     key = f"{side}_id"
     if key not in table.columns or table.schema[key] != pl.String:
         raise DataError(f"{name}: the {side} table needs a string column {key!r}; it has {dict(table.schema)}")
+    if (table[key] == "").fill_null(True).any():
+        raise DataError(f"{name}: the {side} table has a row whose {side} id is empty; every row needs one")
     if twice := table.filter(pl.col(key).is_duplicated())[key].unique().sort().to_list():
         raise DataError(f"{name}: {len(twice)} {side} ids stand twice in the {side} table, such as {twice[:3]}")
     missing = seen.join(table.select(key), on=key, how="anti", maintain_order="left")

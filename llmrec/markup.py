@@ -3,12 +3,14 @@
 import html
 import re
 
-_MARKUP = re.compile(
-    r"<!--.*?(?:-->|\Z)|<(style|script)\b.*?(?:</\1\s*>|\Z)|</?[a-z][^<>]*>", re.DOTALL | re.IGNORECASE
+_UNSEEN = r"<!--.*?(?:-->|\Z)|<(style|script)\b.*?(?:</\1\s*>|\Z)"
+_TAGS = (
+    "a|b|big|blockquote|br|center|code|dd|div|dl|dt|em|font|h[1-6]|hr|i|img|li|ol|p|pre|small|span|strong|sub|sup|"
+    "table|tbody|td|th|thead|tr|u|ul"
 )
-_TAGS = "a|b|big|br|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|small|span|strong|sub|sup|table|tbody|td|th|tr|u|ul"
+_MARKUP = re.compile(rf"{_UNSEEN}|</?[a-z][^<>]*>", re.DOTALL | re.IGNORECASE)
 # Of what entities hid only tags of HTML are markup; other angle brackets were hidden because they are meant.
-_HIDDEN_MARKUP = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_HIDDEN_MARKUP = re.compile(rf"{_UNSEEN}|</?(?:{_TAGS})(?:\s[^<>]*=[^<>]*)?\s*/?>", re.DOTALL | re.IGNORECASE)
 
 
 def plain(text: str) -> str:

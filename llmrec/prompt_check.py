@@ -219,12 +219,15 @@ def _shows_marks(prompt: Prompt, variables: _Variables) -> bool:
     """
     marked = {
         "history": [
-            {name: f"mark{place}{name}" if isinstance(value, str) else value for name, value in row.items()}
+            {name: f"{place}mark{name}" if isinstance(value, str) else value for name, value in row.items()}
             for place, row in enumerate(variables["history"])
         ]
     }
-    answer = prompt.render(str(prompt.answer), **variables | marked)
-    return _says_something(prompt, answer) and stands_in(answer, prompt.given(**variables | marked))
+    try:
+        answer, given = prompt.render(str(prompt.answer), **variables | marked), prompt.given(**variables | marked)
+    except PromptError:  # a template that takes texts apart, which a mark does not look like
+        return False
+    return _says_something(prompt, answer) and stands_in(answer, given)
 
 
 def _what_may_be_shown(prompt: Prompt, variables: _Variables) -> _Variables:

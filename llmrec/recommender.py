@@ -303,7 +303,7 @@ def _head(config: RunConfig, user_ids: np.ndarray | None) -> nn.Module:
 def _read_table(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RunError(f"{path} is missing or damaged: {error}") from None
 
 

@@ -203,6 +203,8 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path} is missing") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
     if not isinstance(value, dict):
@@ -213,7 +215,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _read_table(path: Path, schema: Mapping[Any, Any]) -> pl.DataFrame:
     try:
         table = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RunError(f"{path} is missing or damaged: {error}") from None
     return _typed(table, schema, path)
 

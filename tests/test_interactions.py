@@ -126,6 +126,19 @@ def test_an_empty_id_is_refused_wherever_it_stands():
         Dataset.of_items("new", items(("", "B")))
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"item_id": [1, 2]}, "needs a string column 'item_id'"),
+        ({"name": ["a"]}, "needs a string column 'item_id'"),
+        ({"item_id": ["a", None]}, "has a row whose item id is empty"),
+    ],
+)
+def test_an_item_table_without_an_id_for_every_row_is_refused(table, message):
+    with pytest.raises(DataError, match=message):
+        Dataset.from_tables("toy", log([("u", "a", 1)]), pl.DataFrame(table))
+
+
 def test_the_hash_tells_a_missing_title_from_one_that_is_called_none():
     named, missing = (pl.DataFrame({"item_id": ["a", "b"], "title": ["A", title]}) for title in ("None", None))
     hashes = {Dataset.from_tables("toy", log([("u", "a", 1)]), table).content_hash for table in (named, missing)}

@@ -107,6 +107,12 @@ def test_an_answer_made_of_the_history_must_not_stand_in_the_input(check):
     assert check("p5/masked") == (0, ["1 prompts on toy: no fault"])
 
 
+def test_a_template_that_takes_titles_apart_can_be_checked_too(check):
+    shown = "{% block input %}{% for row in history[:-1] %}{{ row.title }}; {% endfor %}{% endblock %}"
+    write("p5/year", shown + "{% block target %}from {{ history[-1].title.split('(')[1] }}{% endblock %}")
+    assert check("p5/year") == (0, ["1 prompts on toy: no fault"])
+
+
 def test_an_item_that_comes_back_is_no_leak_of_a_masked_history(llmrec, tmp_path: Path):
     log, items = toy_tables()
     twice = pl.concat([log, log.with_columns(pl.col("timestamp") + 10**9)])

@@ -19,6 +19,7 @@ GOOD = "{% block input %}{{ history[-1].title }}{% endblock %}{% block target %}
 def llmrec(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Runs ``llmrec prompts`` in an empty working folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
 
     def call(*words: object) -> Answer:
         capsys.readouterr()

@@ -163,6 +163,12 @@ def test_a_write_is_never_seen_half_done(tmp_path: Path):
     assert files(tmp_path) == ["metrics.json"]
 
 
+def test_a_folder_in_the_place_of_a_file_is_no_run(tmp_path: Path):
+    (tmp_path / "run" / "config.json").mkdir(parents=True)
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        RunFolder(tmp_path / "run").open(CONFIG, resume=True, overwrite=True)
+
+
 def test_a_new_run_writes_its_configuration(tmp_path: Path):
     folder = RunFolder(tmp_path / "deep" / "run")
     folder.open(CONFIG, resume=False, overwrite=False)

@@ -352,7 +352,7 @@ def test_a_damaged_or_odd_parquet_file_is_refused(tmp_path):
     log.write_parquet(tmp_path / "log.parquet")
     assert "row 2: user_id is empty, every row needs one; found ''" in refusal(tmp_path)
     log.with_columns(user=pl.lit("u"), time=pl.duration(seconds="time")).write_parquet(tmp_path / "log.parquet")
-    assert "timestamp must be a date, is Duration" in refusal(tmp_path)
+    assert "timestamp must be a whole number, is Duration" in refusal(tmp_path)
     raw = bytearray((tmp_path / "log.parquet").read_bytes())
     raw[4:60] = bytes(56)
     (tmp_path / "log.parquet").write_bytes(raw)
@@ -368,7 +368,7 @@ def test_columns_of_users_are_said_like_those_of_items(tmp_path):
     assert "user_columns" in refusal(tmp_path, users="people.csv", user_columns={"height": "years"})
 
 
-@pytest.mark.parametrize("pattern", ["/etc/passwd", "a**b.csv"])
+@pytest.mark.parametrize("pattern", ["/etc/passwd", "."])
 def test_a_pattern_that_no_folder_can_fit_is_refused(tmp_path, pattern):
     assert f"interactions must be a file in the folder or a pattern such as part-*.csv, came {pattern!r}" in refusal(
         write(tmp_path, "user,item,time\nu,a,1\n"), interactions=pattern

@@ -264,18 +264,32 @@ def test_a_mark_of_byte_order_before_the_reviews_changes_nothing(tmp_path, packe
 def test_lists_with_gaps_lose_them_and_an_object_is_no_text(tmp_path):
     write(tmp_path, a=[review("u", "i")], meta=[{"asin": "i", "title": "Mug", "category": ["Cups", None]}])
     assert item(load_dataset("x", tmp_path), "i")["categories"] == ["Cups"]
-    write(tmp_path, meta=[{"asin": "i", "brand": {"name": "Acme"}}])
-    with pytest.raises(DataError, match=r"meta.json, line 1: brand must be a text or a list; found \{'name': 'Acme'\}"):
-        load_dataset("x", tmp_path)
+    write(tmp_path, meta=[{"asin": "other", "brand": {"name": "Acme"}}, {"asin": "i", "title": "Mug"}])
+    assert item(load_dataset("x", tmp_path), "i")["title"] == "Mug", "an item that nobody names harms nobody"
+    for odd in ({"brand": {"name": "Acme"}}, {"description": ["Fine", {"name": "Acme"}]}):
+        write(tmp_path, meta=[{"asin": "i"} | odd])
+        with pytest.raises(DataError, match=r"meta.json, line 1: a text .* must stand where \{'name': 'Acme'\} stands"):
+            load_dataset("x", tmp_path)
+
+
+def test_an_entity_is_resolved_once(tmp_path):
+    write(
+        tmp_path, a=[review("u", "i")], meta=[{"asin": "i", "title": "A &amp;amp; B", "description": "A &amp;amp; B"}]
+    )
+    found = item(load_dataset("x", tmp_path), "i")
+    assert found["title"] == found["description"] == "A &amp; B"
 
 
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
         ("['One', \"it's two\"]", ["One", "it's two"]),
-        ("['The world's best', 'with \\\\n a break']", ["The world's best", "with \n a break"]),
+        ("['The world's best', 'with \\n a break']", ["The world's best", "with \n a break"]),
         ("['12\" wide', '', 'it's 3\" deep']", ['12" wide', "", "it's 3\" deep"]),
+        (" ['a', None, 'b',]\n", ["a", "b"]),
+        ("['it's 5\\xa0cm', '12\\u2033 \\tC:\\\\new']", ["it's 5\xa0cm", "12\u2033 \tC:\\new"]),
         ("[sic] a text", ["[sic] a text"]),
+        ("[ ]", []),
         ("[]", []),
         ("", []),
     ],

@@ -17,7 +17,6 @@ from llmrec.sources._texts import clean, descriptions, unquoted_list
 
 _LISTS = {"categories": ("categories", "category"), "features": ("features", "feature")}
 _TEXTS = {"title": ("title",), "brand": ("brand", "store"), "description": ("description",)}
-_KEYS = [key for keys in (*_LISTS.values(), *_TEXTS.values()) for key in keys]
 
 
 @dataclass
@@ -32,7 +31,11 @@ class Metadata:
     """The first ids, for messages."""
 
     def add(self, row: dict[str, Any], named: set[str] | None) -> None:
-        """Takes a line; of two that differ the first stays."""
+        """Takes a line; of two that differ the first stays.
+
+        Raises:
+            ValueError: an object where a text is to stand.
+        """
         item = item_id(row)
         self.counts.update(["lines", *["parents"] * bool(row.get("parent_asin"))])
         self.sample += [item] * (len(self.sample) < 3)
@@ -92,10 +95,11 @@ def read_metadata(paths: list[Path], named: set[str] | None) -> Metadata:
                     f"{path}, line {number}: a metadata line is a JSON object with asin or parent_asin; "
                     f"found {line[:200]!r}"
                 )
-            if odd := [key for key in _KEYS if isinstance(row.get(key), dict)]:
-                raise DataError(f"{path}, line {number}: {odd[0]} must be a text or a list; found {row[odd[0]]!r}")
             metadata.counts["literals"] += literal
-            metadata.add(row, named)
+            try:
+                metadata.add(row, named)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: {error}") from None
     return metadata
 
 
@@ -128,14 +132,17 @@ def _first(row: dict[str, Any], keys: tuple[str, ...]) -> Any:
 
 
 def _joined(value: Any) -> str:
-    return " ".join(_flat(value)) if isinstance(value, list) else " ".join(unquoted_list(str(value)))
+    return " ".join(unquoted_list(value) if isinstance(value, str) else _flat(value))
 
 
 def _flat(value: Any) -> list[str]:
     """The strings of a list, of a list of lists (2014's paths of categories) or of a lone string."""
     parts = value if isinstance(value, list) else [value]
     flat = chain.from_iterable(part if isinstance(part, list) else [part] for part in parts)
-    return [str(part) for part in flat if part is not None]
+    texts = [part for part in flat if part is not None]
+    if odd := [part for part in texts if isinstance(part, dict)]:
+        raise ValueError(f"a text or a list of texts must stand where {odd[0]!r} stands")
+    return [str(part) for part in texts]
 
 
 def _clean_lists(lists: list[list[str]], name: str) -> tuple[pl.Series, list[str]]:

@@ -34,7 +34,7 @@ class ParquetFile:
         """
         try:
             return list(pl.read_parquet_schema(self.path))
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise DataError(f"{self.path} cannot be read as Parquet: {error}") from None
 
     def read(self, places: list[int]) -> pl.DataFrame:
@@ -46,7 +46,7 @@ class ParquetFile:
         names = [self.first[place] for place in places]
         try:
             frame = pl.read_parquet(self.path, columns=names)
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise DataError(f"{self.path} cannot be read as Parquet: {error}") from None
         return frame.select(frame[name].alias(str(place)) for name, place in zip(names, places, strict=True))
 

@@ -9,8 +9,10 @@ import polars as pl
 from llmrec.markup import plain
 from llmrec.sources._tables import note
 
-_LITERAL = re.compile(r"\[['\"](.*)['\"]\]", re.DOTALL)
+_LITERAL = re.compile(r"\[\s*['\"](.*)['\"]\s*\]", re.DOTALL)
 _BETWEEN = re.compile(r"(?<!\\)['\"],\s*['\"]")
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_CHARACTERS = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 def clean(ids: pl.Series, texts: pl.Series, what: str = "title") -> tuple[pl.Series, list[str]]:
@@ -58,8 +60,8 @@ def descriptions(ids: pl.Series, texts: list[str]) -> tuple[pl.Series, list[str]
     bare = [plain(text) for text in texts]
     mended = sum(before.strip() != after for before, after in zip(texts, bare, strict=True))
     told = [f"HTML or runs of blanks in the description removed: {mended} items"] if mended else []
-    column, notes = clean(ids, pl.Series("description", bare, dtype=pl.String), "description")
-    return column, told + notes
+    column = pl.Series("description", bare, dtype=pl.String)
+    return column.replace("", None), told + note(ids, column == "", "no description")
 
 
 def unquoted_list(text: str) -> list[str]:
@@ -67,10 +69,16 @@ def unquoted_list(text: str) -> list[str]:
 
     A literal whose own quotes were not escaped is cut where a quote, a comma and a quote follow one another.
     """
-    written = _LITERAL.fullmatch(text)
-    if not written:
-        return [] if text in ("", "[]") else [text]
+    text = text.strip()
+    if not text.startswith("["):
+        return [text] if text else []
     try:
-        return [str(part) for part in ast.literal_eval(text)]
-    except (ValueError, SyntaxError):
-        return [part.replace("\\n", "\n").replace("\\", "") for part in _BETWEEN.split(written[1])]
+        return [str(part) for part in ast.literal_eval(text) if part is not None]
+    except (ValueError, SyntaxError, TypeError):
+        written = _LITERAL.fullmatch(text)
+        return [_ESCAPE.sub(_character, part) for part in _BETWEEN.split(written[1])] if written else [text]
+
+
+def _character(escape: re.Match[str]) -> str:
+    code = escape[1]
+    return chr(int(code[1:], 16)) if len(code) > 1 else _CHARACTERS.get(code, code)

@@ -86,7 +86,7 @@ class Typed:
 
     def is_date(self, name: str) -> bool:
         """Whether the file itself says that the column holds dates."""
-        return self.frame.schema[name].is_temporal()
+        return self.frame.schema[name] in (pl.Date, pl.Datetime)
 
     def _of(self, name: str, rule: str, allowed: Callable[[Any], bool]) -> pl.Series:
         values = self.frame[name]

@@ -103,7 +103,7 @@ class Tables:
     def _logs(self, folder: Path) -> list[Path]:
         try:
             return sorted(folder.glob(self.interactions)) if self.interactions else []
-        except (NotImplementedError, ValueError) as error:
+        except (NotImplementedError, ValueError, IndexError) as error:
             raise DataError(
                 f"interactions must be a file in the folder or a pattern such as part-*.csv, came "
                 f"{self.interactions!r} ({error})"
