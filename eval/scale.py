@@ -11,18 +11,15 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from eval.memory import PeakMemory
 from llmrec.errors import LlmrecError, RunError
 
 EXAMPLES = """examples:
@@ -109,13 +106,13 @@ def read(arguments: argparse.Namespace) -> None:
     from llmrec.splits.leave_one_out import LeaveOneOut
 
     source = Tables(interactions="*.*")
-    with _anonymous_memory() as seen:
+    with PeakMemory() as seen:
         start = time.perf_counter()
         split = LeaveOneOut().split(source.read(arguments.folder, "scale"))
         seconds = time.perf_counter() - start
     arrays = [split.train.values, split.train.offsets, split.validation.target, split.test.target]
     facts = {"interactions": len(split.dataset.interactions), "version": f"llmrec {__version__}"}
-    memory = {"start_gb": seen[0] / 1e9, "peak_gb": max(seen) / 1e9}
+    memory = {"start_gb": seen.start / 1e9, "peak_gb": seen.peak / 1e9}
     print(json.dumps({**facts, "seconds": seconds, **memory, "digest": digest(arrays)}))
 
 
@@ -192,31 +189,6 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {row['log']} | {sizes} | {row['seconds']:.1f} | {peer} | {row['peak_gb']:.1f} | {row['load']:.1f} |"
         )
     return "\n".join(lines) + "\n"
-
-
-@contextmanager
-def _anonymous_memory() -> Iterator[list[int]]:
-    """RssAnon in bytes, every 20 ms while the block runs, and at once when it begins."""
-    seen = [_rss_anon()]
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.02):
-            seen.append(_rss_anon())
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        thread.join()
-
-
-def _rss_anon() -> int:
-    status = Path("/proc/self/status")
-    found = re.search(r"^RssAnon:\s+(\d+) kB$", status.read_text(encoding="ascii"), re.M) if status.is_file() else None
-    return 1024 * int(found[1]) if found else 0
 
 
 def _run(command: list[str]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def show(found: dict[str, Any]) -> str:
     with console.capture() as text:
         console.print(table)
         console.print(
-            f"{found['items']:,} items of {found['tokens']} tokens; {_bytes(found['memory'])} of memory. Measured here: "
+            f"{found['items']:,} items of {found['tokens']} tokens; {_bytes(found['memory'])} of memory. Measured: "
             f"{rates['fp32'] / 1e12:.2f} (fp32) and {rates['bf16'] / 1e12:.2f} (bf16) TFLOP/s, "
             f"{found['disk_bytes_per_second'] / 1e9:.1f} GB/s from the disk.\n"
             f"--loading auto takes: {found['auto']['bf16']} (bf16), {found['auto']['fp32']} (fp32)."

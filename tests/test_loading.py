@@ -65,7 +65,7 @@ def test_a_hub_id_is_itself():
     [
         ("smollm-135m", "did you mean 'smollm2-135m'"),
         ("minilm", "did you mean 'minilm-l6'"),
-        ("ID", "have: id, "),
+        ("ID", "have: bert-base, "),
         ("./models/mine", "a folder that exists"),
         ("a/b/c", "a folder that exists or a .gguf file"),
         ("owner/", "hub id (owner/name)"),
@@ -155,6 +155,8 @@ def test_loaded_weights_are_those_of_the_checkpoint_to_the_bit(kind, precision):
     saved = load_file(tiny_models.folder(kind) / "model.safetensors")
     model = tiny_models.loaded(kind, precision)
     assert len(saved) > 10
+    if kind == "t5":  # of encoder and decoder the one that reads
+        saved = {name.removeprefix("encoder."): saved[name] for name in saved if name.startswith("encoder.")}
     assert_weights_of(model, saved)
     assert {parameter.dtype for parameter in model.model.parameters()} == {loading.DTYPES[precision]}
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
@@ -217,7 +219,9 @@ def test_a_model_larger_than_the_free_memory_is_refused_with_both_figures():
     told = float(re.search(r"and ([\d.]+) GB are free", message)[1])
     assert told == pytest.approx(free / 1e9, rel=0.5)
     assert "features.precision=bf16 for half of it" in message
-    with pytest.raises(MemoryLimitError, match=r"in bf16, and [\d.]+ GB are free. Take a smaller model$") as error:
+    with pytest.raises(
+        MemoryLimitError, match=r"in bf16, and [\d.]+ GB are free. Take a smaller model, features.loading=streamed$"
+    ) as error:
         loading.require_memory("big", 2 * free, "bf16")
     assert f"big needs {2 * free * 2 / 1e9:.1f} GB for " in str(error.value)
     loading.require_memory("small", free // 4 // 4, "fp32")

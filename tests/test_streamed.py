@@ -1,4 +1,4 @@
-"""A model run block by block: the same vectors as the whole model, from where it stopped, and what is refused before."""
+"""A model run block by block: the same vectors as the whole one, resumed where it stopped; what is refused before."""
 
 import json
 import os
@@ -15,7 +15,12 @@ from llmrec.features import encode
 from llmrec.loading import streamed
 
 KINDS = list(tiny_models.ARCHITECTURES)
-TEXTS = ["Toy Story (1995)", " ".join(f"{number} Heat" for number in range(60)), "Alien", "Seven Samurai (12), Drama War"]
+TEXTS = [
+    "Toy Story (1995)",
+    " ".join(f"{number} Heat" for number in range(60)),
+    "Alien",
+    "Seven Samurai (12), Drama War",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -137,8 +142,12 @@ def test_a_weight_that_is_missing_or_has_another_shape_is_named(tmp_path):
     save_file(gone, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(DataError, match=r"lacks 1 weights of its model, such as layers.1.mlp.up_proj.weight"):
         stream(folder)
-    save_file(gone | {"layers.1.mlp.up_proj.weight": torch.zeros(3, 16)}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(DataError, match=r"layers.1.mlp.up_proj.weight has the shape \[3, 16\], the config says \[32, 16"):
+    save_file(
+        gone | {"layers.1.mlp.up_proj.weight": torch.zeros(3, 16)}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(
+        DataError, match=r"layers.1.mlp.up_proj.weight has the shape \[3, 16\], the config says \[32, 16"
+    ):
         stream(folder)
 
 
@@ -153,7 +162,7 @@ def test_a_value_that_is_not_finite_names_the_text_and_the_block(tmp_path):
 
 def test_a_gguf_file_is_not_streamed(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ConfigError, match="a .gguf file cannot be streamed"):
+    with pytest.raises(ConfigError, match=r"a .gguf file cannot be streamed"):
         loading.load(loading.find(str(tmp_path / "model.gguf")), "fp32", "streamed")
 
 

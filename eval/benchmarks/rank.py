@@ -2,11 +2,9 @@
 
 import argparse
 import gc
-import threading
-import time
-from pathlib import Path
 from typing import Any
 
+from eval.memory import PeakMemory
 from eval.speed import Timing, alternate
 
 ROWS = 512
@@ -48,6 +46,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
             rows = slice(start, start + ROWS)
             _rank(ranker, users[rows], items, target[rows], histories[rows])
 
+    gc.collect()
     with PeakMemory() as memory:
         seconds = alternate({"llmrec ranking": ranks, "bare products": products}, arguments.repeats)
     sizes = f"{arguments.users:,} users x {arguments.items:,} items, width {arguments.width}"
@@ -73,25 +72,3 @@ def _rank(ranker: Any, users: Any, items: Any, target: Any, histories: Any) -> N
     rows = torch.arange(len(users)).repeat_interleave(histories.shape[1])
     masked = ranking.Masked.of(rows, histories.flatten())
     ranker.rank(lambda start, stop, room: torch.mm(users, items[start:stop].T, out=room), target, masked)
-
-
-class PeakMemory:
-    """The largest anonymous memory of this process while the block runs; mapped files do not count."""
-
-    def __enter__(self) -> "PeakMemory":
-        gc.collect()
-        self.peak, self._ended = 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.is_set():
-            for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-                if line.startswith("RssAnon:"):
-                    self.peak = max(self.peak, 1024 * int(line.split()[1]))
-            time.sleep(0.05)

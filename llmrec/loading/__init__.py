@@ -17,7 +17,7 @@ from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, fits, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling
 from llmrec.loading.quantised import quantisation
-from llmrec.loading.skeleton import encoder_of, parameters, skeleton, where
+from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where
 from llmrec.loading.streamed import Streamed
 
 __all__ = [
@@ -45,7 +45,7 @@ class Runs(Protocol):
 class Resident:
     """The whole model is in memory; batches pass it one after another."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Any) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.encoder.config.use_cache = False
 
@@ -67,7 +67,7 @@ class LanguageModel:
     files: ModelFiles
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Any:
         """The module; of a streamed model most weights are on no device."""
         return self.runs.encoder
 
@@ -106,20 +106,20 @@ def load(
         raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take features.loading=resident")
     try:
         config = AutoConfig.from_pretrained(**options)
-        empty = skeleton(config, precision)
+        size = parameters(outline(config))
         streams = loading == "streamed"
         if loading == "auto":
-            streams = not (files.path.is_file() or fits(parameters(empty), precision))
+            streams = not (files.path.is_file() or fits(size, precision))
         runs: Runs
         if streams:
-            runs = Streamed(empty, files.path, DTYPES[precision], files.revision, _workspace())
+            runs = Streamed(skeleton(config, precision), files.path, DTYPES[precision], files.revision, _workspace())
         elif loading == "sharded":
             runs = Resident(_in_memory(files, precision, **_sharding(max_memory)))
         elif loading in ("8bit", "4bit"):
             device = "cuda:0" if torch.cuda.is_available() else "cpu"
             runs = Resident(_in_memory(files, "bf16", quantization_config=quantisation(loading), device_map=device))
         else:
-            require_memory(files.name, parameters(empty), precision)
+            require_memory(files.name, size, precision)
             runs = Resident(_in_memory(files, precision))
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -135,7 +135,7 @@ def _sharding(max_memory: MaxMemory) -> dict[str, Any]:
     return {"device_map": "auto", "max_memory": max_memory, "offload_folder": folder}
 
 
-def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> nn.Module:
+def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> Any:
     from transformers import AutoModel
 
     with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off

@@ -29,13 +29,13 @@ def states(output: Any) -> Tensor:
     return first
 
 
-def block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
+def block_list(model: Any) -> tuple[str, nn.ModuleList]:
     """Name and list of a model's blocks.
 
     Raises:
         DataError: no list of as many modules as the config has blocks.
     """
-    number = model.config.num_hidden_layers
+    number = int(model.config.num_hidden_layers)
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == number:
             return name, module

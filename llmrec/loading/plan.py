@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llmrec import assets
 from llmrec.errors import ConfigError
@@ -21,7 +21,7 @@ from llmrec.loading.blocks import block_list
 from llmrec.loading.files import at_hand
 from llmrec.loading.memory import DTYPES, Precision
 from llmrec.loading.names import MODELS
-from llmrec.loading.skeleton import encoder_of, skeleton, where
+from llmrec.loading.skeleton import encoder_of, outline, where
 
 STRATEGIES = ("resident fp32", "resident bf16", "8bit", "4bit", "streamed fp32", "streamed bf16")
 BATCH_TOKENS = 2048
@@ -49,20 +49,20 @@ class Shape:
     inner: int
 
     @classmethod
-    def of(cls, encoder: nn.Module) -> "Shape":
+    def of(cls, encoder: Any) -> "Shape":
         """Reads them off a model whose weights may be on no device."""
-        name, blocks = block_list(encoder)
-        linear = [module for module in blocks.modules() if _is_linear(module)]
+        _, blocks = block_list(encoder)
+        linear = [_matrix(module) for module in blocks.modules() if _is_linear(module)]
         sizes = [sum(weight.numel() for weight in block.parameters()) for block in blocks]
         total = sum(weight.numel() for key, weight in encoder.named_parameters() if "pooler" not in key)
         return cls(
             parameters=total,
-            linear=sum(module.weight.numel() for module in linear),
+            linear=sum(weight.numel() for weight in linear),
             block=max(sizes),
             rest=total - sum(sizes),
             blocks=len(blocks),
             hidden=encoder.config.hidden_size,
-            inner=max(max(module.weight.shape) for module in linear),
+            inner=max(max(weight.shape) for weight in linear),
         )
 
 
@@ -78,7 +78,7 @@ def shape_of(name: str) -> Shape:
         config = AutoConfig.for_model(**MODELS[name].shape)
     else:
         config = AutoConfig.from_pretrained(**where(at_hand(name)))
-    return Shape.of(encoder_of(skeleton(config, "bf16")))
+    return Shape.of(encoder_of(outline(config)))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,12 @@ def _seconds(run: Any) -> float:
     return time.perf_counter() - started
 
 
-def _is_linear(module: nn.Module) -> bool:
+def _matrix(module: Any) -> Tensor:
+    weight: Tensor = module.weight
+    return weight
+
+
+def _is_linear(module: Any) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+import torch
 
 from llmrec.loading.files import ModelFiles
 from llmrec.loading.memory import DTYPES, Precision
@@ -17,23 +17,30 @@ def where(files: ModelFiles) -> dict[str, Any]:
     return options | {"pretrained_model_name_or_path": files.path}
 
 
-def skeleton(config: Any, precision: Precision) -> nn.Module:
+def outline(config: Any) -> Any:
+    """The model on no device at all: names and shapes."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        return AutoModel.from_config(config, trust_remote_code=False)
+
+
+def skeleton(config: Any, precision: Precision) -> Any:
     """The model with its weights on no device; buffers, which no file holds, are real."""
     from accelerate import init_empty_weights
     from transformers import AutoModel
 
     with init_empty_weights(include_buffers=False):
-        model: nn.Module = AutoModel.from_config(config, dtype=DTYPES[precision], trust_remote_code=False)
+        model = AutoModel.from_config(config, dtype=DTYPES[precision], trust_remote_code=False)
     model.tie_weights()
     return model
 
 
-def encoder_of(model: nn.Module) -> nn.Module:
+def encoder_of(model: Any) -> Any:
     """The part that reads a text: all of it, or the encoder of T5."""
-    encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
-    return encoder
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
-def parameters(model: nn.Module) -> int:
+def parameters(model: Any) -> int:
     """Weights of the part that reads a text."""
     return sum(weight.numel() for weight in encoder_of(model).parameters())

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class Streamed:
         DataError: a shard or weight that is missing, damaged or of another shape.
     """
 
-    def __init__(self, model: nn.Module, folder: Path, dtype: torch.dtype, revision: str, workspace: Path) -> None:
+    def __init__(self, model: Any, folder: Path, dtype: torch.dtype, revision: str, workspace: Path) -> None:
         self.dtype, self.revision, self.workspace = dtype, revision, workspace
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.shards = Shards(folder, model)

@@ -16,8 +16,8 @@ _OLD = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta
 class Shards:
     """Finds every weight of a model before the first one is read.
 
-    A checkpoint may name weights as the model does or below the model's prefix (``model.``, ``bert.``), and tied weights
-    by either name.
+    A checkpoint may name weights as the model does or below the model's prefix (``model.``, ``bert.``), and tied
+    weights by either name.
 
     Args:
         folder: with the shards.

@@ -1,0 +1,155 @@
+"""What it takes to load and run large encoders, measured: memory, seconds, and what quantised weights change.
+
+``peak`` runs the literal training command on a model of OPT's 13B shape (random weights in the hub's cache, 26 GB of
+disk, no network). ``rate`` times streamed against resident and both against the bare matrix products at the 1.3B shape.
+``plan`` holds what ``llmrec plan`` says against what is measured, on shapes that it was not calibrated on. ``bits``
+compares 8-bit and 4-bit weights with bf16.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from eval.memory import PeakMemory
+from eval.speed import IDLE, RESULTS, machine
+from llmrec.errors import LlmrecError, RunError
+from llmrec.runs import provenance, read_json, write_json, write_text
+
+EXAMPLES = """examples:
+  python -m eval.loading peak --hub /large/disk/hub
+  python -m eval.loading rate
+"""
+COMMAND = (
+    "accelerate launch llmrec/train.py --model {model} features.precision=bf16 --epochs 1 --overwrite --output {run}"
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "eval.loading", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, run in (("peak", peak), ("rate", rate)):
+        verb = verbs.add_parser(name)
+        verb.add_argument("--hub", type=Path, default=Path("runs/shapes/hub"), help="where such models lie")
+        verb.add_argument("--model", default={"peak": "opt-13b", "rate": "opt-1.3b"}[name], help="whose shape")
+        verb.set_defaults(run=run)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def peak(arguments: argparse.Namespace) -> None:
+    """Peak memory and seconds of the literal command."""
+    from eval import shapes
+
+    load = os.getloadavg()[0]
+    shapes.write(arguments.model, arguments.hub)
+    run = Path("runs") / "shapes" / arguments.model
+    environment = {**os.environ, "HF_HUB_CACHE": str(arguments.hub), "HF_HUB_OFFLINE": "1"}
+    command = COMMAND.format(model=arguments.model, run=run).split()
+    started = time.perf_counter()
+    with subprocess.Popen(command, env=environment) as launched:
+        most = _watch(launched)
+    if launched.returncode:
+        raise RunError(f"{' '.join(command)} ended with exit code {launched.returncode}")
+    found = read_json(run / "metrics.json")
+    facts = {
+        "command": " ".join(command),
+        "peak_rss_anon_bytes": most,
+        "seconds": time.perf_counter() - started,
+        "seconds_of_encoding": found["provenance"]["seconds"]["encode"],
+        "test": {name: row["value"] for name, row in found["test"].items()},
+    }
+    _save("peak", facts, load, [
+        f"`{facts['command']}` ends with metrics.json: {facts['seconds'] / 60:.1f} minutes, of them "
+        f"{facts['seconds_of_encoding'] / 60:.1f} of encoding; peak RssAnon {most / 1e9:.2f} GB, asked for: under 3 GB.",
+        "Weights are random, so that the row's accuracy says nothing.",
+    ])  # fmt: skip
+
+
+def rate(arguments: argparse.Namespace) -> None:
+    """Texts a second, resident and streamed, and the share of the bare products that they reach."""
+    import torch
+
+    from eval import shapes
+    from llmrec import loading
+    from llmrec.features import encode
+    from llmrec.loading import plan
+    from llmrec.prompting import Prompt, item_texts
+    from llmrec.sources import load_dataset
+
+    load = os.getloadavg()[0]
+    folder = shapes.write(arguments.model, arguments.hub)
+    texts = item_texts(load_dataset("ml-100k"), Prompt.load("items/title_genres"))[1:]
+    files = loading.find(str(folder))
+    seconds, vectors = {}, {}
+    for how in ("resident", "streamed"):
+        started = time.perf_counter()
+        model = loading.load(files, "bf16", how)
+        ready = time.perf_counter()
+        vectors[how] = encode(texts, model, "mean", 64)[0]
+        seconds[how] = {"load": ready - started, "encode": time.perf_counter() - ready}
+        tokens = sum(map(len, model.tokenizer(texts)["input_ids"]))
+        del model
+    shape = plan.shape_of(arguments.model)
+    operations = 2.0 * tokens * shape.linear
+    product = plan.measure().operations["bf16"]
+    whole = {how: sum(each.values()) for how, each in seconds.items()}
+    facts = {
+        "seconds": seconds,
+        "tokens": tokens,
+        "operations": operations,
+        "product_rate": product,
+        "resident_share_of_products": operations / seconds["resident"]["encode"] / product,
+        "streamed_to_resident": whole["resident"] / whole["streamed"],
+        "largest_difference": float((vectors["resident"] - vectors["streamed"]).abs().max()),
+        "threads": torch.get_num_threads(),
+    }
+    _save("rate", facts, load, [
+        f"{arguments.model} shape, {len(texts):,} texts of {tokens / len(texts):.0f} tokens, bf16: resident "
+        f"{whole['resident']:.0f} s (of them {seconds['resident']['load']:.0f} loading), streamed "
+        f"{whole['streamed']:.0f} s: {facts['streamed_to_resident']:.2f}x, asked for: at least 0.6x.",
+        f"Resident reaches {facts['resident_share_of_products']:.2f} of the measured {product / 1e12:.2f} TFLOP/s of "
+        "bf16 products, asked for: at least 0.5.",
+        f"Largest difference between the vectors: {facts['largest_difference']:.1e}.",
+    ])  # fmt: skip
+
+
+def _watch(launched: "subprocess.Popen[bytes]") -> int:
+    """The most anonymous memory of any process below the one that was launched."""
+    import psutil
+
+    watched: dict[int, PeakMemory] = {}
+    while launched.poll() is None:
+        for child in psutil.Process(launched.pid).children(recursive=True):
+            if child.pid not in watched:
+                watched[child.pid] = PeakMemory(child.pid).__enter__()
+        time.sleep(0.2)
+    for each in watched.values():
+        each.__exit__()
+    return max((each.peak for each in watched.values()), default=0)
+
+
+def _save(verb: str, facts: dict[str, Any], load: float, lines: list[str]) -> None:
+    busy = f" **The machine was busy (above {IDLE}).**" if load > IDLE else ""
+    text = "\n".join([*(f"- {line}" for line in lines), "", f"Load average before: {load:.2f}.{busy} {machine()}.", ""])
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_text(RESULTS / f"loading-{verb}.md", text)
+    write_json(RESULTS / f"loading-{verb}.json", facts | {"load_average": load, "provenance": provenance()})
+    print(text)
+    print(json.dumps(facts, indent=2), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

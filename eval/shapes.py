@@ -1,0 +1,71 @@
+"""Models of a true shape with random weights, in the layout of the hub's cache: what a machine bears, without a hub."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from llmrec import assets
+from llmrec.loading.blocks import block_list
+from llmrec.loading.names import MODELS
+from llmrec.loading.skeleton import encoder_of, outline
+
+COMMIT = "0" * 40
+TOKENIZER = "minilm-l6"
+"""Whose tokenizer reads the texts: its numbers of tokens are real ones, and every vocabulary here is larger."""
+
+
+def write(name: str, hub: Path, dtype: torch.dtype = torch.bfloat16, **changes: Any) -> Path:
+    """Writes a model of that name's shape, a shard for each block, so that no more than one is in memory.
+
+    Args:
+        name: short name of the model.
+        hub: the hub's cache, ``$HF_HOME/hub``.
+        dtype: of the weights.
+        changes: entries of the shape, such as ``num_hidden_layers=2``.
+
+    Returns:
+        The snapshot; one that is whole is used again.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = hub / f"models--{MODELS[name].repository.replace('/', '--')}"
+    place = folder / "snapshots" / COMMIT
+    if (place / "model.safetensors.index.json").is_file():
+        return place
+    place.mkdir(parents=True, exist_ok=True)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text(COMMIT, encoding="utf-8")
+    config = AutoConfig.for_model(**MODELS[name].shape | changes)
+    config.save_pretrained(place)
+    AutoTokenizer.from_pretrained(assets.fetch(TOKENIZER), local_files_only=True).save_pretrained(place)
+    model = outline(config)
+    encoder = encoder_of(model)
+    inside = f"{block_list(encoder)[0]}."
+    shards: dict[str, dict[str, Tensor]] = {}
+    for key, weight in encoder.named_parameters():
+        number = key.removeprefix(inside).partition(".")[0] if key.startswith(inside) else "rest"
+        shards.setdefault(f"model-{number}.safetensors", {})[key] = weight
+    generator = torch.Generator().manual_seed(0)
+    for shard, weights in shards.items():
+        drawn = {key: _draw(key, weight, dtype, generator) for key, weight in weights.items()}
+        save_file(drawn, place / shard, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {key: shard for shard, weights in shards.items() for key in weights}}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    return place
+
+
+def _draw(key: str, weight: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    """Norms are ones, biases zeros, matrices small enough that nothing overflows behind a hundred blocks."""
+    if weight.dim() == 1:
+        return (
+            torch.ones(weight.shape, dtype=dtype)
+            if "norm" in key.lower() and "bias" not in key
+            else (torch.zeros(weight.shape, dtype=dtype))
+        )
+    drawn = torch.empty(weight.shape, dtype=dtype)
+    return drawn.normal_(0, 0.5 / math.sqrt(weight.shape[-1]), generator=generator)
