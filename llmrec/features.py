@@ -60,7 +60,7 @@ def encode(
     model: loading.LanguageModel,
     pooling: Pooling,
     max_tokens: int,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> tuple[Float[Tensor, "n dim"], Bool[Tensor, " n"]]:
     """Vectors of texts, in their order, and which texts were cut; batches hold texts of like length.
 
@@ -84,7 +84,7 @@ def encode(
         # A text of special tokens alone is pooled over those: a mean over nothing is not a number.
         own.append(torch.where(mask.any(dim=1, keepdim=True), mask, attended))
         batches.append(dict(batch))
-    hidden = model.runs.last_hidden_states(batches, progress)
+    hidden = model.runs.last_hidden_states(batches, progress or _ignore)
     try:
         for rows, mask, states in zip(groups, own, hidden, strict=True):
             for row, vector in zip(rows, pool(states, mask, pooling), strict=True):
@@ -216,9 +216,10 @@ def item_features(
         for start in range(0, len(missing), size):
             rows = missing[start : start + size]
             made = [unique[row] for row in rows]
-            told = partial(_told, progress, start, len(rows), len(missing))
-            vectors, cut = encode(made, model, pooling, max_tokens, told)
+            within = partial(_share, progress, len(rows)) if model.takes_all else _ignore
+            vectors, cut = encode(made, model, pooling, max_tokens, within)
             shelf.write(made, vectors, cut)
+            progress(start + len(rows), len(missing))
             found.update(zip(rows, zip(vectors, cut.tolist(), strict=True), strict=True))
     row_of = {text: row for row, text in enumerate(unique)}
     items = [found[row_of[text]] for text in texts[1:]]
@@ -227,9 +228,13 @@ def item_features(
     return Features(padded, sum(cut for _, cut in items), files.revision)
 
 
-def _told(progress: Progress, before: int, texts: int, total: int, done: int, steps: int) -> None:
-    """Steps of a part of the texts as texts of them all."""
-    progress(before + texts * done // steps, total)
+def _share(progress: Progress, texts: int, done: int, steps: int) -> None:
+    """Blocks passed as a share of the texts, none of which is done before all are."""
+    progress(texts * done // (steps + 1), texts)
+
+
+def _ignore(done: int, steps: int) -> None:
+    """The progress of a few texts is nobody's affair."""
 
 
 def _hash(text: str) -> bytes:

@@ -26,7 +26,7 @@ def facts(model: str, shape: Shape, rates: Rates, items: int, tokens: int, memor
         "operations_per_second": rates.operations,
         "disk_bytes_per_second": rates.disk,
         "strategies": [asdict(cost) | {"fits": cost.peak <= free} for cost in table],
-        "auto": {precision: chosen(table, precision, free) for precision in ("fp32", "bf16")},
+        "auto": {"fp32": chosen(shape, "fp32", free), "bf16": chosen(shape, "bf16", free)},
     }
 
 
@@ -53,7 +53,7 @@ def show(found: dict[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in text.get().splitlines()).strip("\n")
 
 
-def _bytes(number: float) -> str:
+def _bytes(number: int | float) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 

@@ -6,7 +6,6 @@ import shlex
 import shutil
 from pathlib import Path
 
-import psutil
 import pytest
 import tiny_models
 import torch
@@ -194,9 +193,7 @@ def test_the_same_with_ids_needs_no_hub(toy_folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_model_that_is_neither_at_hand_nor_small_enough_ends_with_2_and_says_both(
-    toy_folder: Path, tmp_path: Path
-) -> None:
+def test_a_model_that_is_not_at_hand_ends_with_2_and_says_so(toy_folder: Path, tmp_path: Path) -> None:
     words = arguments(toy_folder, tmp_path / "run", "--model", "opt-13b")
     environment = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "LLMREC_CACHE": str(tmp_path / "cache")}
     done = execute("python", "llmrec/train.py", *words, **environment)
@@ -206,13 +203,6 @@ def test_a_model_that_is_neither_at_hand_nor_small_enough_ends_with_2_and_says_b
     assert "HF_HUB_OFFLINE is set" in message
     assert "Models at hand: none" in message
     assert "--model path/to/folder" in message
-    # 12.853 billion parameters of two bytes each; where so much is free, nothing is to be said of memory.
-    needed = 12.853 * 2
-    figures = re.search(r"opt-13b needs (\S+) GB for 12\.85 billion parameters in bf16, and (\S+) GB are free", message)
-    assert figures or psutil.virtual_memory().available > (needed - 2) * 1e9
-    if figures:
-        assert float(figures[1]) == pytest.approx(needed, abs=0.05)
-        assert float(figures[2]) < needed
 
 
 def test_the_demo_shows_finished_runs_in_one_table_and_one_plot(

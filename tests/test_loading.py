@@ -14,9 +14,11 @@ import tiny_models
 import torch
 from conftest import ROOT
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaModel
 
 from llmrec import loading
 from llmrec.errors import ConfigError, DataError, MemoryLimitError
+from llmrec.features import encode
 
 EVIL = """
 from pathlib import Path
@@ -262,3 +264,56 @@ def test_code_of_a_model_is_never_run_even_where_the_user_would_say_yes(tmp_path
     assert not mark.exists()
     assert done.stdout.startswith("refused:"), done.stderr
     assert "Do you wish to run" not in done.stdout + done.stderr
+
+
+# Ways into memory
+
+
+@pytest.mark.parametrize("memory", [None, {"cpu": 20_000}, {"cpu": 10}], ids=["all", "some on disk", "all on disk"])
+@pytest.mark.parametrize("kind", ["opt", "gemma3"])
+def test_a_model_spread_over_memory_and_disk_gives_the_same_vectors(kind, memory, monkeypatch, tmp_path):
+    """E11: 1-layer RAM budget."""
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    model = loading.load(tiny_models.files(kind), "fp32", "sharded", memory)
+    texts = ["Toy Story (1995)", "Alien", "Seven Samurai (12), Drama War"]
+    expected = encode(texts, tiny_models.loaded(kind), "mean", 64)[0]
+    assert torch.equal(encode(texts, model, "mean", 64)[0], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bits", "distance"), [("8bit", 0.02), ("4bit", 0.2)])
+def test_quantised_weights_work_without_a_gpu_and_say_nothing(bits, distance, tmp_path, capfd, recwarn):
+    """E8: `--loading 4bit` on a machine without a GPU."""
+    folder = wide(tmp_path / "model")
+    texts = ["Toy Story (1995)", "Alien", "Seven Samurai (12), Drama War"]
+    exact = encode(texts, loading.load(loading.find(str(folder)), "fp32", "resident"), "mean", 64)[0]
+    capfd.readouterr()
+    model = loading.load(loading.find(str(folder)), "fp32", bits)
+    found = encode(texts, model, "mean", 64)[0]
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+    assert [str(each.message) for each in recwarn if "MatMul" in str(each.message)] == []
+    assert 0 < (found - exact).norm() / exact.norm() < distance
+    kinds = {type(module).__name__ for module in model.model.modules()}
+    assert ("Linear8bitLt" if bits == "8bit" else "Linear4bit") in kinds
+
+
+def wide(folder: Path) -> Path:
+    """A model whose widths the kernels of 4 bits can take."""
+    tiny_models.copy("llama", folder)
+    config = LlamaConfig(
+        vocab_size=tiny_models.VOCABULARY,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    torch.manual_seed(0)
+    LlamaModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_without_bitsandbytes_the_user_is_told_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"features.loading=8bit needs bitsandbytes; pip install bitsandbytes"):
+        loading.load(tiny_models.files("llama"), "fp32", "8bit")

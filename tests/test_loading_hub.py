@@ -1,20 +1,18 @@
 """Models of the hub: its cache without a network, and its real client against a hub on the loopback."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import tiny_models
 from conftest import ROOT
 from small_hub import Hub
 
 from llmrec import assets, loading
-from llmrec.errors import AssetError, MemoryLimitError
+from llmrec.errors import AssetError, ConfigError, MemoryLimitError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MAIN, CONVERTED = "a" * 40, "b" * 40
@@ -73,14 +71,16 @@ def test_what_is_neither_cached_nor_reachable_is_refused_with_what_is_at_hand(of
     assert "--model path/to/folder" in message
 
 
-@pytest.mark.skipif(psutil.virtual_memory().total > 131e9, reason="this machine could hold opt-66b")
-def test_opt_66b_is_refused_with_what_it_needs_and_what_is_free(offline):
-    with pytest.raises(
-        MemoryLimitError, match=r"opt-66b needs 131\.4 GB for 65\.72 billion parameters in bf16"
-    ) as error:
+def test_a_download_larger_than_the_disk_is_refused_before_it_begins(monkeypatch, tmp_path):
+    monkeypatch.setattr("llmrec.assets.hub_reachable", lambda: True)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Disk", (), {"free": 10**9}))
+    with pytest.raises(MemoryLimitError, match=r"opt-66b takes 131\.4 GB, and .* has 1\.0 GB free"):
         loading.find("opt-66b")
-    assert re.search(r"and [\d.]+ GB are free", str(error.value))
-    assert "(facebook/opt-66b) is not in the hub's cache" in str(error.value)
+
+
+def test_a_model_that_the_hub_does_not_have_is_named_by_its_folder():
+    with pytest.raises(ConfigError, match=r"opt-175b is in no repository of the hub; name the folder"):
+        loading.find("opt-175b")
 
 
 @pytest.fixture

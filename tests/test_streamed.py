@@ -91,7 +91,7 @@ def test_states_of_other_texts_or_of_another_precision_are_not_taken(monkeypatch
 def test_of_large_models_auto_streams_what_the_memory_does_not_hold(monkeypatch):
     files = loading.find(str(tiny_models.folder("llama")))
     assert not loading.load(files, "fp32").takes_all
-    monkeypatch.setattr("llmrec.loading.memory.psutil.virtual_memory", lambda: type("Free", (), {"available": 1000}))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": 1000}))
     assert loading.load(files, "fp32").takes_all
     with pytest.raises(MemoryLimitError):
         loading.load(files, "fp32", "resident")

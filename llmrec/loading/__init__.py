@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from llmrec import assets
 from llmrec.errors import ConfigError, DataError
 from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
-from llmrec.loading.memory import DTYPES, Precision, fits, require_memory
+from llmrec.loading.memory import DTYPES, Precision, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling
+from llmrec.loading.plan import Shape, chosen
 from llmrec.loading.quantised import quantisation
 from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where
 from llmrec.loading.streamed import Streamed
@@ -106,12 +107,11 @@ def load(
         raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take features.loading=resident")
     try:
         config = AutoConfig.from_pretrained(**options)
-        size = parameters(outline(config))
-        streams = loading == "streamed"
-        if loading == "auto":
-            streams = not (files.path.is_file() or fits(size, precision))
+        empty = outline(config)
+        if loading == "auto" and files.path.is_dir():
+            loading = _auto(empty, precision)
         runs: Runs
-        if streams:
+        if loading == "streamed":
             runs = Streamed(skeleton(config, precision), files.path, DTYPES[precision], files.revision, _workspace())
         elif loading == "sharded":
             runs = Resident(_in_memory(files, precision, **_sharding(max_memory)))
@@ -119,7 +119,7 @@ def load(
             device = "cuda:0" if torch.cuda.is_available() else "cpu"
             runs = Resident(_in_memory(files, "bf16", quantization_config=quantisation(loading), device_map=device))
         else:
-            require_memory(files.name, size, precision)
+            require_memory(files.name, parameters(empty), precision)
             runs = Resident(_in_memory(files, precision))
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -127,6 +127,13 @@ def load(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
     return LanguageModel(runs, tokenizer, config, files)
+
+
+def _auto(empty: Any, precision: Precision) -> Loading:
+    try:
+        return chosen(Shape.of(encoder_of(empty)), precision)
+    except DataError:  # it cannot be taken apart
+        return "resident"
 
 
 def _sharding(max_memory: MaxMemory) -> dict[str, Any]:

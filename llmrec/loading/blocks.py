@@ -33,11 +33,11 @@ def block_list(model: Any) -> tuple[str, nn.ModuleList]:
     """Name and list of a model's blocks.
 
     Raises:
-        DataError: no list of as many modules as the config has blocks.
+        DataError: no list of as many modules as the config has blocks, or no block.
     """
     number = int(model.config.num_hidden_layers)
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == number:
+        if isinstance(module, nn.ModuleList) and len(module) == number > 0:
             return name, module
     raise DataError(f"{type(model).__name__} has no list of {number} blocks, so it cannot be taken apart")
 

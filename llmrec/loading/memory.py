@@ -25,11 +25,6 @@ def require_disk(name: str, needed: int, folder: Path) -> None:
         raise MemoryLimitError(f"{name} takes {needed / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB free")
 
 
-def fits(parameters: int, precision: Precision) -> bool:
-    """Whether the weights alone are smaller than the free memory."""
-    return parameters * DTYPES[precision].itemsize <= psutil.virtual_memory().available
-
-
 def require_memory(name: str, parameters: int, precision: Precision) -> None:
     """Refuses a model that does not fit.
 
@@ -38,7 +33,7 @@ def require_memory(name: str, parameters: int, precision: Precision) -> None:
     """
     needed = parameters * DTYPES[precision].itemsize
     free = psutil.virtual_memory().available
-    if not fits(parameters, precision):
+    if needed > free:
         raise MemoryLimitError(
             f"{name} needs {needed / 1e9:.1f} GB for {parameters / 1e9:.2f} billion parameters in {precision}, and "
             f"{free / 1e9:.1f} GB are free. Take a smaller model, features.loading=streamed"

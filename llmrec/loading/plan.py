@@ -9,7 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -112,9 +112,9 @@ def costs(shape: Shape, items: int, tokens: int, rates: Rates) -> list[Cost]:
     return [_cost(strategy, shape, items, tokens, rates) for strategy in STRATEGIES]
 
 
-def _cost(strategy: str, shape: Shape, items: int, tokens: int, rates: Rates) -> Cost:
-    how, _, asked = strategy.partition(" ")
-    precision: Precision = "fp32" if asked == "fp32" else "bf16"
+def memory(strategy: str, shape: Shape) -> tuple[float, float]:
+    """Bytes of weights in memory, and the most that the process takes."""
+    how, precision = _parts(strategy)
     size = DTYPES[precision].itemsize
     activations = BATCH_TOKENS * (4 * shape.hidden + 2 * shape.inner) * size
     if how == "streamed":  # of the blocks the one in use and the next
@@ -123,12 +123,23 @@ def _cost(strategy: str, shape: Shape, items: int, tokens: int, rates: Rates) ->
         weights = shape.linear * _BITS[how] + size * (shape.parameters - shape.linear)
     else:
         weights = float(size * shape.parameters)
+    return weights, _PROCESS + weights + activations
+
+
+def _parts(strategy: str) -> tuple[str, Precision]:
+    how, _, precision = strategy.partition(" ")
+    return how, "fp32" if precision == "fp32" else "bf16"
+
+
+def _cost(strategy: str, shape: Shape, items: int, tokens: int, rates: Rates) -> Cost:
+    how, precision = _parts(strategy)
+    weights, peak = memory(strategy, shape)
     seen = items * tokens
     operations = 2.0 * seen * shape.linear + 4.0 * seen * tokens * shape.hidden * shape.blocks
     compute = operations / rates.operations[precision] * _SLOWER[how]
-    read = size * shape.parameters / rates.disk
+    read = DTYPES[precision].itemsize * shape.parameters / rates.disk
     seconds = max(compute, read) if how == "streamed" else compute + read
-    return Cost(strategy, weights, _PROCESS + weights + activations, operations, seconds)
+    return Cost(strategy, weights, peak, operations, seconds)
 
 
 _SLOWER = {"resident": 1.6, "streamed": 1.7, "8bit": 8.0, "4bit": 4.0}
@@ -189,8 +200,7 @@ def parse_bytes(text: str) -> int:
     raise ConfigError(f"memory must be such as 24GB or 512MB, came {text!r}")
 
 
-def chosen(table: list[Cost], precision: Precision, memory: int | None = None) -> str:
-    """What ``auto`` takes at a precision: the whole model if it fits, else block by block."""
-    free = psutil.virtual_memory().available if memory is None else memory
-    peak = {cost.strategy: cost.peak for cost in table}
-    return "resident" if peak[f"resident {precision}"] <= free else "streamed"
+def chosen(shape: Shape, precision: Precision, free: int | None = None) -> Literal["resident", "streamed"]:
+    """What ``auto`` takes at a precision: the whole model if it fits into the free memory, else block by block."""
+    free = psutil.virtual_memory().available if free is None else free
+    return "resident" if memory(f"resident {precision}", shape)[1] <= free else "streamed"
