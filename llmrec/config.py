@@ -58,8 +58,8 @@ class FeatureOptions(_Options):
     """Which of the text's own tokens make its vector."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the language model while encoding."""
-    loading: Literal["auto", "resident", "streamed"] = "auto"
-    """How the language model gets into memory: whole, or one block at a time; auto: whole if it fits."""
+    loading: Literal["auto", "resident", "sharded", "8bit", "4bit", "streamed"] = "auto"
+    """How the language model gets into memory, see :func:`llmrec.loading.load`."""
     max_tokens: int = Field(64, ge=2)
     """Longer texts are cut there; the run says how many were."""
 

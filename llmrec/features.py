@@ -200,11 +200,13 @@ def item_features(
         template: source of the prompt that made the texts.
         pooling: see :func:`pool`.
         precision: of the language model; pooling is in fp32.
-        how: the model gets into memory; it changes no vector.
+        how: the model gets into memory; only quantised weights change vectors.
         max_tokens: longer texts are cut there.
         progress: called with texts done and texts to do.
     """
     key = {"model": files.revision, "pooling": pooling, "precision": precision, "max_tokens": max_tokens}
+    if how in ("8bit", "4bit"):
+        key["weights"] = how
     shelf = FeatureStore(store, {**key, "template": template})
     unique = list(dict.fromkeys(texts[1:]))
     missing, found = shelf.read(unique)

@@ -89,6 +89,16 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
+def test_quantised_weights_have_a_store_of_their_own_and_streamed_ones_have_not(run):
+    first = run()
+    run.forget_the_weights()
+    assert torch.equal(run(how="streamed").vectors, first.vectors)
+    assert run.reports == [], "nothing is missing"
+    with pytest.raises(DataError):
+        run(how="8bit")
+    assert len(run.keys) == 2 and {"8bit"} == {key.get("weights") for key in run.keys} - {None}
+
+
 def test_features_have_a_row_of_zeros_and_then_every_item_in_order(run):
     made = run()
     assert made.vectors.shape == (len(TEXTS), 16)
