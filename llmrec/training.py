@@ -60,17 +60,17 @@ class TrainingStep(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean loss of this process's targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`."""
         assert self.recommender.encoder is not None
-        items = self.recommender.encoder()
+        ids, right = self._columns(windows, rows, target, generator)
+        items, place = self._items(ids)
         if not len(history):  # a process without a share of the last batch still takes part in the average
             history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
         places = torch.nonzero(target, as_tuple=True)
-        users = self._user_embeddings(items, history, target, user)
+        users = self._user_embeddings(items, place[history], target, user)
         if not len(places[0]):
             return (users.sum() + items.sum()) * 0.0
-        ids, right = self._columns(windows, rows, target, generator)
         return self.loss(
             users,
-            items[1:] if ids is self.item_ids else F.embedding(ids, items),
+            items[1:] if ids is self.item_ids else F.embedding(place[ids], items),
             right[places],
             item_ids=ids,
             log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
@@ -78,6 +78,16 @@ class TrainingStep(nn.Module):
             num_items=len(self.item_ids),
             generator=generator,
         )
+
+    def _items(self, ids: Int[Tensor, " m"]) -> tuple[Float[Tensor, "n dim"], Int[Tensor, " catalogue"]]:
+        """Vectors of the items that the batch holds or the loss compares, and at which row of them each item stands."""
+        assert self.recommender.encoder is not None
+        place = torch.arange(len(self.item_ids) + 1, device=ids.device)
+        if ids is self.item_ids:
+            return self.recommender.encoder(), place
+        needed = torch.cat([ids.new_zeros(1), ids]).unique()
+        place[needed] = torch.arange(len(needed), device=ids.device)
+        return self.recommender.encoder(needed), place
 
     def _user_embeddings(
         self,

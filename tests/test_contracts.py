@@ -30,7 +30,7 @@ def options_of(kind: str, name: str) -> dict[str, inspect.Parameter]:
 
 
 def test_every_folder_of_components_is_a_kind_and_has_a_component():
-    folders = {path.parent.name for path in (ROOT / "llmrec").glob("*/__init__.py")}
+    folders = {path.parent.name for path in (ROOT / "llmrec").glob("*/__init__.py")} - {"loading"}
     assert folders == set(components.KINDS)
     assert {kind for kind, _ in ALL} == set(components.KINDS)
 
@@ -171,6 +171,14 @@ def test_an_encoder_gives_one_row_per_item_and_zeros_for_the_padding(name):
 def test_an_encoder_in_evaluation_mode_gives_the_same_twice(name):
     encoder = make_encoder(name).eval()
     assert torch.equal(encoder(), encoder())
+
+
+@every_encoder
+def test_an_encoder_gives_some_items_as_it_gives_all(name):
+    encoder = make_encoder(name).eval()
+    some = torch.tensor([0, 7, 3, 7, NUM_ITEMS, 0])
+    torch.testing.assert_close(encoder(some), encoder()[some], rtol=0, atol=1e-6)
+    assert (encoder(some)[[0, 5]] == 0).all()
 
 
 @every_encoder

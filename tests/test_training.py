@@ -266,19 +266,24 @@ def test_windows_in_groups_of_like_length_give_the_loss_of_the_whole_batch(
 
 
 def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_path: Path) -> None:
-    job, handed = Job(tmp_path), {}
+    job, handed = Job(tmp_path, "head.dropout=0.0"), {}
 
     class InBatch:
         def columns(self, windows: torch.Tensor, num_items: int, generator: torch.Generator) -> torch.Tensor:
             return torch.cat([windows.flatten(), torch.tensor([1, num_items])])
 
         def __call__(self, users: torch.Tensor, items: torch.Tensor, target: torch.Tensor, **more: torch.Tensor):
-            handed.update(items=items, target=target, **more)
+            handed.update(users=users, items=items, target=target, **more)
             return users.sum()
 
+    asked = []
+    job.model.encoder.register_forward_pre_hook(lambda module, given: asked.extend(given))
     step = training.TrainingStep(job.model.train(), InBatch(), job.split.train.counts(job.model.num_items))
     batch, _ = next(TrainingBatches(job.split.train, 10, 16, "all", seed=0).epoch(0))
     step(*batch, torch.Generator())
+    assert torch.equal(asked[0], torch.cat([torch.tensor([0]), handed["item_ids"]]).unique()), "and no others"
+    whole = job.model.user_embedding(job.model.encoder(), batch.history, batch.user)[batch.target > 0]
+    torch.testing.assert_close(handed["users"], whole, rtol=1e-5, atol=1e-6)
     assert torch.equal(handed["item_ids"][handed["target"]], batch.target[batch.target > 0])
     assert torch.equal(handed["items"], job.model.encoder()[handed["item_ids"]])
     real = handed["item_ids"] > 0

@@ -3,8 +3,10 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from llmrec.encoders._padding import with_padding
 
 
 class Id(nn.Module):
@@ -22,6 +24,6 @@ class Id(nn.Module):
             raise ValueError(f"init_std must be at least 0 and finite, came {init_std}")
         self.embedding = nn.Parameter(torch.randn(num_items, embedding_dim) * init_std)
 
-    def forward(self) -> Float[Tensor, "catalogue dim"]:
-        """All item vectors, row 0 zeros."""
-        return torch.cat([self.embedding.new_zeros(1, self.embedding.shape[1]), self.embedding])
+    def forward(self, items: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
+        """Vectors of these items or of all; zeros for item 0."""
+        return with_padding(self.embedding, items)

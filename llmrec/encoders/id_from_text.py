@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmrec import transforms
+from llmrec.encoders._padding import with_padding
 from llmrec.transforms.pca import principal_components
 
 
@@ -60,7 +61,6 @@ class IdFromText(nn.Module):
         self.register_buffer("frozen", vectors[:, :keep_top].clone())
         self.learned = nn.Parameter(vectors[:, keep_top:].clone())
 
-    def forward(self) -> Float[Tensor, "catalogue dim"]:
-        """All item vectors, row 0 zeros."""
-        vectors = torch.cat([self.frozen, self.learned], dim=1)
-        return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors])
+    def forward(self, items: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
+        """Vectors of these items or of all; zeros for item 0."""
+        return with_padding(torch.cat([self.frozen, self.learned], dim=1), items)

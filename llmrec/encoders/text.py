@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmrec import transforms
@@ -15,8 +16,8 @@ class Text(nn.Module):
     two layers with standardised input did better in our trials.
 
     Args:
-        trunk: returns the text vectors of all items by index, ``[num_items + 1, text_dim]``; what of it learns is
-            the tuning's affair.
+        trunk: returns the text vectors of the items it is called with, or of all by index,
+            ``[num_items + 1, text_dim]``; what of it learns is the tuning's affair.
         shift: of the transform, see :mod:`llmrec.transforms`.
         matrix: of the transform.
         embedding_dim: width of an item vector.
@@ -30,7 +31,7 @@ class Text(nn.Module):
 
     def __init__(
         self,
-        trunk: Callable[[], Tensor],
+        trunk: Callable[[Tensor | None], Tensor],
         shift: Tensor,
         matrix: Tensor,
         embedding_dim: int,
@@ -59,9 +60,8 @@ class Text(nn.Module):
                 nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self) -> Float[Tensor, "catalogue dim"]:
-        """All item vectors, row 0 zeros."""
-        vectors = self.projection(transforms.apply(self.trunk(), self.shift, self.matrix))
-        keep = vectors.new_ones(len(vectors), 1)
-        keep[0] = 0
-        return vectors * keep
+    def forward(self, items: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
+        """Vectors of these items or of all; zeros for item 0."""
+        vectors = self.projection(transforms.apply(self.trunk(items), self.shift, self.matrix))
+        index = torch.arange(len(vectors), device=vectors.device) if items is None else items
+        return vectors * (index > 0)[:, None].to(vectors)

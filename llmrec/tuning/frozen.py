@@ -26,7 +26,7 @@ class _Vectors(nn.Module):
         self.register_buffer("vectors", None, persistent=False)
         self.register_buffer("place", torch.empty(0), persistent=False)  # moves with the module; vectors come later
 
-    def forward(self) -> Tensor:
+    def forward(self, items: Tensor | None = None) -> Tensor:
         if self.vectors is None:
             self.vectors = self.features().to(self.place.device)
-        return self.vectors
+        return self.vectors if items is None else self.vectors[items]
