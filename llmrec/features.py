@@ -7,22 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmrec import loading
 from llmrec.errors import DataError
 from llmrec.loading import Pooling
 from llmrec.loading.streamed import NotFinite
 from llmrec.runs import write_atomically, write_json
+from llmrec.tokens import Tokens, batches_by_length
 
 Progress = Callable[[int, int], None]
 SHARD_TEXTS = 256
-BATCH_TOKENS = 2048
 
 
 class Features(NamedTuple):
@@ -67,24 +66,11 @@ def encode(
     Raises:
         DataError: a vector that is not finite, naming the text.
     """
-    encoded = model.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
-    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-    _require_readable(texts, lengths, model)
-    full = lengths == max_tokens
-    for index in np.flatnonzero(full):
-        full[index] = len(model.tokenizer(texts[index])["input_ids"]) > max_tokens
+    tokens = Tokens.of(texts, model, max_tokens)
     vectors: list[Tensor] = [torch.empty(0)] * len(texts)
-    groups = list(batches_by_length(lengths))
-    batches, own = [], []
-    for rows in groups:
-        batch = model.tokenizer.pad({key: [encoded[key][row] for row in rows] for key in encoded}, return_tensors="pt")
-        special = batch.pop("special_tokens_mask").bool()
-        attended = batch["attention_mask"].bool()
-        mask = attended & ~special
-        # A text of special tokens alone is pooled over those: a mean over nothing is not a number.
-        own.append(torch.where(mask.any(dim=1, keepdim=True), mask, attended))
-        batches.append(dict(batch))
-    hidden = model.runs.last_hidden_states(batches, progress or _ignore)
+    groups = list(batches_by_length(tokens.lengths))
+    batches, own = zip(*map(tokens.batch, groups), strict=True)
+    hidden = model.runs.last_hidden_states(list(batches), progress or _ignore)
     try:
         for rows, mask, states in zip(groups, own, hidden, strict=True):
             for row, vector in zip(rows, pool(states, mask, pooling), strict=True):
@@ -97,35 +83,7 @@ def encode(
         raise DataError(
             f"{model.files.name} gives a vector that is not finite for {texts[row]!r}; try features.precision=fp32"
         )
-    return stacked, torch.from_numpy(full)
-
-
-def _require_readable(texts: list[str], lengths: np.ndarray, model: loading.LanguageModel) -> None:
-    if empty := np.flatnonzero(lengths == 0).tolist():
-        raise DataError(f"{model.files.name} reads no token in {texts[empty[0]]!r}; its vector would be made up")
-    longest = _positions(model.model) or lengths.max()
-    if lengths.max() > longest:
-        raise DataError(f"{model.files.name} reads at most {longest} tokens; set features.max_tokens={longest}")
-
-
-def _positions(model: nn.Module) -> int | None:
-    """Tokens that a model has positions for; RoBERTa and its kin count them from behind the padding's index."""
-    total = getattr(model.config, "max_position_embeddings", None)
-    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
-    padding = next((table.padding_idx for table in tables if isinstance(table, nn.Embedding)), None)
-    return total if total is None or padding is None else total - padding - 1
-
-
-def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:
-    """Groups of rows of like length, the longest first, each of at most ``BATCH_TOKENS`` padded tokens."""
-    batch: list[int] = []
-    for row in np.argsort(-lengths, kind="stable").tolist():
-        if (len(batch) + 1) * lengths[batch[:1]].max(initial=1) > BATCH_TOKENS and batch:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+    return stacked, torch.from_numpy(tokens.cut)
 
 
 class FeatureStore:

@@ -15,9 +15,9 @@ from llmrec.item_text import ItemText
 Describe = Callable[[Dataset], Float[Tensor, "n dim"]]
 
 
-def text_encoder(config: RunConfig, features: Callable[[], Tensor], shift: Tensor, matrix: Tensor) -> nn.Module:
+def text_encoder(config: RunConfig, text: ItemText, shift: Tensor, matrix: Tensor) -> nn.Module:
     """A new encoder of text vectors, with the transform's shift and matrix."""
-    trunk = components.create("tuning", config.tuning).trunk(features)
+    trunk = components.create("tuning", config.tuning).trunk(text.source())
     module: nn.Module = components.create("encoders", config.encoder, trunk, shift, matrix, config.embedding_dim)
     return module
 
@@ -32,7 +32,7 @@ def describer(config: RunConfig, weights: Callable[[], dict[str, Tensor]]) -> De
         prefix = "encoder."
         state = {name.removeprefix(prefix): value for name, value in weights().items() if name.startswith(prefix)}
         text = ItemText.of(config, items, progress=lambda done, total: None)
-        encoder = text_encoder(config, text.vectors, state["shift"], state["matrix"])
+        encoder = text_encoder(config, text, state["shift"], state["matrix"])
         encoder.load_state_dict(state)
         vectors: Tensor = encoder.eval()()[1:]
         return vectors
@@ -46,4 +46,4 @@ def restore_encoder(config: RunConfig, items: pl.DataFrame, state: dict[str, Ten
         module: nn.Module = components.create("encoders", config.encoder, len(items), config.embedding_dim)
         return module
     text = ItemText(config, ["", *items["text"]], progress=lambda done, total: None)
-    return text_encoder(config, text.vectors, state["encoder.shift"], state["encoder.matrix"])
+    return text_encoder(config, text, state["encoder.shift"], state["encoder.matrix"])

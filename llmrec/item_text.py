@@ -14,6 +14,7 @@ from llmrec.features import Features, Progress, item_features
 from llmrec.interactions import Dataset
 from llmrec.prompting import Prompt, fallbacks, item_texts
 from llmrec.splits import Split
+from llmrec.tuning import Source
 
 
 class ItemText:
@@ -55,6 +56,13 @@ class ItemText:
             if config.uses_text:
                 raise
             return cls(config, None, progress, missing=str(error))
+
+    def source(self) -> Source:
+        """What a tuning makes its trunk of."""
+        assert self.texts is not None
+        options = self.config.features
+        load = lambda: loading.load(loading.find(self.config.model), options.precision, "resident")  # noqa: E731
+        return Source(self.vectors, self.texts, load, options.pooling, options.precision, options.max_tokens)
 
     def vectors(self) -> Float[Tensor, "catalogue text_dim"]:
         """Pooled text vectors by item index, from the store or from the model."""

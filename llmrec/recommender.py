@@ -243,7 +243,7 @@ def build(config: RunConfig, split: Split, text: ItemText) -> Recommender:
     if config.uses_text:
         seen = split.train.counts(dataset.num_items) > 0
         shift, matrix = components.create("transforms", config.transform).fit(text.vectors()[seen])
-        encoder = text_encoder(config, text.vectors, shift, matrix)
+        encoder = text_encoder(config, text, shift, matrix)
     else:
         encoder = components.create("encoders", config.encoder, dataset.num_items, config.embedding_dim)
     user_ids = _trained_users(split, config.head["name"]) if _by_user(config) else None

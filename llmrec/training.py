@@ -150,9 +150,7 @@ def fit(
         report: called with each row of ``metrics.jsonl``.
     """
     counts = train.counts(recommender.num_items)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(recommender, options.weight_decay), lr=options.learning_rate, fused=True
-    )
+    optimizer = torch.optim.AdamW(parameter_groups(recommender, options), lr=options.learning_rate, fused=True)
     module, optimizer = accelerator.prepare(TrainingStep(recommender, loss, counts), optimizer)
     batches = TrainingBatches(train, recommender.max_seq_len, options.batch_size, options.windows, seed)
     log = _Log(folder.path / "metrics.jsonl", accelerator.is_main_process, report)
@@ -255,7 +253,7 @@ def take_step(
     seed, step = seed_and_step
     generator = seed_step(seed, step, accelerator.process_index)
     for group in optimizer.param_groups:
-        group["lr"] = options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps))
+        group["lr"] = group["peak"] * min(1.0, (step + 1) / max(1, options.warmup_steps))
     history, target, user, windows, rows = (part.to(accelerator.device) for part in batch)
     # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
     share = int((target > 0).sum()) * accelerator.num_processes / targets
@@ -271,14 +269,21 @@ def take_step(
     return mean
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for the weights of linear layers only."""
+def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
+    """Decay for the weights of linear layers only; a tuned language model has a rate and a decay of its own."""
     decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)}
     learning = [each for each in module.parameters() if each.requires_grad]
-    return [
-        {"params": [each for each in learning if id(each) in decayed], "weight_decay": weight_decay},
-        {"params": [each for each in learning if id(each) not in decayed], "weight_decay": 0.0},
-    ]
+    models: list[Any] = [each for each in module.modules() if hasattr(each, "own_learning_rate")]
+    tuned = {id(weight) for each in models for weight in each.parameters()}
+    groups = []
+    for own in (False, True) if models else (False,):
+        rate = float(models[0].own_learning_rate) if own else options.learning_rate
+        decay = float(models[0].own_weight_decay) if own else options.weight_decay
+        some = [each for each in learning if (id(each) in tuned) == own]
+        for decays in (True, False):
+            chosen = [each for each in some if (id(each) in decayed) == decays]
+            groups.append({"params": chosen, "weight_decay": decay if decays else 0.0, "peak": rate})
+    return groups
 
 
 def seed_step(seed: int, step: int, rank: int) -> torch.Generator:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+import tiny_models
 import torch
 from conftest import ROOT
 from pydantic import TypeAdapter
@@ -14,6 +15,7 @@ from torch import nn
 
 from llmrec import components, transforms
 from llmrec.errors import ConfigError, LlmrecError
+from llmrec.features import encode
 
 ALL = [(kind, name) for kind in components.KINDS for name in components.names(kind)]
 WITH_OPTIONS = [(kind, name) for kind, name in ALL if len(components.resolve(kind, name)) > 1]
@@ -145,7 +147,9 @@ def make_encoder(name: str, **options: Any) -> nn.Module:
     if "trunk" not in supplied:
         return components.create("encoders", spec, NUM_ITEMS, DIM)
     vectors = torch.cat([torch.zeros(1, TEXT_DIM), torch.randn(NUM_ITEMS, TEXT_DIM) + 1])
-    trunk = components.create("tuning", components.resolve("tuning", "frozen")).trunk(lambda: vectors)
+    trunk = components.create("tuning", components.resolve("tuning", "frozen")).trunk(
+        tiny_models.source(lambda: vectors)
+    )
     return components.create("encoders", spec, trunk, *transforms_of(vectors[1:]), DIM)
 
 
@@ -193,7 +197,7 @@ def test_every_parameter_of_an_encoder_gets_a_gradient(name):
 def test_the_text_encoder_applies_its_transform_and_takes_one_to_three_layers():
     torch.manual_seed(0)
     vectors = torch.randn(NUM_ITEMS + 1, TEXT_DIM)
-    trunk = components.create("tuning", {"name": "frozen"}).trunk(lambda: vectors)
+    trunk = components.create("tuning", {"name": "frozen"}).trunk(tiny_models.source(lambda: vectors))
     shift, matrix = torch.randn(TEXT_DIM), torch.rand(TEXT_DIM, 5)
     spec = components.resolve("encoders", {"name": "text", "projection_layers": 1})
     encoder = components.create("encoders", spec, trunk, shift, matrix, DIM).eval()
@@ -211,18 +215,22 @@ def test_the_text_encoder_applies_its_transform_and_takes_one_to_three_layers():
 
 
 @pytest.mark.parametrize("name", components.names("tuning"))
-def test_a_tuning_gives_a_module_that_returns_the_features_and_asks_for_them_late(name):
-    asked = []
-    vectors = torch.randn(NUM_ITEMS + 1, TEXT_DIM)
-    trunk = components.create("tuning", components.resolve("tuning", name)).trunk(lambda: asked.append(1) or vectors)
+def test_a_tuning_gives_the_vectors_of_the_model_before_it_has_learned(name):
+    texts = ["", "Toy Story (1995)", "Heat " * 30, "Alien", "Toy Story (1995)"]
+    vectors = torch.cat([torch.zeros(1, 16), encode(texts[1:], tiny_models.loaded("llama"), "mean", 64)[0]])
+    spec = components.resolve("tuning", name) | ({"blocks": 1} if name == "top_blocks" else {})
+    trunk = components.create("tuning", spec).trunk(tiny_models.source(lambda: vectors, texts, "llama"))
     assert isinstance(trunk, nn.Module)
-    assert asked == [], "a run that only recommends needs no language model"
-    assert torch.equal(trunk(), vectors)
+    torch.testing.assert_close(trunk()[1:], vectors[1:], rtol=0, atol=1e-5)
+    some = torch.tensor([3, 1, 4])
+    torch.testing.assert_close(trunk(some), vectors[some], rtol=0, atol=1e-5)
 
 
 def test_the_frozen_trunk_learns_nothing_asks_once_and_saves_nothing():
     asked = []
-    trunk = components.create("tuning", {"name": "frozen"}).trunk(lambda: asked.append(1) or torch.ones(3, 2))
+    trunk = components.create("tuning", {"name": "frozen"}).trunk(
+        tiny_models.source(lambda: asked.append(1) or torch.ones(3, 2))
+    )
     assert torch.equal(trunk(), trunk())
     assert asked == [1]
     assert list(trunk.parameters()) == []

@@ -13,7 +13,8 @@ from tiny_models import loaded
 
 from llmrec import features, loading
 from llmrec.errors import DataError
-from llmrec.features import BATCH_TOKENS, batches_by_length, encode, pool
+from llmrec.features import encode, pool
+from llmrec.tokens import BATCH_TOKENS, batches_by_length
 
 KINDS = list(tiny_models.ARCHITECTURES)
 POOLINGS = ["mean", "last", "cls"]

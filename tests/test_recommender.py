@@ -60,7 +60,26 @@ def id_from_text_run(toy_folder: Path, language_model: Path, tmp_path_factory: p
     return folder
 
 
-@pytest.fixture(params=["id", "text", "id_from_text"])
+@pytest.fixture(scope="module")
+def tuned_run(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    model = tiny_models.copy("bert", folder.parent / "bert")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMREC_CACHE", str(folder.parent / "cache"))
+        words = [
+            "--model",
+            str(model),
+            *QUIET,
+            "--tuning",
+            "top_blocks",
+            "tuning.blocks=1",
+            "tuning.learning_rate=0.001",
+        ]
+        assert train.main(arguments(toy_folder, folder, *words, "--loss", "in_batch_softmax")) == 0
+    return folder
+
+
+@pytest.fixture(params=["id", "text", "id_from_text", "tuned"])
 def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run of either kind."""
     folder: Path = request.getfixturevalue(f"{request.param}_run")
@@ -280,7 +299,7 @@ def test_a_text_run_that_was_cut_off_goes_on_to_the_same_weights(
 
 def test_text_vectors_follow_the_module_to_another_device() -> None:
     """Fetched after the move to a GPU, they must go there too; the meta device stands in for one."""
-    frozen = components.create("tuning", {"name": "frozen"}).trunk(lambda: torch.ones(3, 4))
+    frozen = components.create("tuning", {"name": "frozen"}).trunk(tiny_models.source(lambda: torch.ones(3, 4)))
     assert frozen.to("meta")().device.type == "meta"
 
 

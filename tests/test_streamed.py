@@ -26,7 +26,7 @@ TEXTS = [
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("llmrec.features.BATCH_TOKENS", 64)  # several batches
+    monkeypatch.setattr("llmrec.tokens.BATCH_TOKENS", 64)  # several batches
     return tmp_path / "cache"
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from transformers import (
 from transformers.utils import logging
 
 from llmrec import loading
+from llmrec.tuning import Source
 
 logging.disable_progress_bar()
 
@@ -136,3 +138,9 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
         words.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=start)
         special |= {"pad_token": "<pad>", "bos_token": "</s>"}
     return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+
+
+def source(vectors: Callable[[], torch.Tensor], texts: list[str] | None = None, kind: str = "llama") -> Source:
+    """What a tuning makes its trunk of: the model is read from its files, since a tuning may change it."""
+    load = lambda: loading.load(files(kind), "fp32", "resident")
+    return Source(vectors, texts or ["", "Heat"], load, "mean", "fp32", 150)

@@ -5,6 +5,7 @@ embeddings may differ from block to block, as in Gemma) and hands the hidden sta
 with the same arguments, whenever it suits.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -49,12 +50,13 @@ class StandIns:
 
     Args:
         blocks: the model's list, changed in place. The first block needs its weights, the others none.
+        keep: blocks at the end that stay as they are.
     """
 
-    def __init__(self, blocks: nn.ModuleList) -> None:
+    def __init__(self, blocks: nn.ModuleList, keep: int = 0) -> None:
         self.blocks = list(blocks)
         self._first = _First(self.blocks[0])
-        self._rest = [_StandIn(block, self._first) for block in self.blocks[1:]]
+        self._rest = [_StandIn(block, self._first) for block in self.blocks[1 : len(blocks) - keep]]
         for place, module in enumerate((self._first, *self._rest)):
             blocks[place] = module
 
@@ -73,9 +75,36 @@ class StandIns:
         return self._first.hidden
 
     def end_with(self, hidden: Tensor | None) -> None:
-        """What the last block is to return in the next runs; None: what it gets."""
+        """What the last stand-in is to return in the next runs; None: what it gets."""
         last = self._rest[-1] if self._rest else self._first
         last.replaced = hidden
+
+
+def modules_behind(encoder: nn.Module, block: nn.Module, run: Callable[[], object]) -> list[nn.Module]:
+    """Modules with weights that a run of the model comes to behind a block: its last norm, a projection.
+
+    Args:
+        encoder: the model.
+        block: of it.
+        run: runs the model.
+    """
+    inside, passed, found = set(block.modules()), [False], []
+
+    def mark(*given: object) -> None:
+        passed[0] = True
+
+    def note(module: nn.Module, given: object) -> None:
+        if passed[0]:
+            found.append(module)
+
+    others = [each for each in encoder.modules() if each not in inside and list(each.parameters(recurse=False))]
+    handles = [block.register_forward_hook(mark), *(each.register_forward_pre_hook(note) for each in others)]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 class _Replaced(nn.Module):
@@ -97,16 +126,16 @@ class _First(_Replaced):
     def __init__(self, block: nn.Module) -> None:
         super().__init__(block)
         self.hidden: Tensor | None = None
-        self.output: Any = None
+        self.extras: tuple[Any, ...] | None = None
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self.output = self.block(hidden_states, *args, **kwargs)
-        self.hidden = states(self.output)
+        output = self.block(hidden_states, *args, **kwargs)
+        self.hidden, self.extras = states(output), output[1:] if isinstance(output, tuple) else None
         return self.form(self.hidden if self.replaced is None else self.replaced)
 
     def form(self, hidden: Tensor) -> Any:
         """Hidden states in the shape that blocks of this kind return."""
-        return (hidden, *self.output[1:]) if isinstance(self.output, tuple) else hidden
+        return hidden if self.extras is None else (hidden, *self.extras)
 
 
 class _StandIn(_Replaced):

@@ -1,5 +1,29 @@
 """Which parameters of the language model learn.
 
-``trunk(features)`` takes a function that returns the pooled text vectors of all items (computed or read on first use)
-and returns the module that gives them to the encoder at each step: those of the items it is called with, or all.
+A tuning takes its options as keyword-only arguments; ``trunk(source)`` returns the module that gives the encoder the
+text vectors of the items it is called with, or of all by index. What the module registers learns and is saved; a module
+that learns says ``own_learning_rate`` and ``own_weight_decay``. A run that only recommends makes no trunk.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from llmrec.features import Pooling
+from llmrec.loading import LanguageModel, Precision
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a trunk gets what it needs, on first use."""
+
+    vectors: Callable[[], Tensor]
+    """Pooled text vectors of all items by index, as the language model gave them."""
+    texts: list[str]
+    """By item index; entry 0 belongs to the padding."""
+    model: Callable[[], LanguageModel]
+    """The language model, whole in memory."""
+    pooling: Pooling
+    precision: Precision
+    max_tokens: int

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from llmrec.tuning import Source
+
 
 class Frozen:
     """Item texts are encoded once; only projection and head learn (TCF's FR, arXiv:2305.11700)."""
 
-    def trunk(self, features: Callable[[], Tensor]) -> nn.Module:
+    def trunk(self, source: Source) -> nn.Module:
         """A module without parameters that holds the vectors."""
-        return _Vectors(features)
+        return _Vectors(source.vectors)
 
 
 class _Vectors(nn.Module):
