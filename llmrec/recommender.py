@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -186,11 +187,14 @@ class Recommender(nn.Module):
         return np.array([index[user] for user in users], dtype=np.int32)
 
     def save(self, folder: Path) -> None:
-        """Writes weights and item vectors as safetensors, and the users where the head has a table of them."""
+        """Writes weights and item vectors as safetensors, adapters, and the users where the head has a table of them."""
         if self.user_ids is not None:
             names = [user or None for user in self.user_ids[1:].tolist()]
             users = pl.DataFrame({"user_id": names}, schema={"user_id": pl.String})
             write_atomically(folder / USERS, users.write_parquet)
+        trunk: Any = getattr(self.encoder, "trunk", None)
+        if hasattr(trunk, "save_pretrained"):
+            trunk.save_pretrained(folder / "adapter")
         embeddings = {"item_embeddings": self.item_embeddings().cpu().contiguous()}
         state = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_atomically(folder / "item_embeddings.safetensors", lambda path: save_file(embeddings, path))

@@ -149,8 +149,14 @@ def check(options: RunConfig) -> None:
     """
     from llmrec import recommender
 
-    for kind, chosen in (("splits", options.split), ("transforms", options.transform), ("losses", options.loss)):
-        components.create(kind, chosen)
+    chosen = {
+        "splits": options.split,
+        "transforms": options.transform,
+        "tuning": options.tuning,
+        "losses": options.loss,
+    }
+    for kind, spec in chosen.items():
+        components.create(kind, spec)
     recommender.check_head(options)
 
 

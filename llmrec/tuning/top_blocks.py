@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from llmrec.errors import ConfigError
-from llmrec.features import pool
 from llmrec.loading.blocks import StandIns, block_list, modules_behind
-from llmrec.tokens import Tokens, batches_by_length
+from llmrec.tokens import batches_by_length
 from llmrec.tuning import Source
+from llmrec.tuning._trunk import Trunk, require_rates
 
 
 class TopBlocks:
     """The top blocks and what stands behind them learn (TCF's FT, arXiv:2305.11700).
 
-    The hidden states that enter the first of them are computed once for all items and kept in memory, so a step costs
-    as much as these blocks over the items of the batch. Dropout of the language model stays off. The weights that learn
-    are fp32; where the features are bf16, the kept states are so too and the blocks run under autocast.
+    The hidden states that enter the first of them are computed once for all items and kept in memory, in the precision
+    of the features, so a step costs as much as these blocks over the items of the batch. Dropout of the language model
+    stays off.
 
     Args:
         blocks: how many learn.
@@ -28,10 +28,7 @@ class TopBlocks:
     def __init__(self, *, blocks: int = 2, learning_rate: float = 5e-5, weight_decay: float = 0.01) -> None:
         if blocks < 1:
             raise ValueError(f"blocks must be at least 1, came {blocks}")
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, came {learning_rate}")
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay must be at least 0, came {weight_decay}")
+        require_rates(learning_rate, weight_decay)
         self.blocks, self.learning_rate, self.weight_decay = blocks, learning_rate, weight_decay
 
     def trunk(self, source: Source) -> nn.Module:
@@ -43,67 +40,32 @@ class TopBlocks:
         return _Top(source, self.blocks, self.learning_rate, self.weight_decay)
 
 
-class _Top(nn.Module):
-    row: Tensor
-    """Which of the distinct texts each item has; the padding's entry is not used."""
-    encoder: Any
+class _Top(Trunk):
     standing: StandIns
 
     def __init__(self, source: Source, number: int, learning_rate: float, weight_decay: float) -> None:
-        super().__init__()
-        self.own_learning_rate, self.own_weight_decay = learning_rate, weight_decay
-        self.pooling, self.mixed = source.pooling, source.precision == "bf16"
-        texts = list(dict.fromkeys(source.texts[1:]))
-        place = {text: number for number, text in enumerate(texts)}
-        self.register_buffer("row", torch.tensor([0, *(place[text] for text in source.texts[1:])]), persistent=False)
-        model = source.model()
-        self.tokens = Tokens.of(texts, model, source.max_tokens)
-        self._take_apart(model.model, number)
-
-    def _take_apart(self, encoder: Any, number: int) -> None:
-        if hasattr(encoder, "pooler"):
-            encoder.pooler = None  # it would run behind the last block, and no vector comes out of it
-        _, blocks = block_list(encoder)
+        super().__init__(source, learning_rate, weight_decay)
+        _, blocks = block_list(self.encoder)
         if number >= len(blocks):
             raise ConfigError(f"tuning.blocks must be below the {len(blocks)} blocks of the model, came {number}")
-        self.states = self._states(encoder, blocks[-number])
-        self.width, self.dtype = encoder.get_input_embeddings().embedding_dim, encoder.dtype
-        object.__setattr__(self, "encoder", encoder)  # not registered: the rest neither learns nor is saved
+        self.states = self._states(blocks[-number])
+        self.width, self.dtype = self.encoder.get_input_embeddings().embedding_dim, self.encoder.dtype
         self.standing = StandIns(blocks, keep=number)
-        behind = modules_behind(encoder, blocks[-1], lambda: self._run([0]))
+        behind = modules_behind(self.encoder, blocks[-1], lambda: self.pooled([0]))
         self.learned = nn.ModuleList([*blocks[-number:], *behind]).float().requires_grad_(True)
 
-    def forward(self, items: Tensor | None = None) -> Tensor:
-        """Text vectors of these items or of all; the padding has that of some text, which the encoder sets to zero."""
-        wanted, back = (self.row if items is None else self.row[items]).unique(return_inverse=True)
-        vectors: list[Tensor] = [torch.empty(0)] * len(wanted)
-        for group in batches_by_length(self.tokens.lengths[wanted.cpu().numpy()]):
-            for at, vector in zip(group, self._run(wanted[group].tolist()), strict=True):
-                vectors[at] = vector
-        return torch.stack(vectors)[back]
-
-    def train(self, mode: bool = True) -> "_Top":
-        """The language model stays without dropout, so that kept and new states go together."""
-        super().train(False)
-        self.training = mode
-        return self
-
-    def _run(self, texts: list[int]) -> Tensor:
-        batch, own = self.tokens.batch(texts)
-        shape, device = own.shape, self.row.device
-        if next(self.encoder.parameters()).device != device:
-            self.encoder.to(device)
+    def given(self, batch: dict[str, Tensor], texts: list[int]) -> dict[str, Tensor]:
+        """Nothing for the embeddings: the kept states take the place of what the lower blocks make of it."""
+        shape = batch["input_ids"].shape
         hidden = torch.zeros(*shape, self.states[0].shape[1], dtype=self.dtype)
         for row, text in enumerate(texts):
             hidden[row, : len(self.states[text])] = self.states[text]
-        self.standing.end_with(hidden.to(device))
-        nothing = torch.zeros(*shape, self.width, dtype=self.dtype, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.mixed):
-            output = self.encoder(inputs_embeds=nothing, attention_mask=batch["attention_mask"].to(device))
-        return pool(output.last_hidden_state, own.to(device), self.pooling)
+        self.standing.end_with(hidden.to(self.row.device))
+        nothing = torch.zeros(*shape, self.width, dtype=self.dtype)
+        return {"inputs_embeds": nothing, "attention_mask": batch["attention_mask"]}
 
     @torch.no_grad()
-    def _states(self, encoder: Any, block: nn.Module) -> list[Tensor]:
+    def _states(self, block: nn.Module) -> list[Tensor]:
         """The hidden states that enter a block, text by text."""
         states: list[Tensor] = [torch.empty(0)] * len(self.tokens.lengths)
         entered: list[Tensor] = []
@@ -116,7 +78,7 @@ class _Top(nn.Module):
         for group in batches_by_length(self.tokens.lengths):
             batch, _ = self.tokens.batch(group)
             try:
-                encoder(**batch)
+                self.encoder(**batch)
             except _Entered:
                 hidden = entered.pop()
             for row, text in enumerate(group):

@@ -1,0 +1,80 @@
+"""What all tunings that run the language model in training have in common."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmrec.features import pool
+from llmrec.tokens import Tokens, batches_by_length
+from llmrec.tuning import Source
+
+
+def require_rates(learning_rate: float, weight_decay: float) -> None:
+    """Raises ValueError unless an optimizer can use both."""
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, came {learning_rate}")
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay must be at least 0, came {weight_decay}")
+
+
+class Trunk(nn.Module):
+    """Text vectors of the items that are asked for, from a language model that learns; equal texts are read once.
+
+    Dropout of the language model stays off, so that a text has one vector. The weights that learn are fp32; where the
+    features are bf16 the model runs under autocast.
+
+    Args:
+        source: texts and model.
+        learning_rate: of the language model's weights.
+        weight_decay: of its matrices.
+    """
+
+    row: Tensor
+    """Which of the distinct texts each item has; the padding's entry is not used."""
+    encoder: Any
+    """The language model. Not registered: only what learns is saved."""
+
+    def __init__(self, source: Source, learning_rate: float, weight_decay: float) -> None:
+        super().__init__()
+        self.own_learning_rate, self.own_weight_decay = learning_rate, weight_decay
+        self.pooling, self.mixed = source.pooling, source.precision == "bf16"
+        texts = list(dict.fromkeys(source.texts[1:]))
+        place = {text: number for number, text in enumerate(texts)}
+        self.register_buffer("row", torch.tensor([0, *(place[text] for text in source.texts[1:])]), persistent=False)
+        model = source.model()
+        self.tokens = Tokens.of(texts, model, source.max_tokens)
+        encoder = model.model
+        if hasattr(encoder, "pooler"):
+            encoder.pooler = None  # it would run behind the last block, and no vector comes out of it
+        object.__setattr__(self, "encoder", encoder)
+
+    def forward(self, items: Tensor | None = None) -> Tensor:
+        """Text vectors of these items or of all; the padding has that of some text, which the encoder sets to zero."""
+        wanted, back = (self.row if items is None else self.row[items]).unique(return_inverse=True)
+        vectors: list[Tensor] = [torch.empty(0)] * len(wanted)
+        for group in batches_by_length(self.tokens.lengths[wanted.cpu().numpy()]):
+            for at, vector in zip(group, self.pooled(wanted[group].tolist()), strict=True):
+                vectors[at] = vector
+        return torch.stack(vectors)[back]
+
+    def train(self, mode: bool = True) -> "Trunk":
+        """Only says so: the language model stays without dropout."""
+        super().train(False)
+        self.training = mode
+        return self
+
+    def pooled(self, texts: list[int]) -> Tensor:
+        """Vectors of some of the distinct texts."""
+        batch, own = self.tokens.batch(texts)
+        device = self.row.device
+        if next(self.encoder.parameters()).device != device:
+            self.encoder.to(device)
+        given = {key: value.to(device) for key, value in self.given(batch, texts).items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.mixed):
+            hidden = self.encoder(**given).last_hidden_state
+        return pool(hidden, own.to(device), self.pooling)
+
+    def given(self, batch: dict[str, Tensor], texts: list[int]) -> dict[str, Tensor]:
+        """What the model is called with for a batch of texts."""
+        return batch

@@ -1,0 +1,81 @@
+"""Tunings that run the whole language model: what learns, what stays to the bit, and what PEFT makes of an adapter."""
+
+import pytest
+import tiny_models
+import torch
+from peft import PeftModel
+from test_top_blocks import TEXTS, Whole, learn
+from torch import nn
+
+from llmrec import components, loading
+from llmrec.errors import ConfigError
+from llmrec.features import encode
+
+KINDS = list(tiny_models.ARCHITECTURES)
+
+
+def trunk(name: str, kind: str, **options) -> nn.Module:
+    tuning = components.create("tuning", components.resolve("tuning", {"name": name, **options}))
+    return tuning.trunk(tiny_models.source(lambda: None, TEXTS, kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_full_tuning_every_weight_learns_as_in_the_model_itself(kind):
+    full = trunk("full", kind)
+    names = {name for name, _ in full.encoder.named_parameters()}
+    whole = Whole(kind, names)
+    torch.testing.assert_close(learn(full), learn(whole), rtol=0, atol=1e-5)
+    after = dict(whole.encoder.named_parameters())
+    for name, weight in full.encoder.named_parameters():
+        torch.testing.assert_close(weight, after[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_lora_only_the_additions_learn_and_all_of_them_do(kind):
+    """E14: every lora_B has moved after a step; compared is the whole state, bit for bit, after three with decay."""
+    model = trunk("lora", kind)
+    before = {name: weight.clone() for name, weight in model.encoder.state_dict().items()}
+    learn(model)
+    after = model.encoder.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if "lora_" in name}
+    assert all(after[name].norm() > 0 for name in moved if "lora_B" in name)
+    assert len(model.state_dict()) == len(moved), "the model itself is not saved"
+
+
+def test_an_adapter_is_read_by_peft_and_changes_what_the_model_says(tmp_path):
+    """E16: compare outputs with and without the adapter."""
+    model = trunk("lora", "llama", rank=4, alpha=32)
+    vectors = learn(model)
+    model.save_pretrained(tmp_path / "adapter")
+    bare = loading.load(tiny_models.files("llama"), "fp32", "resident")
+    without = encode(TEXTS[1:], bare, "mean", 150)[0]
+    adapted = PeftModel.from_pretrained(bare.model, tmp_path / "adapter").eval()
+    batch = bare.tokenizer(TEXTS[1], return_tensors="pt")
+    found = adapted(**batch).last_hidden_state.mean(dim=1)[0]
+    torch.testing.assert_close(found, vectors[0], rtol=0, atol=1e-5)
+    assert (without[0] - vectors[0]).abs().max() > 0.01
+    assert not list(tmp_path.rglob("*.bin")), "safetensors, never pickle"
+
+
+def test_additions_are_loaded_by_name():
+    model, other = trunk("lora", "opt"), trunk("lora", "opt")
+    vectors = learn(model)
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other()[1:].detach(), vectors)
+    odd = {f"x{name}": weight for name, weight in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="Missing key"):
+        trunk("lora", "opt").load_state_dict(odd)
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+@pytest.mark.parametrize("options", [{"learning_rate": 0.0}, {"weight_decay": -1.0}])
+def test_rates_out_of_range_are_refused(name, options):
+    with pytest.raises(ConfigError, match="must be"):
+        components.create("tuning", components.resolve("tuning", {"name": name, **options}))
+
+
+@pytest.mark.parametrize("options", [{"rank": 0}, {"alpha": 0}])
+def test_options_of_lora_out_of_range_are_refused(options):
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        components.create("tuning", components.resolve("tuning", {"name": "lora", **options}))
