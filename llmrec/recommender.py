@@ -187,7 +187,7 @@ class Recommender(nn.Module):
         return np.array([index[user] for user in users], dtype=np.int32)
 
     def save(self, folder: Path) -> None:
-        """Writes weights and item vectors as safetensors, adapters, and the users where the head has a table of them."""
+        """Writes weights and item vectors as safetensors, adapters, and users where the head has a table of them."""
         if self.user_ids is not None:
             names = [user or None for user in self.user_ids[1:].tolist()]
             users = pl.DataFrame({"user_id": names}, schema={"user_id": pl.String})

@@ -149,14 +149,9 @@ def check(options: RunConfig) -> None:
     """
     from llmrec import recommender
 
-    chosen = {
-        "splits": options.split,
-        "transforms": options.transform,
-        "tuning": options.tuning,
-        "losses": options.loss,
-    }
-    for kind, spec in chosen.items():
-        components.create(kind, spec)
+    parts = (("splits", options.split), ("transforms", options.transform), ("tuning", options.tuning))
+    for kind, chosen in (*parts, ("losses", options.loss)):
+        components.create(kind, chosen)
     recommender.check_head(options)
 
 

@@ -24,10 +24,10 @@ def test_in_full_tuning_every_weight_learns_as_in_the_model_itself(kind):
     full = trunk("full", kind)
     names = {name for name, _ in full.encoder.named_parameters()}
     whole = Whole(kind, names)
-    torch.testing.assert_close(learn(full), learn(whole), rtol=0, atol=1e-5)
+    torch.testing.assert_close(learn(full), learn(whole), rtol=0, atol=1e-4)  # sums over other padding
     after = dict(whole.encoder.named_parameters())
     for name, weight in full.encoder.named_parameters():
-        torch.testing.assert_close(weight, after[name], rtol=0, atol=1e-5)
+        torch.testing.assert_close(weight, after[name], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
