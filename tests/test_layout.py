@@ -224,3 +224,19 @@ def test_only_public_names_of_the_libraries_are_imported(path):
     assert [name for name in theirs if any(part.startswith("_") for part in name.split("."))] == []
     deep = {name for name in theirs if name.startswith("transformers.") and name.count(".") > 1}
     assert deep <= {"transformers.utils.logging"}
+
+
+def test_of_transformers_only_what_is_public_is_imported():
+    """E17: classes of one architecture lie in modules that move between versions."""
+    taken = set()
+    for path in (ROOT / "llmrec").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "transformers":
+                taken |= {(node.module, each.name) for each in node.names}
+            if isinstance(node, ast.Import):
+                assert not any(each.name.startswith("transformers.") for each in node.names)
+    assert {module for module, _ in taken} == {"transformers", "transformers.utils"}
+    assert {name for module, name in taken if module == "transformers.utils"} == {"logging"}
+    assert {name for module, name in taken if module == "transformers"} == {
+        "AutoConfig", "AutoModel", "AutoTokenizer", "BitsAndBytesConfig",
+    }  # fmt: skip
