@@ -1,9 +1,7 @@
-"""What it takes to load and run large encoders, measured: memory, seconds, and what quantised weights change.
+"""What it takes to load and run large encoders, measured: memory and seconds.
 
 ``peak`` runs the literal training command on a model of OPT's 13B shape (random weights in the hub's cache, 26 GB of
 disk, no network). ``rate`` times streamed against resident and both against the bare matrix products at the 1.3B shape.
-``plan`` holds what ``llmrec plan`` says against what is measured, on shapes that it was not calibrated on. ``bits``
-compares 8-bit and 4-bit weights with bf16.
 """
 
 import argparse

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmrec import components
+from llmrec import components, loading
 from llmrec.config import RunConfig
+from llmrec.errors import RunError
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
 
@@ -22,8 +23,16 @@ def text_encoder(config: RunConfig, text: ItemText, shift: Tensor, matrix: Tenso
     return module
 
 
-def describer(config: RunConfig, weights: Callable[[], dict[str, Tensor]]) -> Describe | None:
-    """What encodes new items as the trained encoder would; None where it has a table of ids."""
+def describer(
+    config: RunConfig, weights: Callable[[], dict[str, Tensor]], revision: str | None = None
+) -> Describe | None:
+    """What encodes new items as the trained encoder would; None where it has a table of ids.
+
+    Args:
+        config: of the run.
+        weights: of the recommender, at the time of the call.
+        revision: of the language model that the run was trained on; None: the one that is there.
+    """
     if config.encoder_name != "text":
         return None
 
@@ -31,6 +40,7 @@ def describer(config: RunConfig, weights: Callable[[], dict[str, Tensor]]) -> De
     def describe(items: Dataset) -> Float[Tensor, "n dim"]:
         prefix = "encoder."
         state = {name.removeprefix(prefix): value for name, value in weights().items() if name.startswith(prefix)}
+        require_revision(config, revision)
         text = ItemText.of(config, items, progress=lambda done, total: None)
         encoder = text_encoder(config, text, state["shift"], state["matrix"])
         encoder.load_state_dict(state)
@@ -40,10 +50,24 @@ def describer(config: RunConfig, weights: Callable[[], dict[str, Tensor]]) -> De
     return describe
 
 
-def restore_encoder(config: RunConfig, items: pl.DataFrame, state: dict[str, Tensor]) -> nn.Module:
-    """The encoder of a saved run, still without its weights; text vectors come from the store or the model."""
+def require_revision(config: RunConfig, revision: str | None) -> None:
+    """Raises RunError if the language model is not the one that a run was trained on: its vectors fit no other."""
+    found = loading.find(config.model).revision
+    if revision not in (None, found):
+        raise RunError(f"{config.model} has the revision {found} now, and the run was trained on {revision}")
+
+
+def restore_encoder(
+    config: RunConfig, items: pl.DataFrame, state: dict[str, Tensor], revision: str | None
+) -> nn.Module:
+    """The encoder of a saved run, still without its weights; text vectors come from the store or the model.
+
+    Raises:
+        RunError: the language model is not the one that the run was trained on.
+    """
     if not config.uses_text:
         module: nn.Module = components.create("encoders", config.encoder, len(items), config.embedding_dim)
         return module
+    require_revision(config, revision)
     text = ItemText(config, ["", *items["text"]], progress=lambda done, total: None)
     return text_encoder(config, text, state["encoder.shift"], state["encoder.matrix"])

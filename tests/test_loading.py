@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaModel
 from llmrec import loading
 from llmrec.errors import ConfigError, DataError, MemoryLimitError
 from llmrec.features import encode
+from llmrec.loading.skeleton import outline, parameters
 
 EVIL = """
 from pathlib import Path
@@ -317,3 +318,28 @@ def test_without_bitsandbytes_the_user_is_told_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"features.loading=8bit needs bitsandbytes; pip install bitsandbytes"):
         loading.load(tiny_models.files("llama"), "fp32", "8bit")
+
+
+# Odd files
+
+
+def test_a_folder_called_snapshots_is_no_revision(tmp_path):
+    one, two = (tiny_models.copy("llama", tmp_path / name / "snapshots" / "final") for name in ("one", "two"))
+    weights = load_file(two / "model.safetensors")
+    save_file({**weights, "norm.weight": weights["norm.weight"] * 2}, two / "model.safetensors", {"format": "pt"})
+    assert loading.find(str(one)).revision != loading.find(str(two)).revision
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"weight_map": 5}'])
+def test_a_damaged_index_is_named(tmp_path, text):
+    folder = changed(tmp_path)
+    (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"model.safetensors.index.json is damaged"):
+        loading.find(str(folder))
+
+
+def test_of_t5_the_half_that_reads_is_in_memory():
+    model = tiny_models.loaded("t5")
+    half = parameters(outline(model.config))
+    assert sum(weight.numel() for weight in model.model.parameters()) == half
+    assert not any("decoder" in name for name, _ in model.model.named_modules())

@@ -430,3 +430,22 @@ def test_a_table_of_users_holds_those_of_training_alone(toy: Dataset) -> None:
         model.recommend([["i1"]], users=["u0"])
     with pytest.raises(DataError, match="users must be a list of names, came the string 'u1'"):
         model.recommend([["i1"]], users="u1")
+
+
+def test_another_language_model_in_the_place_of_the_runs_own_is_refused(
+    tuned_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    folder = tuned_run.parent / "bert"
+    kept = (folder / "model.safetensors").read_bytes()
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: each * 1.5 for name, each in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    try:
+        with pytest.raises(RunError, match=r"has the revision \w+ now, and the run was trained on \w+"):
+            Recommender.load(tuned_run, to_train=True)
+        model = Recommender.load(tuned_run)
+        assert len(model.recommend(HISTORIES, k=3)) == 9, "which needs no language model"
+        with pytest.raises(RunError, match="the run was trained on"):
+            model.add_items(new_items("Heat (1995)").with_columns(genres=pl.Series([["Crime"]])))
+    finally:
+        (folder / "model.safetensors").write_bytes(kept)

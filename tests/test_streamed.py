@@ -8,11 +8,13 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import DebertaV2Config, DebertaV2Model
 
 from llmrec import loading
-from llmrec.errors import ConfigError, DataError, MemoryLimitError
+from llmrec.errors import ConfigError, DataError, MemoryLimitError, RunError
 from llmrec.features import encode
 from llmrec.loading import streamed
+from llmrec.tokens import Tokens, batches_by_length
 
 KINDS = list(tiny_models.ARCHITECTURES)
 TEXTS = [
@@ -170,3 +172,59 @@ def test_a_disk_without_room_is_refused_with_both_figures(monkeypatch):
     monkeypatch.setattr(streamed.shutil, "disk_usage", lambda path: type("Disk", (), {"free": 1000}))
     with pytest.raises(MemoryLimitError, match=r"hidden states take 0.0 GB and .* has 0.0 GB free; set LLMREC_CACHE"):
         vectors(stream(tiny_models.folder("llama")))
+
+
+def test_two_runs_over_the_same_texts_do_not_share_their_states(cache):
+    """The second is told who has them; those that a dead process left are taken over."""
+    model, states = stream(tiny_models.folder("llama")), cache / "streamed"
+    running = vectors_step_by_step(model)
+    next(running)
+    (lock,) = states.glob("*.lock")
+    assert lock.read_text() == str(os.getpid())
+    lock.write_text("1")
+    with pytest.raises(RunError, match="process 1 streams the same texts through the same model"):
+        vectors(stream(tiny_models.folder("llama")))
+    lock.write_text("999999999")
+    assert torch.equal(vectors(stream(tiny_models.folder("llama"))), vectors(tiny_models.loaded("llama")))
+    assert list(states.iterdir()) == []
+
+
+def vectors_step_by_step(model: loading.LanguageModel):
+    tokens = Tokens.of(TEXTS, model, 150)
+    batches = [tokens.batch(group)[0] for group in batches_by_length(tokens.lengths)]
+    return model.runs.last_hidden_states(batches, lambda done, total: None)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 8)])
+def test_states_that_are_gone_or_cut_are_made_again(cache, damage):
+    def told(done: int, total: int) -> None:
+        if done == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        vectors(stream(tiny_models.folder("gemma3")), progress=told)
+    for path in (cache / "streamed").glob("*/*.bin"):
+        damage(path)
+    assert torch.equal(vectors(stream(tiny_models.folder("gemma3"))), vectors(tiny_models.loaded("gemma3")))
+
+
+def test_weights_of_eight_bits_are_not_taken_for_whole_ones(tmp_path):
+    folder = tiny_models.copy("llama", tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["layers.1.mlp.up_proj.weight"] = weights["layers.1.mlp.up_proj.weight"].to(torch.float8_e4m3fn)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=r"layers.1.mlp.up_proj.weight holds F8_E4M3; only F32, F16, BF16 can be read"):
+        stream(folder)
+    quantised = tiny_models.copy("llama", tmp_path / "other", quantization_config={"quant_method": "fp8"})
+    with pytest.raises(DataError, match="holds quantised weights, which cannot be streamed"):
+        stream(quantised)
+
+
+def test_a_model_that_does_something_between_its_blocks_is_refused(tmp_path):
+    """DeBERTa has a convolution behind its first block."""
+    tiny_models.copy("bert", tmp_path / "model")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    config = DebertaV2Config(vocab_size=tiny_models.VOCABULARY, **sizes, conv_kernel_size=3)
+    DebertaV2Model(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(DataError, match="something happens to the hidden states between two DebertaV2Layers"):
+        vectors(stream(tmp_path / "model"))

@@ -7,7 +7,8 @@ from peft import PeftModel
 from test_top_blocks import TEXTS, Whole, learn
 from torch import nn
 
-from llmrec import components, loading
+from llmrec import components, loading, training
+from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError
 from llmrec.features import encode
 
@@ -79,3 +80,18 @@ def test_rates_out_of_range_are_refused(name, options):
 def test_options_of_lora_out_of_range_are_refused(options):
     with pytest.raises(ConfigError, match="must be at least 1"):
         components.create("tuning", components.resolve("tuning", {"name": "lora", **options}))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("lora", "llama"), ("full", "gpt2"), ("top_blocks", "gpt2"), ("full", "bert")]
+)
+def test_the_matrices_of_a_language_model_decay_whatever_its_layers_are_called(name, kind):
+    options = {"blocks": 1} if name == "top_blocks" else {}
+    model = trunk(name, kind, weight_decay=0.3, learning_rate=0.007, **options)
+    *_, decayed, rest = training.parameter_groups(model, TrainingOptions())
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+    assert decayed["peak"] == rest["peak"] == 0.007
+    tables = {id(each.weight) for each in model.encoder.modules() if isinstance(each, nn.Embedding)}
+    assert decayed["params"] and all(each.dim() == 2 and id(each) not in tables for each in decayed["params"])
+    assert all(each.dim() == 1 or id(each) in tables for each in rest["params"])
+    assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from llmrec import assets
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError, DataError, LlmrecError
 from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling
@@ -53,8 +52,10 @@ class Resident:
     @torch.no_grad()
     def last_hidden_states(self, batches: list[Batch], progress: Progress) -> Iterator[Tensor]:
         """Hidden states behind the last block, batch by batch."""
+        device = self.encoder.device if self.encoder.device.type != "meta" else "cpu"  # there what is spread begins
         for number, batch in enumerate(batches, 1):
-            yield self.encoder(**batch).last_hidden_state
+            given = {key: value.to(device) for key, value in batch.items()}
+            yield self.encoder(**given).last_hidden_state.cpu()
             progress(number, len(batches))
 
 
@@ -112,7 +113,7 @@ def load(
             loading = _auto(empty, precision)
         runs: Runs
         if loading == "streamed":
-            runs = Streamed(skeleton(config, precision), files.path, DTYPES[precision], files.revision, _workspace())
+            runs = _streamed(files, config, precision)
         elif loading == "sharded":
             runs = Resident(_in_memory(files, precision, **_sharding(max_memory)))
         elif loading in ("8bit", "4bit"):
@@ -122,11 +123,19 @@ def load(
             require_memory(files.name, parameters(empty), precision)
             runs = Resident(_in_memory(files, precision))
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"{files.path} cannot be read as a model: {error}") from error
+    except LlmrecError:
+        raise
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
+    return LanguageModel(runs, _with_padding(tokenizer, files), config, files)
+
+
+def _with_padding(tokenizer: Any, files: ModelFiles) -> Any:
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # masked everywhere, so any token will do
-    return LanguageModel(runs, tokenizer, config, files)
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token  # masked everywhere, so any token will do
+    if tokenizer.pad_token is None:
+        raise DataError(f"{files.path}: the tokenizer has neither a padding token nor one to take for it")
+    return tokenizer
 
 
 def _auto(empty: Any, precision: Precision) -> Loading:
@@ -136,6 +145,12 @@ def _auto(empty: Any, precision: Precision) -> Loading:
         return "resident"
 
 
+def _streamed(files: ModelFiles, config: Any, precision: Precision) -> Streamed:
+    if getattr(config, "quantization_config", None):
+        raise DataError(f"{files.path} holds quantised weights, which cannot be streamed")
+    return Streamed(skeleton(config, precision), files.path, DTYPES[precision], files.revision, _workspace())
+
+
 def _sharding(max_memory: MaxMemory) -> dict[str, Any]:
     folder = _workspace() / "offload"
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,16 +158,18 @@ def _sharding(max_memory: MaxMemory) -> dict[str, Any]:
 
 
 def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> Any:
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
+    two_sided = AutoConfig.from_pretrained(**where(files)).is_encoder_decoder
+    kind = AutoModelForTextEncoding if two_sided else AutoModel  # of T5 the decoder is twice the rest
     with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
-        model, report = AutoModel.from_pretrained(
+        model, report = kind.from_pretrained(
             dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where(files), **how
         )
     # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
         raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    return encoder_of(model)
+    return model.get_encoder() if two_sided else model
 
 
 def _workspace() -> Path:

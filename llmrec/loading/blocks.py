@@ -36,7 +36,7 @@ def block_list(model: Any) -> tuple[str, nn.ModuleList]:
     Raises:
         DataError: no list of as many modules as the config has blocks, or no block.
     """
-    number = int(model.config.num_hidden_layers)
+    number = int(getattr(model.config, "num_hidden_layers", 0))
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == number > 0:
             return name, module
@@ -56,7 +56,9 @@ class StandIns:
     def __init__(self, blocks: nn.ModuleList, keep: int = 0) -> None:
         self.blocks = list(blocks)
         self._first = _First(self.blocks[0])
-        self._rest = [_StandIn(block, self._first) for block in self.blocks[1 : len(blocks) - keep]]
+        self._rest: list[_StandIn] = []
+        for block in self.blocks[1 : len(blocks) - keep]:
+            self._rest.append(_StandIn(block, self._first, (self._first, *self._rest)[-1]))
         for place, module in enumerate((self._first, *self._rest)):
             blocks[place] = module
 
@@ -114,6 +116,8 @@ class _Replaced(nn.Module):
         super().__init__()
         object.__setattr__(self, "block", block)  # not registered: its weights are not this model's any more
         self.replaced: Tensor | None = None
+        self.given: Tensor | None = None
+        """The hidden states that it returned in the last run."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -131,7 +135,8 @@ class _First(_Replaced):
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         output = self.block(hidden_states, *args, **kwargs)
         self.hidden, self.extras = states(output), output[1:] if isinstance(output, tuple) else None
-        return self.form(self.hidden if self.replaced is None else self.replaced)
+        self.given = self.hidden if self.replaced is None else self.replaced
+        return self.form(self.given)
 
     def form(self, hidden: Tensor) -> Any:
         """Hidden states in the shape that blocks of this kind return."""
@@ -139,11 +144,18 @@ class _First(_Replaced):
 
 
 class _StandIn(_Replaced):
-    def __init__(self, block: nn.Module, first: _First) -> None:
+    def __init__(self, block: nn.Module, first: _First, before: _Replaced) -> None:
         super().__init__(block)
         object.__setattr__(self, "first", first)
+        object.__setattr__(self, "before", before)
         self.taken: Call | None = None
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if hidden_states is not self.before.given:
+            kind = type(self.block).__name__
+            raise DataError(
+                f"something happens to the hidden states between two {kind}s, so they cannot be taken apart"
+            )
         self.taken = Call(args, kwargs)
-        return self.first.form(hidden_states if self.replaced is None else self.replaced)
+        self.given = hidden_states if self.replaced is None else self.replaced
+        return self.first.form(self.given)

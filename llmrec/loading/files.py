@@ -26,7 +26,7 @@ class ModelFiles:
     @cached_property
     def revision(self) -> str:
         """The hub's commit where the folder is one of its snapshots, else a hash of the weights and the config."""
-        if self.path.parent.name == "snapshots":
+        if self.path.parent.name == "snapshots" and self.path.parent.parent.name.startswith("models--"):
             return self.path.name
         return _digest(self._weights + sorted(self.path.glob("*.json") if self.path.is_dir() else []))
 
@@ -52,7 +52,10 @@ class ModelFiles:
             raise DataError(f"{self.path} has no *.safetensors{hint}")
         index = self.path / "model.safetensors.index.json"
         if index.is_file():
-            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            try:
+                named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DataError(f"{index} is damaged: {error!r}") from None
             if missing := sorted(shard for shard in named if not (self.path / shard).is_file()):
                 raise DataError(f"{self.path} lacks {len(missing)} of {len(named)} shards, such as {missing[0]}")
 

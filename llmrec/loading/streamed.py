@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
-from llmrec.errors import DataError, MemoryLimitError
+from llmrec.errors import DataError, MemoryLimitError, RunError
 from llmrec.loading.blocks import StandIns, block_list
 from llmrec.loading.skeleton import encoder_of
 from llmrec.loading.weights import Shards
@@ -99,7 +100,9 @@ class Streamed:
                     hidden = calls[number][index - 1].of(block, states.read(number).to(self.device))
                     _require_finite(hidden, batch, index)
                     states.write(number, hidden)
-                block.to("meta")
+                # Not block.to("meta"), which would take the buffers along.
+                gone = {name: parameter.to("meta") for name, parameter in block.named_parameters()}
+                block.load_state_dict(gone, assign=True, strict=False)
                 states.end_block()
                 progress(index + 1, len(self.blocks))
 
@@ -122,6 +125,9 @@ class Streamed:
             for name, parameter in module.named_parameters():
                 if name in weights:
                     parameter.data = parameter.data.to(self.device)
+            for name, buffer in module.named_buffers():
+                *path, last = name.split(".")
+                module.get_submodule(".".join(path))._buffers[last] = buffer.to(self.device)
 
 
 class States:
@@ -133,12 +139,14 @@ class States:
         sizes = torch.tensor([0, *(shape.numel() * width for shape in shapes)])
         self._starts = sizes.cumsum(0).tolist()
         self.folder = workspace / _key(batches, revision, dtype)
+        self._lock = _locked(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         progress = self.folder / _PROGRESS
-        self.passed = int(read_json(progress)["blocks"]) if progress.is_file() else 0
-        """Blocks that all batches have passed."""
         size, free = self._starts[-1] * dtype.itemsize, shutil.disk_usage(self.folder).free
         paths = [self.folder / f"{turn}.bin" for turn in (0, 1)]
+        whole = all(path.is_file() and path.stat().st_size == size for path in paths)
+        self.passed = int(read_json(progress)["blocks"]) if whole and progress.is_file() else 0
+        """Blocks that all batches have passed."""
         needed = sum(size for path in paths if not path.exists())
         if needed > free:
             raise MemoryLimitError(
@@ -165,11 +173,36 @@ class States:
         write_json(self.folder / _PROGRESS, {"blocks": self.passed})
 
     def delete(self) -> None:
-        """Removes the files."""
+        """Removes the files and lets others use the place."""
         shutil.rmtree(self.folder)
+        self._lock.unlink()
 
     def _part(self, blocks: int, number: int) -> Tensor:
         return self._files[blocks % 2][self._starts[number] : self._starts[number + 1]].view(self._shapes[number])
+
+
+def _locked(folder: Path) -> Path:
+    """Marks a folder of states as this process's, so that two runs over the same texts do not write into one another.
+
+    Raises:
+        RunError: another process that lives has it.
+    """
+    lock = folder.with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        owner = int(lock.read_text(encoding="ascii") or 0)
+        if owner != os.getpid() and psutil.pid_exists(owner):
+            raise RunError(
+                f"process {owner} streams the same texts through the same model; run again when it has ended, and "
+                "the vectors are there"
+            ) from None
+        lock.unlink()
+        return _locked(folder)
+    os.write(descriptor, str(os.getpid()).encode())
+    os.close(descriptor)
+    return lock
 
 
 def _key(batches: list[Batch], revision: str, dtype: torch.dtype) -> str:

@@ -11,6 +11,7 @@ from llmrec.errors import DataError
 
 _OLD = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
 """What the first checkpoints of BERT call them."""
+_FLOATS = ("F32", "F16", "BF16")
 
 
 class Shards:
@@ -30,6 +31,7 @@ class Shards:
     def __init__(self, folder: Path, model: nn.Module) -> None:
         self.folder = folder
         self._shapes: dict[str, tuple[Path, list[int]]] = {}
+        self._types: dict[str, str] = {}
         for path in sorted(folder.glob("*.safetensors")):
             self._add(path)
         self._prefix = str(getattr(model, "base_model_prefix", ""))
@@ -46,7 +48,12 @@ class Shards:
         if missing := [name for name in names if self._find(name) is None]:
             raise DataError(f"{self.folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
         for name in names:
-            shape = self._shapes[str(self._find(name))][1]
+            key = str(self._find(name))
+            if self._types[key] not in _FLOATS and expected[name].is_floating_point():
+                raise DataError(
+                    f"{self.folder}: {name} holds {self._types[key]}; only {', '.join(_FLOATS)} can be read"
+                )
+            shape = self._shapes[key][1]
             if list(expected[name].shape) != shape:
                 raise DataError(
                     f"{self.folder}: {name} has the shape {shape}, the config says {list(expected[name].shape)}"
@@ -69,7 +76,8 @@ class Shards:
         try:
             with safe_open(path, framework="pt") as shard:
                 for key in shard.keys():  # noqa: SIM118 (not a mapping)
-                    self._shapes[key] = path, shard.get_slice(key).get_shape()
+                    part = shard.get_slice(key)
+                    self._shapes[key], self._types[key] = (path, part.get_shape()), part.get_dtype()
         except (SafetensorError, OSError) as error:
             raise DataError(f"{path} cannot be read as safetensors: {error}") from None
 

@@ -68,12 +68,16 @@ class Trunk(nn.Module):
         """Vectors of some of the distinct texts."""
         batch, own = self.tokens.batch(texts)
         device = self.row.device
-        if next(self.encoder.parameters()).device != device:
-            self.encoder.to(device)
+        self.place(device)
         given = {key: value.to(device) for key, value in self.given(batch, texts).items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=self.mixed):
             hidden = self.encoder(**given).last_hidden_state
         return pool(hidden, own.to(device), self.pooling)
+
+    def place(self, device: torch.device) -> None:
+        """Moves the model to where the items are."""
+        if self.encoder.device != device:
+            self.encoder.to(device)
 
     def given(self, batch: dict[str, Tensor], texts: list[int]) -> dict[str, Tensor]:
         """What the model is called with for a batch of texts."""

@@ -43,7 +43,7 @@ class _Added(Trunk):
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules="all-linear", bias="none")
-        adapted = get_peft_model(self.encoder.float(), config)
+        adapted = get_peft_model(self.encoder, config)  # the additions are fp32 whatever the model is
         object.__setattr__(self, "encoder", adapted)
         learns = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
         for name, weight in learns.items():

@@ -16,8 +16,8 @@ class TopBlocks:
     """The top blocks and what stands behind them learn (TCF's FT, arXiv:2305.11700).
 
     The hidden states that enter the first of them are computed once for all items and kept in memory, in the precision
-    of the features, so a step costs as much as these blocks over the items of the batch. Dropout of the language model
-    stays off.
+    of the features, so a step costs as much as these blocks over the items of the batch, and the model's first block,
+    which tells the others' form. Dropout of the language model stays off.
 
     Args:
         blocks: how many learn.
@@ -51,8 +51,15 @@ class _Top(Trunk):
         self.states = self._states(blocks[-number])
         self.width, self.dtype = self.encoder.get_input_embeddings().embedding_dim, self.encoder.dtype
         self.standing = StandIns(blocks, keep=number)
+        for lower in self.standing.blocks[1:-number]:
+            lower.to("meta")  # what they make of the texts is kept
         behind = modules_behind(self.encoder, blocks[-1], lambda: self.pooled([0]))
         self.learned = nn.ModuleList([*blocks[-number:], *behind]).float().requires_grad_(True)
+
+    def place(self, device: torch.device) -> None:
+        """The first block too, which is no part of the model while another stands in for it."""
+        super().place(device)
+        self.standing.blocks[0].to(device)
 
     def given(self, batch: dict[str, Tensor], texts: list[int]) -> dict[str, Tensor]:
         """Nothing for the embeddings: the kept states take the place of what the lower blocks make of it."""
