@@ -16,7 +16,7 @@ from small_runs import Job, same
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from llmrec import components, recommender, training
+from llmrec import components, optimizer, recommender, training
 from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
 from llmrec.sequences import TrainingBatches
@@ -155,7 +155,7 @@ def test_gradients_are_clipped_to_the_given_norm_over_all_weights(tmp_path: Path
 
 def test_only_the_weights_of_linear_layers_decay(tmp_path: Path) -> None:
     model = Job(tmp_path).model
-    decayed, rest = training.parameter_groups(model, TrainingOptions(weight_decay=0.3))
+    decayed, rest = optimizer.parameter_groups(model, TrainingOptions(weight_decay=0.3))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     block = "head.blocks.0."
     linear = ("query_key_value", "attention_output", "inner", "outer")
@@ -174,7 +174,7 @@ def test_the_optimizer_gets_the_decay_and_frozen_weights_are_in_no_group(tmp_pat
         job.fit()
     assert steps[0][1] == [0.25, 0.0]
     assert torch.equal(job.model.head.position.weight, before)
-    groups = training.parameter_groups(job.model, job.options.training)
+    groups = optimizer.parameter_groups(job.model, job.options.training)
     assert sum(len(group["params"]) for group in groups) == len(list(job.model.parameters())) - 1
 
 

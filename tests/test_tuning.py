@@ -7,7 +7,7 @@ from peft import PeftModel
 from test_top_blocks import TEXTS, Whole, learn
 from torch import nn
 
-from llmrec import components, loading, training
+from llmrec import components, loading, optimizer
 from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError
 from llmrec.features import encode
@@ -88,7 +88,7 @@ def test_options_of_lora_out_of_range_are_refused(options):
 def test_the_matrices_of_a_language_model_decay_whatever_its_layers_are_called(name, kind):
     options = {"blocks": 1} if name == "top_blocks" else {}
     model = trunk(name, kind, weight_decay=0.3, learning_rate=0.007, **options)
-    *_, decayed, rest = training.parameter_groups(model, TrainingOptions())
+    *_, decayed, rest = optimizer.parameter_groups(model, TrainingOptions())
     assert (decayed["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
     assert decayed["peak"] == rest["peak"] == 0.007
     tables = {id(each.weight) for each in model.encoder.modules() if isinstance(each, nn.Embedding)}

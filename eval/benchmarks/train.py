@@ -70,7 +70,7 @@ class Epochs:
         import torch
         from accelerate import Accelerator
 
-        from llmrec import components, config, recommender, training
+        from llmrec import components, config, optimizer, recommender, training
         from llmrec.item_text import ItemText
         from llmrec.sequences import TrainingBatches
 
@@ -79,7 +79,7 @@ class Epochs:
         self.model = recommender.build(self.options, split, ItemText(self.options, None, lambda done, total: None))
         counts = split.train.counts(self.model.num_items)
         self.step = training.TrainingStep(self.model, components.create("losses", self.options.loss), counts)
-        groups = training.parameter_groups(self.model, self.options.training)
+        groups = optimizer.parameter_groups(self.model, self.options.training)
         self.optimizer = torch.optim.AdamW(groups, lr=self.options.training.learning_rate, fused=True)
         chosen = self.options.training
         self.batches = TrainingBatches(

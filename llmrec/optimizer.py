@@ -1,0 +1,30 @@
+"""Which weights decay, and how fast each learns."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from llmrec.config import TrainingOptions
+
+
+def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
+    """Decay for the weights of linear layers only; a tuned language model has a rate and a decay of its own."""
+    decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)}
+    learning = [each for each in module.parameters() if each.requires_grad]
+    models: list[Any] = [each for each in module.modules() if hasattr(each, "own_learning_rate")]
+    tuned = {id(weight) for each in models for weight in each.parameters()}
+    tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
+    groups = []
+    for own in (False, True) if models else (False,):
+        rate = float(models[0].own_learning_rate) if own else options.learning_rate
+        decay = float(models[0].own_weight_decay) if own else options.weight_decay
+        some = [each for each in learning if (id(each) in tuned) == own]
+        for decays in (True, False):
+            # Of a language model all matrices but the embeddings decay, whatever its layers are called.
+            chosen = [each for each in some if (_is_matrix(each, tables) if own else id(each) in decayed) == decays]
+            groups.append({"params": chosen, "weight_decay": decay if decays else 0.0, "peak": rate})
+    return groups
+
+
+def _is_matrix(weight: Tensor, tables: set[int]) -> bool:
+    return weight.dim() > 1 and id(weight) not in tables
