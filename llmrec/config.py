@@ -12,6 +12,8 @@ from llmrec.errors import ConfigError, nearest
 Spec = dict[str, Any]
 _KINDS = {"split": "splits", "transform": "transforms", "tuning": "tuning", "head": "heads", "loss": "losses"}
 """Fields that name a component, and the component's folder."""
+_FLAGS = {"epochs": "training.epochs", "loading": "features.loading"}
+"""Flags of the command whose option has a longer name."""
 
 
 class _Options(BaseModel):
@@ -176,7 +178,7 @@ def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunC
     Args:
         file: YAML, or None.
         overrides: ``key.path=value``, the value in YAML.
-        flags: by name; None means not given. ``epochs`` is one of training.
+        flags: by name; None means not given. ``epochs`` is one of training, ``loading`` one of features.
 
     Raises:
         ConfigError: a file that cannot be read, an option that does not exist, or a value out of range.
@@ -184,7 +186,7 @@ def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunC
     options = _read(file) if file else {}
     for flag, value in flags.items():
         if value is not None:
-            _set(options, "training.epochs" if flag == "epochs" else flag, value)
+            _set(options, _FLAGS.get(flag, flag), value)
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals:

@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--model", help="id, or a language model: short name, hub id, folder or .gguf file (default: id)"
     )
+    result.add_argument(
+        "--loading", help="how it gets into memory: resident, sharded, 8bit, 4bit or streamed (default: auto)"
+    )
     result.add_argument("--data", help="name of a data set (default: ml-100k)")
     result.add_argument("--data-dir", type=Path, help="its folder, if it is not to be fetched")
     result.add_argument("--head", help="user encoder (default: sasrec)")

@@ -86,6 +86,12 @@ def test_an_encoder_may_be_said_by_its_name_alone():
     assert (chosen["name"], chosen["keep_top"]) == ("id_from_text", 3)
 
 
+def test_loading_is_an_option_of_features():
+    assert load("", loading="4bit").features.loading == "4bit"
+    with pytest.raises(ConfigError, match="features.loading"):
+        load("", loading="quickly")
+
+
 @pytest.mark.parametrize("field", ["data", "model"])
 def test_an_empty_name_is_refused(field):
     with pytest.raises(ConfigError, match=f"{field}: "):
