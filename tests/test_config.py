@@ -88,7 +88,7 @@ def test_an_encoder_may_be_said_by_its_name_alone():
 
 def test_loading_is_an_option_of_features():
     assert load("", loading="4bit").features.loading == "4bit"
-    with pytest.raises(ConfigError, match="features.loading"):
+    with pytest.raises(ConfigError, match=r"features\.loading"):
         load("", loading="quickly")
 
 
