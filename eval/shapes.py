@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -19,14 +18,12 @@ TOKENIZER = "minilm-l6"
 """Whose tokenizer reads the texts: its numbers of tokens are real ones, and every vocabulary here is larger."""
 
 
-def write(name: str, hub: Path, dtype: torch.dtype = torch.bfloat16, **changes: Any) -> Path:
-    """Writes a model of that name's shape, a shard for each block, so that no more than one is in memory.
+def write(name: str, hub: Path) -> Path:
+    """Writes a model of that name's shape in bf16, a shard for each block, so that no more than one is in memory.
 
     Args:
         name: short name of the model.
         hub: the hub's cache, ``$HF_HOME/hub``.
-        dtype: of the weights.
-        changes: entries of the shape, such as ``num_hidden_layers=2``.
 
     Returns:
         The snapshot; one that is whole is used again.
@@ -40,7 +37,7 @@ def write(name: str, hub: Path, dtype: torch.dtype = torch.bfloat16, **changes: 
     place.mkdir(parents=True, exist_ok=True)
     (folder / "refs").mkdir(exist_ok=True)
     (folder / "refs" / "main").write_text(COMMIT, encoding="utf-8")
-    config = AutoConfig.for_model(**MODELS[name].shape | changes)
+    config = AutoConfig.for_model(**MODELS[name].shape)
     config.save_pretrained(place)
     AutoTokenizer.from_pretrained(assets.fetch(TOKENIZER), local_files_only=True).save_pretrained(place)
     model = outline(config)
@@ -52,20 +49,20 @@ def write(name: str, hub: Path, dtype: torch.dtype = torch.bfloat16, **changes: 
         shards.setdefault(f"model-{number}.safetensors", {})[key] = weight
     generator = torch.Generator().manual_seed(0)
     for shard, weights in shards.items():
-        drawn = {key: _draw(key, weight, dtype, generator) for key, weight in weights.items()}
+        drawn = {key: _draw(key, weight, generator) for key, weight in weights.items()}
         save_file(drawn, place / shard, {"format": "pt"})
     index = {"metadata": {}, "weight_map": {key: shard for shard, weights in shards.items() for key in weights}}
     (place / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     return place
 
 
-def _draw(key: str, weight: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+def _draw(key: str, weight: Tensor, generator: torch.Generator) -> Tensor:
     """Norms are ones, biases zeros, matrices small enough that nothing overflows behind a hundred blocks."""
     if weight.dim() == 1:
         return (
-            torch.ones(weight.shape, dtype=dtype)
+            torch.ones(weight.shape, dtype=torch.bfloat16)
             if "norm" in key.lower() and "bias" not in key
-            else (torch.zeros(weight.shape, dtype=dtype))
+            else (torch.zeros(weight.shape, dtype=torch.bfloat16))
         )
-    drawn = torch.empty(weight.shape, dtype=dtype)
+    drawn = torch.empty(weight.shape, dtype=torch.bfloat16)
     return drawn.normal_(0, 0.5 / math.sqrt(weight.shape[-1]), generator=generator)
