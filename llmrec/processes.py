@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
@@ -42,6 +43,8 @@ class Processes:
             kwargs_handlers=[waiting, wrapped],
         )
         self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        if self.count == 1:
+            _take_all_cores()
         self.threads, self.load_average = torch.get_num_threads(), os.getloadavg()[0]
         self.is_main, self.device = self.accelerator.is_main_process, self.accelerator.device
 
@@ -101,3 +104,16 @@ class Processes:
         answer = [False]
         torch.distributed.broadcast_object_list(answer, src=0)
         return answer[0]
+
+
+def _take_all_cores() -> None:
+    """``accelerate launch`` allows a single process one thread, whether anybody asked for that or not."""
+    try:
+        launcher = psutil.Process().parent()
+        words = launcher.cmdline() if launcher else []
+        asked = "OMP_NUM_THREADS" in launcher.environ() if launcher else True
+    except psutil.Error:  # not ours to look at
+        return
+    asked = asked or any(word.startswith("--num_cpu_threads_per_process") for word in words)
+    if "launch" in words and not asked:
+        torch.set_num_threads(psutil.cpu_count(logical=False) or 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import polars as pl
+import psutil
 import pytest
 from conftest import toy_tables, write_recbole
 from safetensors.torch import load_file
@@ -232,3 +233,22 @@ def test_the_main_process_tells_the_others_of_its_error_itself(tmp_path: Path) -
     finally:
         kill(main)
         kill(other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "options", "threads"),
+    [
+        (["env", "-u", "OMP_NUM_THREADS"], [], psutil.cpu_count(logical=False)),
+        (["env", "-u", "OMP_NUM_THREADS"], ["--num_cpu_threads_per_process", "1"], 1),
+        ([], [], 1),  # the tests ask for one thread
+    ],
+)
+def test_a_single_process_takes_all_cores_unless_fewer_are_asked_for(
+    before: list[str], options: list[str], threads: int, toy_folder: Path, tmp_path: Path
+) -> None:
+    """accelerate launch sets one thread where nobody asked for a number."""
+    words = arguments(toy_folder, tmp_path / "run", "training.epochs=1")
+    done = execute(*before, "accelerate", "launch", *options, "llmrec/train.py", *words)
+    assert done.returncode == 0, done.stderr
+    assert f"1 process on cpu, {threads} threads each" in done.stderr
