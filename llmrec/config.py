@@ -56,12 +56,16 @@ class FeatureOptions(_Options):
 
     prompt: str = "items/title_genres"
     """File below ``prompts/`` that writes the item's text."""
-    pooling: Literal["mean", "last", "cls"] = "mean"
-    """Which of the text's own tokens make its vector."""
+    pooling: Literal["auto", "mean", "last", "cls"] = "auto"
+    """Which of the text's own tokens make its vector; ``auto``: as the model was trained, else their mean."""
+    blocks: int | None = Field(None, ge=1)
+    """Only so many of the language model's first blocks run; null: all."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the language model while encoding."""
     loading: Literal["auto", "resident", "sharded", "8bit", "4bit", "streamed"] = "auto"
     """How the language model gets into memory, see :func:`llmrec.loading.load`."""
+    max_memory: dict[int | str, int | str] | None = None
+    """Of a sharded model, by device, such as ``{0: 20GB, cpu: 8GB}``; null: what is free."""
     max_tokens: int = Field(64, ge=2)
     """Longer texts are cut there; the run says how many were."""
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmrec import loading
+from llmrec.config import FeatureOptions
 from llmrec.errors import DataError
 from llmrec.loading import Pooling
 from llmrec.loading.streamed import NotFinite
@@ -140,13 +141,11 @@ class FeatureStore:
 def item_features(
     texts: list[str],
     files: loading.ModelFiles,
+    options: FeatureOptions,
     *,
     store: Path,
     template: str,
     pooling: Pooling,
-    precision: loading.Precision,
-    how: loading.Loading = "auto",
-    max_tokens: int,
     progress: Progress,
 ) -> Features:
     """Vectors of all items; only what the store lacks is encoded, equal texts once.
@@ -154,23 +153,24 @@ def item_features(
     Args:
         texts: by item index; entry 0 belongs to the padding and is not encoded.
         files: of the language model, loaded only if a vector is missing.
+        options: of the run.
         store: the folder of all stores.
         template: source of the prompt that made the texts.
-        pooling: see :func:`pool`.
-        precision: of the language model; pooling is in fp32.
-        how: the model gets into memory; only quantised weights change vectors.
-        max_tokens: longer texts are cut there.
+        pooling: see :func:`pool`; in fp32 whatever the model's precision.
         progress: called with texts done and texts to do.
     """
+    how, precision, max_tokens = options.loading, options.precision, options.max_tokens
     key = {"model": files.revision, "pooling": pooling, "precision": precision, "max_tokens": max_tokens}
-    if how in ("8bit", "4bit"):
+    if how in ("8bit", "4bit"):  # no other way into memory changes a vector
         key["weights"] = how
+    if options.blocks is not None:
+        key["blocks"] = options.blocks
     shelf = FeatureStore(store, {**key, "template": template})
     unique = list(dict.fromkeys(texts[1:]))
     missing, found = shelf.read(unique)
     if missing:
         progress(0, len(missing))
-        model = loading.load(files, precision, how)
+        model = loading.load(files, precision, how, max_memory=options.max_memory, blocks=options.blocks)
         missing.sort(key=lambda row: len(unique[row]))
         size = len(missing) if model.takes_all else SHARD_TEXTS
         for start in range(0, len(missing), size):

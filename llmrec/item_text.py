@@ -61,8 +61,17 @@ class ItemText:
         """What a tuning makes its trunk of."""
         assert self.texts is not None
         options = self.config.features
-        load = lambda: loading.load(loading.find(self.config.model), options.precision, "resident")  # noqa: E731
-        return Source(self.vectors, self.texts, load, options.pooling, options.precision, options.max_tokens)
+
+        def load() -> loading.LanguageModel:
+            files = loading.find(self.config.model)
+            return loading.load(files, options.precision, "resident", blocks=options.blocks)
+
+        return Source(self.vectors, self.texts, load, self.pooling, options.precision, options.max_tokens)
+
+    @property
+    def pooling(self) -> loading.Pooling:
+        """Of the run, or the model's own."""
+        return loading.pooling_of(self.config.model, self.config.features.pooling)
 
     def vectors(self) -> Float[Tensor, "catalogue text_dim"]:
         """Pooled text vectors by item index, from the store or from the model."""
@@ -76,12 +85,10 @@ class ItemText:
             self._features = item_features(
                 self.texts,
                 loading.find(self.config.model),
+                options,
                 store=assets.cache_folder() / "features",
                 template=Prompt.load(options.prompt).source,
-                pooling=options.pooling,
-                precision=options.precision,
-                how=options.loading,
-                max_tokens=options.max_tokens,
+                pooling=self.pooling,
                 progress=self.progress,
             )
         return self._features
@@ -92,7 +99,7 @@ class ItemText:
         if self.config.uses_text:
             facts |= {
                 "revision": self.features().revision,
-                "features": self.config.features.model_dump(),
+                "features": self.config.features.model_dump() | {"pooling": self.pooling},
                 "transform": self.config.transform,
                 "texts_cut": self.features().cut,
                 "text_fallbacks": self.fallbacks,

@@ -16,6 +16,7 @@ from conftest import ROOT
 from safetensors.torch import load_file
 
 from llmrec import features, loading
+from llmrec.config import FeatureOptions
 from llmrec.errors import DataError
 from llmrec.features import Features, FeatureStore, encode, item_features
 
@@ -38,11 +39,12 @@ ENCODER = """
 import sys
 from pathlib import Path
 from llmrec import loading
+from llmrec.config import FeatureOptions
 from llmrec.features import item_features
 model, store = sys.argv[1:]
 texts = ["", *(f"{a} {b} Film {c}" for a in range(50) for b in range(50) for c in range(40))]
-made = item_features(texts, loading.find(model), store=Path(store), template="", pooling="mean", precision="fp32",
-    max_tokens=16, progress=lambda done, total: print(done, total, flush=True))
+made = item_features(texts, loading.find(model), FeatureOptions(max_tokens=16), store=Path(store), template="",
+    pooling="mean", progress=lambda done, total: print(done, total, flush=True))
 print("end", len(made.vectors) - 1)
 """
 
@@ -67,10 +69,11 @@ class Run:
 
     def __call__(self, texts: list[str] = TEXTS, **options: Any) -> Features:
         files = loading.ModelFiles("tiny/model", self.model)
-        given = {"template": "{{ item.title }}", "pooling": "mean", "precision": "fp32", "max_tokens": 30}
+        asked = {name: options.pop(name) for name in FeatureOptions.model_fields if name in options}
+        given = {"template": "{{ item.title }}", "pooling": "mean", "store": self.store, **options}
         self.reports = []
         report = lambda done, total: self.reports.append((done, total))
-        return item_features(texts, files, **{"store": self.store, "progress": report, **given, **options})
+        return item_features(texts, files, FeatureOptions(**{"max_tokens": 30, **asked}), progress=report, **given)
 
     @property
     def shards(self) -> list[Path]:
@@ -92,11 +95,20 @@ def run(tmp_path: Path) -> Run:
 def test_quantised_weights_have_a_store_of_their_own_and_streamed_ones_have_not(run):
     first = run()
     run.forget_the_weights()
-    assert torch.equal(run(how="streamed").vectors, first.vectors)
+    assert torch.equal(run(loading="streamed").vectors, first.vectors)
     assert run.reports == [], "nothing is missing"
     with pytest.raises(DataError):
-        run(how="8bit")
+        run(loading="8bit")
     assert len(run.keys) == 2 and {"8bit"} == {key.get("weights") for key in run.keys} - {None}
+
+
+def test_vectors_behind_fewer_blocks_have_a_store_of_their_own(tmp_path):
+    run = Run(tmp_path, "llama")
+    whole, fewer = run().vectors, run(blocks=1).vectors
+    assert not torch.equal(whole, fewer)
+    assert [key.get("blocks") for key in run.keys].count(1) == 1 and len(run.keys) == 2
+    run.forget_the_weights()
+    assert torch.equal(run(blocks=1).vectors, fewer)
 
 
 def test_features_have_a_row_of_zeros_and_then_every_item_in_order(run):

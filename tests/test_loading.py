@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaModel
 from llmrec import loading
 from llmrec.errors import ConfigError, DataError, MemoryLimitError
 from llmrec.features import encode
+from llmrec.loading.blocks import block_list, states
 from llmrec.loading.skeleton import outline, parameters
 
 EVIL = """
@@ -52,6 +53,20 @@ def load(folder: Path, precision: loading.Precision = "fp32") -> loading.Languag
 
 
 # Names
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "pooling"),
+    [
+        ("bge-base", "auto", "cls"),
+        ("bge-base", "mean", "mean"),
+        ("opt-125m", "auto", "mean"),
+        ("some/model", "auto", "mean"),
+        ("some/model", "last", "last"),
+    ],
+)
+def test_auto_pools_as_the_model_was_trained_to(name, asked, pooling):
+    assert loading.pooling_of(name, asked) == pooling
 
 
 @pytest.mark.parametrize("size", ["125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b", "iml-1.3b"])
@@ -343,3 +358,36 @@ def test_of_t5_the_half_that_reads_is_in_memory():
     half = parameters(outline(model.config))
     assert sum(weight.numel() for weight in model.model.parameters()) == half
     assert not any("decoder" in name for name, _ in model.model.named_modules())
+
+
+# Fewer blocks
+
+
+@pytest.mark.parametrize("how", ["resident", "streamed"])
+@pytest.mark.parametrize("kind", list(tiny_models.ARCHITECTURES))
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_fewer_blocks_give_the_hidden_states_behind_them(kind, how, blocks, tmp_path, monkeypatch):
+    """What stands behind the last block, such as a norm, runs on them too; which the model says of its own states."""
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    short = loading.load(tiny_models.files(kind), "fp32", how, blocks=blocks)
+    whole = loading.load(tiny_models.files(kind), "fp32", "resident")
+    batch = dict(whole.tokenizer(["Toy Story Heat Alien"], return_tensors="pt"))
+    behind, last = [], []
+    _, every = block_list(whole.model)
+    every[blocks - 1].register_forward_hook(lambda block, given, output: behind.append(states(output)))
+    whole.runs.encoder(**batch)
+    with torch.no_grad():  # the same states come out of the last block of the whole
+        replaced = every[-1].register_forward_hook(lambda block, given, output: swapped(output, behind[0]))
+        (last,) = whole.runs.last_hidden_states([batch], lambda done, total: None)
+        replaced.remove()
+        (found,) = short.runs.last_hidden_states([batch], lambda done, total: None)
+    torch.testing.assert_close(found, last)
+
+
+def swapped(output: object, hidden: torch.Tensor) -> object:
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+def test_more_blocks_than_there_are_are_refused():
+    with pytest.raises(DataError, match=r"LlamaModel has 2 blocks, so features\.blocks cannot be 3"):
+        loading.load(tiny_models.files("llama"), "fp32", blocks=3)

@@ -76,7 +76,7 @@ def test_a_run_that_was_cut_off_goes_on_behind_the_last_block(monkeypatch):
     before = model.runs._read_block
     monkeypatch.setattr(model.runs, "_read_block", lambda index: read.append(index) or before(index))
     assert torch.equal(vectors(model), whole)
-    assert read == [4, 5, 6], "blocks 0 to 3 are passed"
+    assert read == [0, 4, 5, 6, 0], "blocks 1 to 3 are passed; the first tells what the others are called with"
 
 
 def test_states_of_other_texts_or_of_another_precision_are_not_taken(monkeypatch):

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from llmrec import assets
 from llmrec.errors import ConfigError, DataError, LlmrecError
+from llmrec.loading.blocks import shorten
 from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, require_memory
-from llmrec.loading.names import MODELS, Known, Pooling
+from llmrec.loading.names import MODELS, Known, Pooling, pooling_of
 from llmrec.loading.plan import Shape, chosen
 from llmrec.loading.quantised import quantisation
 from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where
@@ -22,7 +23,7 @@ from llmrec.loading.streamed import Streamed
 
 __all__ = [
     "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "cached_models",
-    "find", "load", "repository_of", "require_memory",
+    "find", "load", "pooling_of", "repository_of", "require_memory",
 ]  # fmt: skip
 
 Loading = Literal["auto", "resident", "sharded", "8bit", "4bit", "streamed"]
@@ -80,7 +81,12 @@ class LanguageModel:
 
 
 def load(
-    files: ModelFiles, precision: Precision, loading: Loading = "auto", max_memory: MaxMemory = None
+    files: ModelFiles,
+    precision: Precision,
+    loading: Loading = "auto",
+    *,
+    max_memory: MaxMemory = None,
+    blocks: int | None = None,
 ) -> LanguageModel:
     """Loads a model for encoding.
 
@@ -91,7 +97,8 @@ def load(
         precision: of weights and hidden states.
         loading: ``resident`` in memory; ``sharded`` over all devices, the memory and the disk; ``8bit`` and ``4bit`` in
             memory with quantised weights; ``streamed`` block by block; ``auto``: resident if it fits, else streamed.
-        max_memory: of a sharded model, by device: ``{"cpu": "8GB", 0: "20GB"}``.
+        max_memory: of a sharded model, by device: ``{"cpu": "8GB", 0: "20GB"}``; None: what is free.
+        blocks: only the first so many run; None: all.
 
     Raises:
         ConfigError: a ``.gguf`` file is to be taken otherwise than whole, or bitsandbytes is not installed.
@@ -113,15 +120,15 @@ def load(
             loading = _auto(empty, precision)
         runs: Runs
         if loading == "streamed":
-            runs = _streamed(files, config, precision)
-        elif loading == "sharded":
-            runs = Resident(_in_memory(files, precision, **_sharding(max_memory)))
-        elif loading in ("8bit", "4bit"):
-            device = "cuda:0" if torch.cuda.is_available() else "cpu"
-            runs = Resident(_in_memory(files, "bf16", quantization_config=quantisation(loading), device_map=device))
+            runs = _streamed(files, config, precision, blocks)
         else:
-            require_memory(files.name, parameters(empty), precision)
-            runs = Resident(_in_memory(files, precision))
+            if loading in ("auto", "resident"):
+                require_memory(files.name, parameters(empty), precision)
+            quantised = loading in ("8bit", "4bit")
+            encoder = _in_memory(files, "bf16" if quantised else precision, **_how(loading, max_memory))
+            if blocks is not None:
+                shorten(encoder, blocks)
+            runs = Resident(encoder)
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
     except LlmrecError:
         raise
@@ -145,16 +152,27 @@ def _auto(empty: Any, precision: Precision) -> Loading:
         return "resident"
 
 
-def _streamed(files: ModelFiles, config: Any, precision: Precision) -> Streamed:
+def _streamed(files: ModelFiles, config: Any, precision: Precision, blocks: int | None) -> Streamed:
     if getattr(config, "quantization_config", None):
         raise DataError(f"{files.path} holds quantised weights, which cannot be streamed")
-    return Streamed(skeleton(config, precision), files.path, DTYPES[precision], files.revision, _workspace())
+    model = skeleton(config, precision)
+    revision = files.revision
+    if blocks is not None:
+        shorten(encoder_of(model), blocks)
+        revision = f"{revision}, {blocks} blocks"
+    return Streamed(model, files.path, DTYPES[precision], revision, _workspace())
 
 
-def _sharding(max_memory: MaxMemory) -> dict[str, Any]:
-    folder = _workspace() / "offload"
-    folder.mkdir(parents=True, exist_ok=True)
-    return {"device_map": "auto", "max_memory": max_memory, "offload_folder": folder}
+def _how(loading: Loading, max_memory: MaxMemory) -> dict[str, Any]:
+    """Arguments of ``from_pretrained``."""
+    if loading == "sharded":
+        folder = _workspace() / "offload"
+        folder.mkdir(parents=True, exist_ok=True)
+        return {"device_map": "auto", "max_memory": max_memory, "offload_folder": folder}
+    if loading in ("8bit", "4bit"):
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        return {"quantization_config": quantisation(loading), "device_map": device}
+    return {}
 
 
 def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> Any:

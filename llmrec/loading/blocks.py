@@ -43,6 +43,19 @@ def block_list(model: Any) -> tuple[str, nn.ModuleList]:
     raise DataError(f"{type(model).__name__} has no list of {number} blocks, so it cannot be taken apart")
 
 
+def shorten(model: Any, number: int) -> None:
+    """Takes all but the first so many blocks away; what stands behind the last, such as a norm, stays.
+
+    Raises:
+        DataError: the model has fewer blocks, or cannot be taken apart.
+    """
+    _, blocks = block_list(model)
+    if not 1 <= number <= len(blocks):
+        raise DataError(f"{type(model).__name__} has {len(blocks)} blocks, so features.blocks cannot be {number}")
+    del blocks[number:]
+    model.config.num_hidden_layers = number
+
+
 class StandIns:
     """Puts a stand-in into the place of every block but the first, which runs: what it returns tells the others' form.
 

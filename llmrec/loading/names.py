@@ -22,6 +22,15 @@ class Known:
     shape: dict[str, Any]
     """Arguments of ``transformers.AutoConfig.for_model``."""
     pooling: Pooling = "mean"
+    """What its authors trained it for; of a model not trained to give vectors, the mean tells texts apart best
+    (Sentence-BERT, arXiv:1908.10084)."""
+
+
+def pooling_of(name: str, asked: Pooling | Literal["auto"]) -> Pooling:
+    """The pooling asked for; ``auto``: the model's own where its name is known, else ``mean``."""
+    if asked != "auto":
+        return asked
+    return MODELS[name].pooling if name in MODELS else "mean"
 
 
 def _opt(layers: int, hidden: int, heads: int, **more: Any) -> dict[str, Any]:
@@ -52,10 +61,13 @@ _LLAMA3 = {"vocab_size": 128256}
 
 MODELS = {
     "minilm-l6": Known("sentence-transformers/all-MiniLM-L6-v2", 22_565_376, _bert(6, 384, 12)),
-    "bert-base": Known("google-bert/bert-base-uncased", 108_891_648, _bert(12, 768, 12), "cls"),
-    "bert-large": Known("google-bert/bert-large-uncased", 334_092_288, _bert(24, 1024, 16), "cls"),
-    "roberta-base": Known("FacebookAI/roberta-base", 124_055_040, _bert(12, 768, 12) | _ROBERTA, "cls"),
-    "roberta-large": Known("FacebookAI/roberta-large", 354_310_144, _bert(24, 1024, 16) | _ROBERTA, "cls"),
+    "bert-base": Known("google-bert/bert-base-uncased", 108_891_648, _bert(12, 768, 12)),
+    "bert-large": Known("google-bert/bert-large-uncased", 334_092_288, _bert(24, 1024, 16)),
+    "roberta-base": Known("FacebookAI/roberta-base", 124_055_040, _bert(12, 768, 12) | _ROBERTA),
+    "roberta-large": Known("FacebookAI/roberta-large", 354_310_144, _bert(24, 1024, 16) | _ROBERTA),
+    "bge-small": Known("BAAI/bge-small-en-v1.5", 33_212_160, _bert(12, 384, 12), "cls"),
+    "bge-base": Known("BAAI/bge-base-en-v1.5", 108_891_648, _bert(12, 768, 12), "cls"),
+    "bge-large": Known("BAAI/bge-large-en-v1.5", 334_092_288, _bert(24, 1024, 16), "cls"),
     "flan-t5-small": Known("google/flan-t5-small", 35_332_800, _t5(8, 512, 1024, 6)),
     "flan-t5-base": Known("google/flan-t5-base", 109_628_544, _t5(12, 768, 2048, 12)),
     "flan-t5-large": Known("google/flan-t5-large", 341_231_104, _t5(24, 1024, 2816, 16)),

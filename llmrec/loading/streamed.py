@@ -56,7 +56,6 @@ class Streamed:
         self.shards.require(self._names.values(), model)
         self._load(encoder, self._read([name for name in self._names if not name.startswith(f"{self.name}.")]))
         self.standing = StandIns(blocks)
-        self._load(self.blocks[0], self._read_block(0))
 
     @torch.no_grad()
     def last_hidden_states(self, batches: list[Batch], progress: Callable[[int, int], None]) -> Iterator[Tensor]:
@@ -72,19 +71,23 @@ class Streamed:
         """
         states = States(self.workspace, batches, self.encoder.config.hidden_size, self.dtype, self.revision)
         self._pass_blocks(batches, states, progress)
+        self._load(self.blocks[0], self._read_block(0))
         for number, batch in enumerate(batches):
             self.standing.end_with(states.read(number).to(self.device))
             yield self._run(batch).cpu()
+        _let_go(self.blocks[0])
         states.delete()
 
     def _pass_blocks(self, batches: list[Batch], states: "States", progress: Callable[[int, int], None]) -> None:
         self.standing.end_with(None)
+        self._load(self.blocks[0], self._read_block(0))
         calls = []
         for number, batch in enumerate(batches):
             self._run(batch)
             calls.append(self.standing.calls())
             if not states.passed:
                 states.write(number, self.standing.hidden)
+        _let_go(self.blocks[0])
         if not states.passed:
             states.end_block()
         with ThreadPoolExecutor(1) as reader:
@@ -100,9 +103,7 @@ class Streamed:
                     hidden = calls[number][index - 1].of(block, states.read(number).to(self.device))
                     _require_finite(hidden, batch, index)
                     states.write(number, hidden)
-                # Not block.to("meta"), which would take the buffers along.
-                gone = {name: parameter.to("meta") for name, parameter in block.named_parameters()}
-                block.load_state_dict(gone, assign=True, strict=False)
+                _let_go(block)
                 states.end_block()
                 progress(index + 1, len(self.blocks))
 
@@ -128,6 +129,12 @@ class Streamed:
             for name, buffer in module.named_buffers():
                 *path, last = name.split(".")
                 module.get_submodule(".".join(path))._buffers[last] = buffer.to(self.device)
+
+
+def _let_go(block: nn.Module) -> None:
+    """Frees a block's weights; not by ``block.to("meta")``, which would take the buffers along."""
+    gone = {name: parameter.to("meta") for name, parameter in block.named_parameters()}
+    block.load_state_dict(gone, assign=True, strict=False)
 
 
 class States:
