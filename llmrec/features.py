@@ -145,7 +145,6 @@ def item_features(
     *,
     store: Path,
     template: str,
-    pooling: Pooling,
     progress: Progress,
 ) -> Features:
     """Vectors of all items; only what the store lacks is encoded, equal texts once.
@@ -153,13 +152,13 @@ def item_features(
     Args:
         texts: by item index; entry 0 belongs to the padding and is not encoded.
         files: of the language model, loaded only if a vector is missing.
-        options: of the run.
+        options: of the run; pooling is in fp32 whatever the model's precision.
         store: the folder of all stores.
         template: source of the prompt that made the texts.
-        pooling: see :func:`pool`; in fp32 whatever the model's precision.
         progress: called with texts done and texts to do.
     """
     how, precision, max_tokens = options.loading, options.precision, options.max_tokens
+    pooling = loading.pooling_of(files.name, options.pooling)
     key = {"model": files.revision, "pooling": pooling, "precision": precision, "max_tokens": max_tokens}
     if how in ("8bit", "4bit"):  # no other way into memory changes a vector
         key["weights"] = how

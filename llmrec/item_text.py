@@ -88,7 +88,6 @@ class ItemText:
                 options,
                 store=assets.cache_folder() / "features",
                 template=Prompt.load(options.prompt).source,
-                pooling=self.pooling,
                 progress=self.progress,
             )
         return self._features

@@ -44,7 +44,7 @@ from llmrec.features import item_features
 model, store = sys.argv[1:]
 texts = ["", *(f"{a} {b} Film {c}" for a in range(50) for b in range(50) for c in range(40))]
 made = item_features(texts, loading.find(model), FeatureOptions(max_tokens=16), store=Path(store), template="",
-    pooling="mean", progress=lambda done, total: print(done, total, flush=True))
+    progress=lambda done, total: print(done, total, flush=True))
 print("end", len(made.vectors) - 1)
 """
 
@@ -70,10 +70,10 @@ class Run:
     def __call__(self, texts: list[str] = TEXTS, **options: Any) -> Features:
         files = loading.ModelFiles("tiny/model", self.model)
         asked = {name: options.pop(name) for name in FeatureOptions.model_fields if name in options}
-        given = {"template": "{{ item.title }}", "pooling": "mean", "store": self.store, **options}
         self.reports = []
         report = lambda done, total: self.reports.append((done, total))
-        return item_features(texts, files, FeatureOptions(**{"max_tokens": 30, **asked}), progress=report, **given)
+        given = {"template": "{{ item.title }}", "store": self.store, "progress": report, **options}
+        return item_features(texts, files, FeatureOptions(**{"max_tokens": 30, **asked}), **given)
 
     @property
     def shards(self) -> list[Path]:

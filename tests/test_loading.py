@@ -290,7 +290,7 @@ def test_code_of_a_model_is_never_run_even_where_the_user_would_say_yes(tmp_path
 def test_a_model_spread_over_memory_and_disk_gives_the_same_vectors(kind, memory, monkeypatch, tmp_path):
     """E11: 1-layer RAM budget."""
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
-    model = loading.load(tiny_models.files(kind), "fp32", "sharded", memory)
+    model = loading.load(tiny_models.files(kind), "fp32", "sharded", max_memory=memory)
     texts = ["Toy Story (1995)", "Alien", "Seven Samurai (12), Drama War"]
     expected = encode(texts, tiny_models.loaded(kind), "mean", 64)[0]
     assert torch.equal(encode(texts, model, "mean", 64)[0], expected)
