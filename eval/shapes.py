@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from llmrec import assets
+from llmrec import assets, loading
 from llmrec.loading.blocks import block_list
 from llmrec.loading.names import MODELS
-from llmrec.loading.skeleton import encoder_of, outline
+from llmrec.loading.skeleton import encoder_of, outline, where
 
 COMMIT = "0" * 40
 TOKENIZER = "minilm-l6"
@@ -54,6 +54,28 @@ def write(name: str, hub: Path) -> Path:
     index = {"metadata": {}, "weight_map": {key: shard for shard, weights in shards.items() for key in weights}}
     (place / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     return place
+
+
+def twin(name: str, folder: Path) -> Path:
+    """Writes a model of the same architecture, shape and tokenizer with weights as they are before any training.
+
+    Args:
+        name: of the model, as ``--model`` takes it.
+        folder: to write to; a model that is there is used again.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    if (folder / "model.safetensors").is_file():
+        return folder
+    options = where(loading.find(name))
+    config = AutoConfig.from_pretrained(**options)
+    if hasattr(config, "quantization_config"):  # of a .gguf file
+        del config.quantization_config
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    AutoTokenizer.from_pretrained(**options).save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
 
 
 def _draw(key: str, weight: Tensor, generator: torch.Generator) -> Tensor:

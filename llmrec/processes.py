@@ -1,6 +1,8 @@
 """One process or many: accelerate's, with evaluation shared among them."""
 
 import os
+import resource
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +93,12 @@ class Processes:
         ]
         order = pl.DataFrame({"case_id": cases.case_ids(dataset.user_ids)})
         return tuple(order.join(part, on="case_id", maintain_order="left_right") for part in parts)  # type: ignore[return-value]
+
+    @staticmethod
+    def peak_memory() -> int:
+        """The most bytes that this process held so far, pages of files included."""
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
 
     def close(self) -> None:
         """Ends trackers and the process group."""

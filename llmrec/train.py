@@ -130,6 +130,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         epochs=position.epoch,
         trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
         seconds={"encode": encoded, "train": position.seconds},
+        peak_memory_bytes=processes.peak_memory(),
         processes=processes.count,
         threads=processes.threads,
         load_average=processes.load_average,

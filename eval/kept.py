@@ -1,0 +1,72 @@
+"""Finished cells of a study, small enough for the repository: run folders do not outlive the machine they lie on.
+
+A folder holds ``cases.parquet`` and ``protocol.json``, the same for all its cells, and for each cell
+``NAME.parquet`` with what its model made of every case, in the order of the cases, and ``NAME.json`` with the options
+it was trained with, its provenance and its validation nDCG@10. Lists of items are not kept.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from eval.cells import Cell
+from llmrec import protocol
+from llmrec.errors import RunError
+from llmrec.protocol import Protocol
+from llmrec.runs import CASES, RANKINGS, RunTable, read_json, write_atomically, write_json
+
+_OWN = ("target_above", "target_tied")
+
+
+class Kept:
+    """The cells of one data set.
+
+    Args:
+        folder: in the repository.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """What is kept."""
+        return sorted(path.stem for path in self.folder.glob("*.json") if path.stem != "protocol")
+
+    def save(self, name: str, table: RunTable, *, config: dict[str, Any], seed: int, validation: float | None) -> None:
+        """Keeps a cell.
+
+        Raises:
+            ProtocolError: it was measured otherwise than those that are here.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / "protocol.json").exists():
+            protocol.require_equal({name: table.protocol, "kept cells": self._protocol()})
+        else:
+            write_atomically(self.folder / "cases.parquet", table.cases.drop(_OWN).write_parquet)
+            write_json(self.folder / "protocol.json", table.protocol.model_dump())
+        order = pl.read_parquet(self.folder / "cases.parquet").select("case_id")
+        own = order.join(table.cases.select("case_id", *_OWN), on="case_id", how="left", maintain_order="left")
+        small = own.select(pl.col(_OWN).cast(pl.Int32))
+        path = self.folder / f"{name}.parquet"
+        write_atomically(path, lambda part: small.write_parquet(part, compression="zstd", compression_level=19))
+        facts = {"config": config, "seed": seed, "validation": validation, "provenance": table.provenance}
+        write_json(self.folder / f"{name}.json", facts)
+
+    def load(self, name: str) -> tuple[Cell, dict[str, Any]]:
+        """A cell and the options it was trained with.
+
+        Raises:
+            RunError: it is not here.
+        """
+        facts = read_json(self.folder / f"{name}.json")
+        base = pl.read_parquet(self.folder / "cases.parquet")
+        own = pl.read_parquet(self.folder / f"{name}.parquet")
+        if len(own) != len(base):
+            raise RunError(f"{self.folder / name}.parquet has {len(own)} rows for {len(base)} cases")
+        cases = pl.concat([base, own.cast(pl.Int64)], how="horizontal").select(*CASES)
+        table = RunTable(cases, pl.DataFrame(schema=RANKINGS), self._protocol(), facts["provenance"])
+        return Cell({}, facts["seed"], facts["validation"] or 0.0, table), facts["config"]
+
+    def _protocol(self) -> Protocol:
+        return Protocol.model_validate(read_json(self.folder / "protocol.json"))

@@ -1,0 +1,203 @@
+"""Does accuracy grow with the language model? TCF's questions (arXiv:2305.11700) on any log.
+
+Frozen language models under SASRec and under DSSM (TCF's, a vector per user) against item ids, two of them with their
+top blocks trained, and SmolLM2 and Gemma after a quarter, half, three quarters and all of their blocks, with random
+weights as control. One protocol, one recipe and one loss (in-batch softmax) for all, besides SASRec over ids with the
+full softmax; early stopping on validation; what is measured on the test part is only reported.
+
+Finished cells are kept in eval/results/scaling/NAME and found there again, so the study goes on where it stopped, on
+any machine; the report is made of what is there and names what is missing.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from eval import cells, shapes
+from eval.kept import Kept
+from llmrec import train
+from llmrec.errors import LlmrecError, RunError
+from llmrec.runs import RunTable
+
+RESULTS = Path("eval/results/scaling")
+MODELS = ("minilm-l6", "smollm2-135m", "gemma-3-270m")
+TUNED = ("minilm-l6", "smollm2-135m")
+"""Whose top blocks are trained."""
+BY_DEPTH = {"smollm2-135m": 30, "gemma-3-270m": 18}
+"""Their numbers of blocks."""
+PARTS = (0.25, 0.5, 0.75, 1.0)
+_AMAZON = ("split=given", "protocol.mask_history=false", "max_seq_len=10", "features.prompt=items/title_brand")
+SETS = {
+    "ml-100k": ("--data", "ml-100k"),
+    "office": ("--data", "amazon-office", *_AMAZON),
+    "industrial": ("--data", "amazon-industrial", *_AMAZON),
+}
+RECIPE = ("training.batch_size=128", "training.epochs=200")
+LOSSES = {"in_batch_softmax": ["loss.uniform_share=0.5"], "softmax": []}
+"""Their options. This and the recipe of every cell were chosen on the validation part of office, where half of the
+negatives drawn from the whole catalogue are better than none for ids and for texts: see :mod:`eval.encoders`."""
+_KEEPING = Lock()
+"""Cells that end at the same time bring the same baselines."""
+EXAMPLES = """examples:
+  python -m eval.scaling ml-100k --jobs 2
+  python -m eval.scaling office --data-dir /where/it/lies/amazon-office-industrial --stages frozen tuned
+  python -m eval.scaling shop.yaml --models minilm-l6 qwen3-0.6b opt-1.3b --stages frozen features.prompt=items/title
+"""
+
+
+@dataclass(frozen=True)
+class System:
+    """What is trained: flags of ``llmrec/train.py`` besides the data and the recipe."""
+
+    model: str
+    head: str = "sasrec"
+    tuning: str = "frozen"
+    loss: str = "in_batch_softmax"
+    blocks: int | None = None
+    twin: bool = False
+    """Whether the model has random weights in place of its own."""
+
+    @property
+    def name(self) -> str:
+        """As tables have it and files are called."""
+        parts = [self.head, self.model, *(["random"] if self.twin else [])]
+        parts += [f"{self.blocks}-blocks"] if self.blocks else []
+        parts += [self.tuning] if self.tuning != "frozen" else []
+        return "-".join([*parts, *(["softmax"] if self.loss == "softmax" else [])])
+
+    def flags(self) -> list[str]:
+        """Of the command."""
+        model = str(twin(self.model)) if self.twin else self.model
+        words = ["--model", model, "--head", self.head, "--tuning", self.tuning, "--loss", self.loss]
+        words += LOSSES[self.loss]
+        return words + ([f"features.blocks={self.blocks}"] if self.blocks else [])
+
+
+def frozen(models: Sequence[str]) -> list[System]:
+    """Every model under both heads."""
+    return [System(model, head) for head in ("sasrec", "dssm_id") for model in ("id", *models)]
+
+
+def tuned(models: Sequence[str]) -> list[System]:
+    """The top blocks of the smaller models learn."""
+    return [System(model, tuning="top_blocks") for model in models if model in TUNED]
+
+
+def others(models: Sequence[str]) -> list[System]:
+    """Ids with the full softmax, and the DSSM that reads histories."""
+    return [System("id", loss="softmax"), *(System(model, "dssm") for model in models[:1])]
+
+
+def depth(models: Sequence[str]) -> list[System]:
+    """One family at a time, by the share of its blocks, with its own weights and with random ones."""
+    shares = [(model, math.ceil(part * BY_DEPTH[model])) for model in models if model in BY_DEPTH for part in PARTS]
+    # All blocks of a model with its own weights are the frozen row already.
+    own = [System(model, blocks=number) for model, number in shares if number < BY_DEPTH[model]]
+    return own + [System(model, blocks=number, twin=True) for model, number in shares]
+
+
+STAGES = {"frozen": frozen, "tuned": tuned, "others": others, "depth": depth}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "eval.scaling", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help=f"{', '.join(SETS)}, or any data set of train.py")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="more options of every cell")
+    parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
+    parser.add_argument("--models", nargs="+", default=MODELS, help="smallest first (default: %(default)s)")
+    parser.add_argument(
+        "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="in this order (default: all)"
+    )
+    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
+    parser.add_argument("--report", action="store_true", help="train nothing; make the report of what is there")
+    cells.add_jobs(parser)
+    arguments = parser.parse_intermixed_args(argv)
+    try:
+        study(arguments)
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def study(arguments: argparse.Namespace) -> None:
+    """Trains what is missing, prints the report and writes eval/results/scaling-NAME.*."""
+    from eval import scaling_report
+
+    name = Path(arguments.name).stem
+    asked = {stage: STAGES[stage](arguments.models) for stage in arguments.stages}
+    kept = Kept(RESULTS / name)
+    data = [*SETS.get(arguments.name, ("--data", arguments.name)), *arguments.overrides]
+    data += ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
+    if not arguments.report:
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            list(pool.map(lambda cell: keep(kept, name, data, *cell), _order(asked, arguments.seeds)))
+    report = scaling_report.Report.of(kept, asked, arguments.seeds, name)
+    report.save(RESULTS.parent / f"scaling-{name}")
+    print(report.text)
+
+
+def _order(asked: dict[str, list[System]], seeds: int) -> Iterator[tuple[System, int]]:
+    """Stage by stage, and in each the first seed of all systems before the second."""
+    for systems in asked.values():
+        for seed in range(seeds):
+            for system in systems:
+                yield system, seed
+
+
+def keep(kept: Kept, name: str, data: list[str], system: System, seed: int) -> None:
+    """Trains a cell that is not kept yet, and keeps it with the baselines that only its model brings."""
+    cell = f"{system.name}-s{seed}"
+    flags = [*data, *RECIPE, *system.flags()]
+    asked = train.options_of([*flags, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
+    if cell in kept.names():
+        _require_same(cell, kept.load(cell)[1], asked)
+        return
+    trained = cells.trained(f"scaling-{name}-{system.name}", *flags)({}, seed)
+    assert trained.folder is not None
+    with _KEEPING:
+        # First the trained one: of the cases it alone knows how often training shows the target.
+        kept.save(cell, trained.table, config=_comparable(asked), seed=seed, validation=trained.validation)
+        for label, table in _baselines(system, trained.folder):
+            if label not in kept.names():
+                kept.save(label, table, config={}, seed=0, validation=None)
+
+
+def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
+    """Those of a frozen model's first run; what compares vectors is named after the model."""
+    if system.blocks or system.tuning != "frozen" or system.loss == "softmax":
+        return
+    found = {path.name: RunTable.load(path) for path in sorted((folder / "baselines").iterdir())}
+    for label, table in found.items():
+        looks = label in ("cosine", "mix") and "cosine" in found
+        yield (f"{label}-{system.model}" if looks else label), table
+
+
+def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """Options without what differs between machines."""
+    return {key: value for key, value in config.items() if key not in ("output", "data_dir")}
+
+
+def _require_same(cell: str, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    asked = _comparable(asked)
+    if different := [key for key in asked if saved.get(key) != asked[key]]:
+        pairs = "; ".join(f"{key}: {saved.get(key)} kept, {asked[key]} asked for" for key in different)
+        raise RunError(f"{cell} was trained with other options ({pairs}); delete its files to train it again")
+
+
+def twin(model: str) -> Path:
+    """A model of the same shape and tokenizer with random weights, on disk."""
+    return shapes.twin(model, Path("runs/twins") / model)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
