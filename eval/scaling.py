@@ -47,6 +47,7 @@ _KEEPING = Lock()
 EXAMPLES = """examples:
   python -m eval.scaling ml-100k --jobs 2
   python -m eval.scaling office --data-dir /where/it/lies/amazon-office-industrial --stages frozen tuned
+  python -m eval.scaling office --data-dir /where/it/lies/amazon-office-industrial --from industrial
   python -m eval.scaling shop.yaml --models minilm-l6 qwen3-0.6b opt-1.3b --stages frozen features.prompt=items/title
 """
 
@@ -66,7 +67,7 @@ class System:
     @property
     def name(self) -> str:
         """As tables have it and files are called."""
-        parts = [self.head, self.model, *(["random"] if self.twin else [])]
+        parts = [self.head, Path(self.model).name, *(["random"] if self.twin else [])]
         parts += [f"{self.blocks}-blocks"] if self.blocks else []
         parts += [self.tuning] if self.tuning != "frozen" else []
         return "-".join([*parts, *(["softmax"] if self.loss == "softmax" else [])])
@@ -118,6 +119,12 @@ def main(argv: list[str] | None = None) -> int:
         "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="in this order (default: all)"
     )
     parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        choices=SETS,
+        help="instead, rank with the frozen models trained on that set, untrained",
+    )
     parser.add_argument("--report", action="store_true", help="train nothing; make the report of what is there")
     cells.add_jobs(parser)
     arguments = parser.parse_intermixed_args(argv)
@@ -136,9 +143,13 @@ def study(arguments: argparse.Namespace) -> None:
     name = Path(arguments.name).stem
     asked = {stage: STAGES[stage](arguments.models) for stage in arguments.stages}
     kept = Kept(RESULTS / name)
-    data = [*SETS.get(arguments.name, ("--data", arguments.name)), *arguments.overrides]
-    data += ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
-    if not arguments.report:
+    folder = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
+    data = [*SETS.get(arguments.name, ("--data", arguments.name)), *arguments.overrides, *folder]
+    if arguments.source:
+        for seed in range(arguments.seeds):
+            for model in arguments.models:
+                move(kept, data, [*SETS[arguments.source], *folder], arguments.source, System(model), seed)
+    elif not arguments.report:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda cell: keep(kept, name, data, *cell), _order(asked, arguments.seeds)))
     report = scaling_report.Report.of(kept, asked, arguments.seeds, name)
@@ -170,6 +181,21 @@ def keep(kept: Kept, name: str, data: list[str], system: System, seed: int) -> N
         for label, table in _baselines(system, trained.folder):
             if label not in kept.names():
                 kept.save(label, table, config={}, seed=0, validation=None)
+
+
+def move(kept: Kept, data: list[str], given: list[str], source: str, system: System, seed: int) -> None:
+    """Ranks the data with a system trained on the source, where that is not kept yet."""
+    from eval.scaling_transfer import moved
+
+    label = f"from-{source}-{system.name}"
+    if f"{label}-s{seed}" in kept.names():
+        return
+    trained = cells.trained(f"scaling-{source}-{system.name}", *given, *RECIPE, *system.flags())({}, seed)
+    assert trained.folder is not None
+    options = train.options_of([*data, *RECIPE, *system.flags()])[0].resolved()
+    for words, table in moved(trained.folder, options, source, seed).items():
+        config = _comparable(options.model_dump(mode="json"))
+        kept.save(f"{label}{words}-s{seed}", table, config=config, seed=seed, validation=None)
 
 
 def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:

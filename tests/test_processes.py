@@ -8,6 +8,8 @@ from subprocess import Popen
 import polars as pl
 import psutil
 import pytest
+import tiny_models
+import torch
 from conftest import toy_tables, write_recbole
 from safetensors.torch import load_file
 from small_runs import (
@@ -252,3 +254,33 @@ def test_a_single_process_takes_all_cores_unless_fewer_are_asked_for(
     done = execute(*before, "accelerate", "launch", *options, "llmrec/train.py", *words)
     assert done.returncode == 0, done.stderr
     assert f"1 process on cpu, {threads} threads each" in done.stderr
+
+
+def of_text(data: Path, folder: Path, kind: str, *more: str) -> list[str]:
+    words = ["--model", str(tiny_models.folder(kind)), "--loss", "in_batch_softmax", "encoder.dropout=0", *QUIET, *more]
+    return arguments(data, folder, *words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("bert", ["features.loading=sharded"]),  # E10; only the process that encodes loads the model, and spreads it
+        ("opt", []),  # E13: what is frozen is no parameter, so nothing waits for its gradient
+        ("llama", ["--tuning", "top_blocks", "tuning.blocks=1"]),
+        ("opt", ["--tuning", "lora"]),
+    ],
+)
+def test_two_processes_train_what_one_does_over_language_models(
+    kind: str, more: list[str], toy_folder: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert train.main(of_text(toy_folder, one, kind, *more)) == 0
+    done = execute(*torchrun(2, *of_text(toy_folder, two, kind, *more)))
+    assert done.returncode == 0, done.stderr
+    first, second = rows(two, "step"), rows(one, "step")
+    assert [row["loss"] for row in first] == pytest.approx([row["loss"] for row in second], abs=1e-5)
+    weights, wanted = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
+    assert weights.keys() == wanted.keys()
+    for name, weight in weights.items():
+        assert torch.allclose(weight, wanted[name], atol=2e-4), name
