@@ -2,11 +2,14 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from llmrec import assets, loading
 from llmrec.loading.blocks import block_list
@@ -28,8 +31,6 @@ def write(name: str, hub: Path) -> Path:
     Returns:
         The snapshot; one that is whole is used again.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
     folder = hub / f"models--{MODELS[name].repository.replace('/', '--')}"
     place = folder / "snapshots" / COMMIT
     if (place / "model.safetensors.index.json").is_file():
@@ -63,16 +64,27 @@ def twin(name: str, folder: Path) -> Path:
         name: of the model, as ``--model`` takes it.
         folder: to write to; a model that is there is used again.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+    def random(options: dict[str, Any]) -> Any:
+        config = AutoConfig.from_pretrained(**options)
+        torch.manual_seed(0)
+        return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+
+    return _saved(name, folder, random)
+
+
+def as_folder(name: str, folder: Path) -> Path:
+    """Writes a model as bf16 safetensors, a ``.gguf`` file too: what is quantised further or streamed is read so."""
+    return _saved(name, folder, lambda options: AutoModel.from_pretrained(dtype=torch.bfloat16, **options))
+
+
+def _saved(name: str, folder: Path, make: Callable[[dict[str, Any]], Any]) -> Path:
     if (folder / "model.safetensors").is_file():
         return folder
     options = where(loading.find(name))
-    config = AutoConfig.from_pretrained(**options)
-    if hasattr(config, "quantization_config"):  # of a .gguf file
-        del config.quantization_config
-    torch.manual_seed(0)
-    model = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    model = make(options)
+    if hasattr(model.config, "quantization_config"):  # of a .gguf file
+        del model.config.quantization_config
     AutoTokenizer.from_pretrained(**options).save_pretrained(folder)
     model.save_pretrained(folder)
     return folder

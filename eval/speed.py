@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ RESULTS = Path("eval/results")
 BENCHMARKS = {
     "train": "targets a second of SASRec against RecTools and RePlay, and minutes to RecTools' quality",
     "encode": "texts a second of the item encoder against sentence-transformers",
+    "top_blocks": "training the top blocks of a language model over kept hidden states against running all of it",
     "rank": "full ranking with mask, lists and tie counts against the bare matrix products",
 }
 IDLE = 0.3
@@ -94,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def alternate(systems: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+def alternate(systems: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
     """Seconds of every repetition, the systems taking turns; each is run once before, which is not counted."""
     from time import perf_counter
 
@@ -116,7 +117,8 @@ def markdown(timing: Timing, load: float) -> str:
     ]
     for name, runs in timing.seconds.items():
         spread = f"{timing.middle(name):.3g} ({min(runs):.3g} to {max(runs):.3g})"
-        lines.append(f"| {name} | {timing.work / timing.middle(name):,.0f} | {spread} | {len(runs)} |")
+        rate = timing.work / timing.middle(name)
+        lines.append(f"| {name} | {rate:,.{0 if rate >= 10 else 2}f} | {spread} | {len(runs)} |")
     lines += ["", "| ratio | found | asked for |", "|---|---|---|"]
     lines += [f"| {a} to {b} | {timing.ratio(a, b):.2f}x | {asked} |" for a, b, asked in timing.ratios]
     busy = f" **The machine was busy (above {IDLE}): these figures compare little.**" if load > IDLE else ""

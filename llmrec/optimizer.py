@@ -27,4 +27,4 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
 
 
 def _is_matrix(weight: Tensor, tables: set[int]) -> bool:
-    return weight.dim() > 1 and id(weight) not in tables
+    return weight.dim() > 1 and min(weight.shape) > 1 and id(weight) not in tables

@@ -31,15 +31,19 @@ def test_in_full_tuning_every_weight_learns_as_in_the_model_itself(kind):
         torch.testing.assert_close(weight, after[name], rtol=0, atol=1e-4)
 
 
+ADDED = [("lora", {}), ("lora", {"dora": True}), ("lora", {"gradient_checkpointing": True}), ("ia3", {})]
+
+
+@pytest.mark.parametrize(("name", "options"), ADDED, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_lora_only_the_additions_learn_and_all_of_them_do(kind):
+def test_of_lora_only_the_additions_learn_and_all_of_them_do(kind, name, options):
     """E14: every lora_B has moved after a step; compared is the whole state, bit for bit, after three with decay."""
-    model = trunk("lora", kind)
+    model = trunk(name, kind, **options)
     before = {name: weight.clone() for name, weight in model.encoder.state_dict().items()}
     learn(model)
     after = model.encoder.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {name for name in before if "lora_" in name}
+    assert moved == {name for name in before if "lora_" in name or "ia3_" in name}
     assert all(after[name].norm() > 0 for name in moved if "lora_B" in name)
     assert len(model.state_dict()) == len(moved), "the model itself is not saved"
 
@@ -95,3 +99,23 @@ def test_the_matrices_of_a_language_model_decay_whatever_its_layers_are_called(n
     assert decayed["params"] and all(each.dim() == 2 and id(each) not in tables for each in decayed["params"])
     assert all(each.dim() == 1 or id(each) in tables for each in rest["params"])
     assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(("name", "options"), [("full", {}), ("lora", {}), ("ia3", {}), ("top_blocks", {"blocks": 1})])
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_that_compute_twice_learn_the_same(kind, name, options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        once = trunk(name, kind, **options)
+        torch.manual_seed(0)
+        twice = trunk(name, kind, **options, gradient_checkpointing=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+    ):
+        once().sum()
+        before, kept[:] = sum(kept), []
+        twice().sum().backward()
+    assert sum(kept) < before, "less is kept for the way back"
+    once().sum().backward()
+    torch.testing.assert_close(learn(twice), learn(once))

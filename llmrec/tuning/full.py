@@ -2,8 +2,9 @@
 
 from torch import nn
 
+from llmrec.loading.blocks import block_list
 from llmrec.tuning import Source
-from llmrec.tuning._trunk import Trunk, require_rates
+from llmrec.tuning._trunk import Learning, Trunk
 
 
 class Full:
@@ -15,18 +16,21 @@ class Full:
     Args:
         learning_rate: of the language model's weights.
         weight_decay: of its matrices.
+        gradient_checkpointing: blocks compute twice instead of keeping what they computed.
     """
 
-    def __init__(self, *, learning_rate: float = 5e-5, weight_decay: float = 0.01) -> None:
-        require_rates(learning_rate, weight_decay)
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+    def __init__(
+        self, *, learning_rate: float = 5e-5, weight_decay: float = 0.01, gradient_checkpointing: bool = False
+    ) -> None:
+        self.learning = Learning(learning_rate, weight_decay, gradient_checkpointing)
 
     def trunk(self, source: Source) -> nn.Module:
         """The model itself."""
-        return _Whole(source, self.learning_rate, self.weight_decay)
+        return _Whole(source, self.learning)
 
 
 class _Whole(Trunk):
-    def __init__(self, source: Source, learning_rate: float, weight_decay: float) -> None:
-        super().__init__(source, learning_rate, weight_decay)
+    def __init__(self, source: Source, learning: Learning) -> None:
+        super().__init__(source, learning)
+        self.prepare(block_list(self.encoder)[1])
         self.learned = self.encoder.float().requires_grad_(True)

@@ -9,7 +9,7 @@ from llmrec.errors import ConfigError
 from llmrec.loading.blocks import StandIns, block_list, modules_behind
 from llmrec.tokens import batches_by_length
 from llmrec.tuning import Source
-from llmrec.tuning._trunk import Trunk, require_rates
+from llmrec.tuning._trunk import Learning, Trunk
 
 
 class TopBlocks:
@@ -23,13 +23,20 @@ class TopBlocks:
         blocks: how many learn.
         learning_rate: of the language model's weights.
         weight_decay: of its matrices.
+        gradient_checkpointing: blocks compute twice instead of keeping what they computed.
     """
 
-    def __init__(self, *, blocks: int = 2, learning_rate: float = 5e-5, weight_decay: float = 0.01) -> None:
+    def __init__(
+        self,
+        *,
+        blocks: int = 2,
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.01,
+        gradient_checkpointing: bool = False,
+    ) -> None:
         if blocks < 1:
             raise ValueError(f"blocks must be at least 1, came {blocks}")
-        require_rates(learning_rate, weight_decay)
-        self.blocks, self.learning_rate, self.weight_decay = blocks, learning_rate, weight_decay
+        self.blocks, self.learning = blocks, Learning(learning_rate, weight_decay, gradient_checkpointing)
 
     def trunk(self, source: Source) -> nn.Module:
         """The blocks that learn over the kept states.
@@ -37,14 +44,14 @@ class TopBlocks:
         Raises:
             ConfigError: the model has no more blocks than are to learn.
         """
-        return _Top(source, self.blocks, self.learning_rate, self.weight_decay)
+        return _Top(source, self.blocks, self.learning)
 
 
 class _Top(Trunk):
     standing: StandIns
 
-    def __init__(self, source: Source, number: int, learning_rate: float, weight_decay: float) -> None:
-        super().__init__(source, learning_rate, weight_decay)
+    def __init__(self, source: Source, number: int, learning: Learning) -> None:
+        super().__init__(source, learning)
         _, blocks = block_list(self.encoder)
         if number >= len(blocks):
             raise ConfigError(f"tuning.blocks must be below the {len(blocks)} blocks of the model, came {number}")
@@ -53,6 +60,7 @@ class _Top(Trunk):
         self.standing = StandIns(blocks, keep=number)
         for lower in self.standing.blocks[1:-number]:
             lower.to("meta")  # what they make of the texts is kept
+        self.prepare(blocks[-number:])
         behind = modules_behind(self.encoder, blocks[-1], lambda: self.pooled([0]))
         self.learned = nn.ModuleList([*blocks[-number:], *behind]).float().requires_grad_(True)
 

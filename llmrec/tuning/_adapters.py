@@ -1,0 +1,35 @@
+"""Additions to the language model's linear layers that learn in its place, as PEFT makes them."""
+
+from pathlib import Path
+from typing import Any
+
+from llmrec.loading.blocks import block_list
+from llmrec.tuning import Source
+from llmrec.tuning._trunk import Learning, Trunk
+
+
+class Adapted(Trunk):
+    """The model with its additions. They are saved with the run and, under ``adapter/``, as PEFT reads them.
+
+    Args:
+        source: texts and model.
+        learning: of the additions.
+        config: of PEFT.
+    """
+
+    def __init__(self, source: Source, learning: Learning, config: Any) -> None:
+        super().__init__(source, learning)
+        from peft import get_peft_model
+
+        blocks = block_list(self.encoder)[1]
+        adapted = get_peft_model(self.encoder, config)  # the additions are fp32 whatever the model is
+        object.__setattr__(self, "encoder", adapted)
+        self.prepare(blocks)
+        learns = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
+        for name, weight in learns.items():
+            self.register_parameter(name.replace(".", "/"), weight)  # names of parameters hold no dots
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the additions as PEFT reads them."""
+        adapted: Any = self.encoder
+        adapted.save_pretrained(folder, safe_serialization=True)
