@@ -22,7 +22,7 @@ from typing import Any
 from eval import cells, shapes
 from eval.kept import Kept
 from llmrec import train
-from llmrec.errors import LlmrecError, RunError
+from llmrec.errors import ConfigError, LlmrecError, RunError, nearest
 from llmrec.runs import RunTable
 
 RESULTS = Path("eval/results/scaling")
@@ -46,9 +46,9 @@ _KEEPING = Lock()
 """Cells that end at the same time bring the same baselines."""
 EXAMPLES = """examples:
   python -m eval.scaling ml-100k --jobs 2
-  python -m eval.scaling office --data-dir /where/it/lies/amazon-office-industrial --stages frozen tuned
+  python -m eval.scaling office --data-dir /where/it/lies/amazon-office-industrial --stages frozen,tuned
   python -m eval.scaling office --data-dir /where/it/lies/amazon-office-industrial --from industrial
-  python -m eval.scaling shop.yaml --models minilm-l6 qwen3-0.6b opt-1.3b --stages frozen features.prompt=items/title
+  python -m eval.scaling shop.yaml --models minilm-l6,opt-1.3b --stages frozen features.prompt=items/title
 """
 
 
@@ -114,10 +114,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("name", help=f"{', '.join(SETS)}, or any data set of train.py")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="more options of every cell")
     parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
-    parser.add_argument("--models", nargs="+", default=MODELS, help="smallest first (default: %(default)s)")
     parser.add_argument(
-        "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="in this order (default: all)"
+        "--models", default=",".join(MODELS), help="smallest first, with commas between (default: %(default)s)"
     )
+    parser.add_argument("--stages", default=",".join(STAGES), help="in this order (default: %(default)s)")
     parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
     parser.add_argument(
         "--from",
@@ -141,13 +141,16 @@ def study(arguments: argparse.Namespace) -> None:
     from eval import scaling_report
 
     name = Path(arguments.name).stem
-    asked = {stage: STAGES[stage](arguments.models) for stage in arguments.stages}
+    models, stages = arguments.models.split(","), arguments.stages.split(",")
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        raise ConfigError(f"no stage {unknown[0]!r}{nearest(unknown[0], STAGES)}")
+    asked = {stage: STAGES[stage](models) for stage in stages}
     kept = Kept(RESULTS / name)
     folder = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     data = [*SETS.get(arguments.name, ("--data", arguments.name)), *arguments.overrides, *folder]
     if arguments.source:
         for seed in range(arguments.seeds):
-            for model in arguments.models:
+            for model in models:
                 move(kept, data, [*SETS[arguments.source], *folder], arguments.source, System(model), seed)
     elif not arguments.report:
         with ThreadPoolExecutor(arguments.jobs) as pool:
@@ -171,13 +174,13 @@ def keep(kept: Kept, name: str, data: list[str], system: System, seed: int) -> N
     flags = [*data, *RECIPE, *system.flags()]
     asked = train.options_of([*flags, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
     if cell in kept.names():
-        _require_same(cell, kept.load(cell)[1], asked)
+        require_same(cell, kept.load(cell)[1], asked)
         return
     trained = cells.trained(f"scaling-{name}-{system.name}", *flags)({}, seed)
     assert trained.folder is not None
     with _KEEPING:
         # First the trained one: of the cases it alone knows how often training shows the target.
-        kept.save(cell, trained.table, config=_comparable(asked), seed=seed, validation=trained.validation)
+        kept.save(cell, trained.table, config=comparable(asked), seed=seed, validation=trained.validation)
         for label, table in _baselines(system, trained.folder):
             if label not in kept.names():
                 kept.save(label, table, config={}, seed=0, validation=None)
@@ -194,7 +197,7 @@ def move(kept: Kept, data: list[str], given: list[str], source: str, system: Sys
     assert trained.folder is not None
     options = train.options_of([*data, *RECIPE, *system.flags()])[0].resolved()
     for words, table in moved(trained.folder, options, source, seed).items():
-        config = _comparable(options.model_dump(mode="json"))
+        config = comparable(options.model_dump(mode="json"))
         kept.save(f"{label}{words}-s{seed}", table, config=config, seed=seed, validation=None)
 
 
@@ -205,16 +208,17 @@ def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
     found = {path.name: RunTable.load(path) for path in sorted((folder / "baselines").iterdir())}
     for label, table in found.items():
         looks = label in ("cosine", "mix") and "cosine" in found
-        yield (f"{label}-{system.model}" if looks else label), table
+        yield (f"{label}-{Path(system.model).name}" if looks else label), table
 
 
-def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
     """Options without what differs between machines."""
     return {key: value for key, value in config.items() if key not in ("output", "data_dir")}
 
 
-def _require_same(cell: str, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    asked = _comparable(asked)
+def require_same(cell: str, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises RunError unless a kept cell was trained with these options."""
+    asked = comparable(asked)
     if different := [key for key in asked if saved.get(key) != asked[key]]:
         pairs = "; ".join(f"{key}: {saved.get(key)} kept, {asked[key]} asked for" for key in different)
         raise RunError(f"{cell} was trained with other options ({pairs}); delete its files to train it again")

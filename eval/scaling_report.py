@@ -12,7 +12,7 @@ from eval.kept import Kept
 from llmrec import evaluation, report, slices
 from llmrec.evaluation import Interval
 from llmrec.loading import plan
-from llmrec.report import SHOWN, TESTED, PairedTest, Runs
+from llmrec.report import SHOWN, TESTED, PairedTest, Runs, interval
 from llmrec.runs import RunTable, write_atomically, write_json, write_text
 from llmrec.slices import COLD
 
@@ -300,12 +300,6 @@ def over_rows(tables: list[RunTable], metric: str) -> Interval:
 def told(test: PairedTest) -> str:
     """A paired test as one line."""
     return f"{test.first} - {test.second}, {test.metric}: {interval(test.difference, '+')}, {test.verdict}"
-
-
-def interval(found: Interval, sign: str = "") -> str:
-    """Value and ends."""
-    value, low, high = (f"{each:{sign}.4f}" for each in found)
-    return f"{value} [{low}, {high}]"
 
 
 def _costs(facts: list[dict[str, Any]]) -> list[str]:

@@ -102,7 +102,7 @@ def show_slices(name: str, test: RunTable, shuffled: RunTable | None = None, wid
     if shuffled is not None:
         result.add_row("histories shuffled", *_slice_cells(shuffled))
     for part in slices.slices(test):
-        cells = [str(part.users), *(_interval(part.metrics[each]) for each in slices.SHOWN)]
+        cells = [str(part.users), *(interval(part.metrics[each]) for each in slices.SHOWN)]
         result.add_row(f"{part.by} {part.group}", *cells, _number(part.chance[TESTED]))
     console = Console(width=width, highlight=False)
     with console.capture() as captured:
@@ -112,7 +112,7 @@ def show_slices(name: str, test: RunTable, shuffled: RunTable | None = None, wid
 
 def _slice_cells(table: RunTable) -> list[str]:
     found = evaluation.summary(table, slices.SHOWN)
-    values = [_interval(Interval(each["value"], each["low"], each["high"])) for each in found.values()]
+    values = [interval(Interval(each["value"], each["low"], each["high"])) for each in found.values()]
     return [str(found[TESTED]["n"]), *values, _number(found[TESTED]["chance"])]
 
 
@@ -128,7 +128,7 @@ def measured(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows(runs):
-        cells = [row.name, str(row.seeds), *(_interval(row.metrics[name]) for name in SHOWN), str(row.n)]
+        cells = [row.name, str(row.seeds), *(interval(row.metrics[name]) for name in SHOWN), str(row.n)]
         chance = " / ".join(f"{row.chance[name]:.4f}" for name in SHOWN)
         result.append(
             "| " + " | ".join([*cells, chance, _count(row.trainable_parameters), _seconds(row.seconds)]) + " |"
@@ -136,7 +136,7 @@ def measured(runs: Runs, pairs: Iterable[tuple[str, str]]) -> str:
     if tests := paired_tests(runs, pairs, SHOWN):
         result += ["", "| paired test | metric | difference | verdict |", "|---|---|---|---|"]
         for test in tests:
-            difference = _interval(test.difference, sign="+")
+            difference = interval(test.difference, sign="+")
             result.append(f"| {test.first} - {test.second} | {test.metric} | {difference} | {test.verdict} |")
     return "\n".join([*result, "", f"Protocol: {_first(runs).protocol.line()}.", ""])
 
@@ -249,7 +249,7 @@ def _results_table(table: list[Row]) -> Table:
     for heading in [*SHOWN, "n", "chance", "params", "sec"]:
         result.add_column(heading, justify="right", no_wrap=True)
     for row in table:
-        cells = [_interval(row.metrics[name]) for name in SHOWN]
+        cells = [interval(row.metrics[name]) for name in SHOWN]
         cells += [str(row.n), _number(row.chance[TESTED]), _count(row.trainable_parameters), _seconds(row.seconds)]
         seeds = f" ({row.seeds} seeds)" if row.seeds > 1 else ""
         result.add_row(escape(row.name + seeds), *cells)
@@ -261,12 +261,13 @@ def _tests_table(tests: list[PairedTest]) -> Table:
     for heading in ("paired test", f"difference in {TESTED}", "verdict"):
         result.add_column(heading, overflow="fold")
     for test in tests:
-        result.add_row(escape(f"{test.first} - {test.second}"), _interval(test.difference, sign="+"), test.verdict)
+        result.add_row(escape(f"{test.first} - {test.second}"), interval(test.difference, sign="+"), test.verdict)
     return result
 
 
-def _interval(interval: Interval, sign: str = "") -> str:
-    value, low, high = (_number(number, sign) for number in interval)
+def interval(found: Interval, sign: str = "") -> str:
+    """Value and ends, as tables have them."""
+    value, low, high = (_number(number, sign) for number in found)
     return f"{value} [{low}, {high}]"
 
 

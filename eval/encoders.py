@@ -1,0 +1,144 @@
+"""The ablation behind the defaults: template, pooling, depth, transform, projection, negatives: ``eval.encoders``.
+
+SASRec over frozen text vectors with the recipe of the scaling study, one choice changed at a time. All numbers are of
+the validation part; the test part is not looked at. Finished cells are kept in eval/results/encoders/NAME.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from eval import cells, scaling
+from eval.kept import Kept
+from llmrec import report, train
+from llmrec.errors import LlmrecError
+from llmrec.runs import RunTable, write_json, write_text
+
+RESULTS = Path("eval/results/encoders")
+DEFAULT = "default"
+PROMPTS = {"ml-100k": ("items/title", "items/title_genres"), "office": ("items/title", "items/title_brand")}
+PROMPTS["industrial"] = PROMPTS["office"]
+EXAMPLES = """examples:
+  python -m eval.encoders office --data-dir /where/it/lies/amazon-office-industrial --jobs 2
+  python -m eval.encoders ml-100k --model smollm2-135m --seeds 1
+"""
+_KEEPING = Lock()
+
+
+def choices(name: str, blocks: int) -> dict[str, dict[str, list[str]]]:
+    """Options of every choice by axis and value; what is the default already stands there without options.
+
+    Args:
+        name: of the data set.
+        blocks: of the language model.
+    """
+    given = next(
+        option for option in [*scaling.SETS[name], "features.prompt=items/title_genres"] if "prompt=" in option
+    )
+    prompts = {prompt: [f"features.prompt={prompt}"] for prompt in PROMPTS[name] if not given.endswith(f"={prompt}")}
+    return {
+        "template": {given.partition("=")[2]: [], **prompts},
+        "pooling": {"mean": [], "last": ["features.pooling=last"], "cls": ["features.pooling=cls"]},
+        "depth": {
+            f"{blocks} blocks": [],
+            **{f"{number} blocks": [f"features.blocks={number}"] for number in (blocks // 2, 3 * blocks // 4)},
+        },
+        "transform": {
+            "standardise": [],
+            **{each: [f"transform={each}"] for each in ("none", "whitening", "pca")},
+        },
+        "projection": {
+            "2 layers": [],
+            **{f"{number} layer{'s' * (number > 1)}": [f"encoder.projection_layers={number}"] for number in (1, 3)},
+        },
+        "negatives": {
+            "128 windows, half uniform": [],
+            "128 windows": ["loss.uniform_share=0"],
+            "32 windows, half uniform": ["training.batch_size=32"],
+            "32 windows": ["training.batch_size=32", "loss.uniform_share=0"],
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "eval.encoders", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=scaling.SETS)
+    parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
+    parser.add_argument("--model", default="minilm-l6", help="language model (default: %(default)s)")
+    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
+    cells.add_jobs(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        study(arguments)
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def study(arguments: argparse.Namespace) -> None:
+    """Trains what is missing, prints the table and writes eval/results/encoders-NAME.*."""
+    from llmrec.loading import plan
+
+    name, seeds = arguments.name, range(arguments.seeds)
+    axes = choices(name, plan.shape_of(arguments.model).blocks)
+    folder = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
+    flags = [*scaling.SETS[name], *folder, *scaling.RECIPE, *scaling.System(arguments.model).flags()]
+    kept = Kept(RESULTS / name)
+    wanted = {DEFAULT: list[str]()}
+    for axis, values in axes.items():
+        wanted |= {f"{axis} {value}": options for value, options in values.items() if options}
+    order = [(label, seed) for seed in seeds for label in wanted]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda cell: _keep(kept, name, [*flags, *wanted[cell[0]]], *cell), order))
+    runs = {label: [kept.load(_cell(label, seed))[0].table for seed in seeds] for label in wanted}
+    text = table(axes, runs, arguments.model, name)
+    write_text(RESULTS.with_name(f"encoders-{name}.md"), text)
+    pairs = [(label, DEFAULT) for label in runs if label != DEFAULT]
+    write_json(RESULTS.with_name(f"encoders-{name}.json"), report.as_json(runs, pairs))
+    print(text)
+
+
+def table(axes: dict[str, dict[str, list[str]]], runs: report.Runs, model: str, name: str) -> str:
+    """Validation nDCG@10 of every choice, and the paired difference to the default."""
+    lines = [f"| {model} on {name} | | validation nDCG@10 | to the default | |", "|---|---|---|---|---|"]
+    found = {row.name: row.metrics[report.TESTED] for row in report.rows(runs)}
+    for axis, values in axes.items():
+        for value, options in values.items():
+            label = f"{axis} {value}" if options else DEFAULT
+            difference = verdict = ""
+            if options:
+                test = report.paired_tests(runs, [(label, DEFAULT)])[0]
+                difference, verdict = report.interval(test.difference, "+"), test.verdict
+            lines.append(f"| {axis} | {value} | {report.interval(found[label])} | {difference} | {verdict} |")
+    protocol = runs[DEFAULT][0].protocol.line()
+    seeds = len(runs[DEFAULT])
+    facts = [f"- {line}" for line in report.provenance_lines(runs)]
+    return "\n".join([*lines, "", f"{seeds} seeds; validation part of: {protocol}.", "", *facts, ""])
+
+
+def _cell(label: str, seed: int) -> str:
+    return f"{label.replace(' ', '_').replace('/', '-').replace(',', '')}-s{seed}"
+
+
+def _keep(kept: Kept, name: str, flags: list[str], label: str, seed: int) -> None:
+    cell = _cell(label, seed)
+    asked: dict[str, Any] = train.options_of([*flags, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
+    if cell in kept.names():
+        scaling.require_same(cell, kept.load(cell)[1], asked)
+        return
+    trained = cells.trained(f"encoders-{name}-{cell}", *flags)({}, seed)
+    assert trained.folder is not None
+    validation = RunTable.load(trained.folder / "validation")
+    with _KEEPING:
+        kept.save(cell, validation, config=scaling.comparable(asked), seed=seed, validation=trained.validation)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
