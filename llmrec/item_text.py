@@ -81,16 +81,24 @@ class ItemText:
         """The same with the number of texts that were cut."""
         if self._features is None:
             assert self.texts is not None
-            options = self.config.features
-            self._features = item_features(
-                self.texts,
-                loading.find(self.config.model),
-                options,
-                store=assets.cache_folder() / "features",
-                template=Prompt.load(options.prompt).source,
-                progress=self.progress,
-            )
+            self._features = self._made(self.texts)
         return self._features
+
+    def encode(self, share: slice) -> None:
+        """Sees to it that the store holds the vectors of some items; several processes take one share each."""
+        assert self.texts is not None
+        if some := self.texts[1:][share]:
+            self._made(["", *some])
+
+    def _made(self, texts: list[str]) -> Features:
+        return item_features(
+            texts,
+            loading.find(self.config.model),
+            self.config.features,
+            store=assets.cache_folder() / "features",
+            template=Prompt.load(self.config.features.prompt).source,
+            progress=self.progress,
+        )
 
     def provenance(self) -> dict[str, Any]:
         """Model, revision, transform, how many texts were cut and how many lacked their first field."""

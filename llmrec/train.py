@@ -179,14 +179,19 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
     from llmrec import recommender, training
     from llmrec.item_text import ItemText
 
-    with processes.main_first(), console.counting(f"encoding items with {options.model}") as progress:
-        text = ItemText.of(options, split.dataset, progress)
-        console.say_texts(text.missing, text.fallbacks)
-        if options.uses_text:
-            text.vectors()
-        # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
-        training.seed_step(options.seed, 0, 0)
-        return text, recommender.build(options, split, text).to(processes.device)
+    with console.counting(f"encoding items with {options.model}") as progress:
+        with processes.main_first():
+            text = ItemText.of(options, split.dataset, progress)
+            console.say_texts(text.missing, text.fallbacks)
+        # A sharded model has all devices to itself, so one process encodes for all.
+        if options.uses_text and processes.count > 1 and options.features.loading != "sharded":
+            text.encode(slice(processes.rank, None, processes.count))
+        with processes.main_first():
+            if options.uses_text:
+                text.vectors()
+            # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
+            training.seed_step(options.seed, 0, 0)
+            return text, recommender.build(options, split, text).to(processes.device)
 
 
 def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: Any, console: Any) -> Any:

@@ -266,6 +266,7 @@ def of_text(data: Path, folder: Path, kind: str, *more: str) -> list[str]:
     ("kind", "more"),
     [
         ("bert", ["features.loading=sharded"]),  # E10; only the process that encodes loads the model, and spreads it
+        ("gemma3", ["features.loading=streamed"]),
         ("opt", []),  # E13: what is frozen is no parameter, so nothing waits for its gradient
         ("llama", ["--tuning", "top_blocks", "tuning.blocks=1"]),
         ("opt", ["--tuning", "lora"]),
@@ -276,8 +277,10 @@ def test_two_processes_train_what_one_does_over_language_models(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert train.main(of_text(toy_folder, one, kind, *more)) == 0
-    done = execute(*torchrun(2, *of_text(toy_folder, two, kind, *more)))
+    done = execute(*torchrun(2, *of_text(toy_folder, two, kind, *more)), LLMREC_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
+    shares = len(list((tmp_path / "cache" / "features").glob("*/*.safetensors")))
+    assert shares == (1 if "features.loading=sharded" in more else 2), "each process encodes its share of the items"
     first, second = rows(two, "step"), rows(one, "step")
     assert [row["loss"] for row in first] == pytest.approx([row["loss"] for row in second], abs=1e-5)
     weights, wanted = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
