@@ -110,7 +110,7 @@ def metrics(folder: Path) -> dict:
 def numbers(folder: Path) -> dict:
     """metrics.json without what may differ between two runs of the same work: when, how long and beside what."""
     content = metrics(folder)
-    for key in ("seconds", "finished", "load_average", "commit"):
+    for key in ("seconds", "finished", "load_average", "commit", "peak_memory_bytes"):
         content["provenance"].pop(key, None)
     return content
 

@@ -14,7 +14,7 @@ from llmrec import assets
 from llmrec.errors import ConfigError, DataError, LlmrecError
 from llmrec.loading.blocks import shorten
 from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
-from llmrec.loading.memory import DTYPES, Precision, require_memory
+from llmrec.loading.memory import DTYPES, Precision, fits_on_gpu, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling, pooling_of
 from llmrec.loading.plan import Shape, chosen
 from llmrec.loading.quantised import quantisation
@@ -128,6 +128,8 @@ def load(
             encoder = _in_memory(files, "bf16" if quantised else precision, **_how(loading, max_memory))
             if blocks is not None:
                 shorten(encoder, blocks)
+            if loading in ("auto", "resident") and fits_on_gpu(encoder):
+                encoder.to("cuda")  # the one that belongs to this process
             runs = Resident(encoder)
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
     except LlmrecError:

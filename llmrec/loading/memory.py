@@ -6,6 +6,7 @@ from typing import Literal
 
 import psutil
 import torch
+from torch import nn
 
 from llmrec.errors import MemoryLimitError
 
@@ -39,3 +40,9 @@ def require_memory(name: str, parameters: int, precision: Precision) -> None:
             f"{free / 1e9:.1f} GB are free. Take a smaller model, features.loading=streamed"
             + (", or features.precision=bf16 for half of it" if precision == "fp32" else "")
         )
+
+
+def fits_on_gpu(model: nn.Module) -> bool:
+    """Whether this process has a GPU with twice the room that the weights take."""
+    needed = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    return torch.cuda.is_available() and 2 * needed < torch.cuda.mem_get_info()[0]
