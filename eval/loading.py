@@ -2,6 +2,7 @@
 
 ``peak`` runs the literal training command on a model of OPT's 13B shape (random weights in the hub's cache, 26 GB of
 disk, no network). ``rate`` times streamed against resident and both against the bare matrix products at the 1.3B shape.
+``plan`` measures what ``llmrec plan`` foretells, for three shapes that its factors were not taken from.
 """
 
 import argparse
@@ -21,7 +22,12 @@ from llmrec.runs import provenance, read_json, write_json, write_text
 EXAMPLES = """examples:
   python -m eval.loading peak --hub /large/disk/hub
   python -m eval.loading rate
+  python -m eval.loading plan
 """
+FORETOLD = ("opt-125m", "smollm2-360m", "qwen3-0.6b")
+CALIBRATION = ("bert-base", "opt-350m")
+"""The factors of :mod:`llmrec.loading.plan` come from these: ``python -m eval.loading plan --calibration``."""
+STRATEGIES = {"resident bf16": ("resident", "bf16"), "8bit": ("8bit", "bf16"), "streamed bf16": ("streamed", "bf16")}
 COMMAND = (
     "accelerate launch llmrec/train.py --model {model} features.precision=bf16 --epochs 1 --overwrite --output {run}"
 )
@@ -38,6 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         verb.add_argument("--hub", type=Path, default=Path("runs/shapes/hub"), help="where such models lie")
         verb.add_argument("--model", default={"peak": "opt-13b", "rate": "opt-1.3b"}[name], help="whose shape")
         verb.set_defaults(run=run)
+    verb = verbs.add_parser("plan")
+    verb.add_argument("--hub", type=Path, default=Path("runs/shapes/hub"), help="where such models lie")
+    verb.add_argument("--texts", type=int, default=500, help="to encode (default: %(default)s)")
+    verb.add_argument("--calibration", action="store_true", help="take the shapes that the factors come from")
+    verb.set_defaults(run=foretold)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -125,6 +136,47 @@ def rate(arguments: argparse.Namespace) -> None:
     ])  # fmt: skip
 
 
+def foretold(arguments: argparse.Namespace) -> None:
+    """Memory and seconds of encoding against what the plan says, each in a process of its own."""
+    from eval import shapes
+    from llmrec.loading import plan
+
+    load = os.getloadavg()[0]
+    names = CALIBRATION if arguments.calibration else FORETOLD
+    lines = [
+        "| shape | strategy | memory, foretold | measured | ratio | seconds, foretold | measured | ratio |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = []
+    for name in names:
+        folder = shapes.write(name, arguments.hub)
+        for strategy, (how, precision) in STRATEGIES.items():
+            command = [sys.executable, "-m", "eval.encode_once", str(folder), how, precision, str(arguments.texts)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RunError(f"{name}, {strategy}: {(done.stderr.strip().splitlines() or ['nothing'])[-1]}")
+            found = json.loads(done.stdout.splitlines()[-1])
+            tokens = round(found["tokens"] / arguments.texts)
+            costs = plan.costs(plan.shape_of(name), arguments.texts, tokens, plan.measure())
+            cost = next(cost for cost in costs if cost.strategy == strategy)
+            row = {"shape": name, "strategy": strategy, **found, "peak": cost.peak, "planned_seconds": cost.seconds}
+            row |= {"memory_ratio": found["bytes"] / cost.peak, "time_ratio": found["seconds"] / cost.seconds}
+            rows.append(row)
+            lines.append(
+                f"| {name} | {strategy} | {cost.peak / 1e9:.2f} GB | {found['bytes'] / 1e9:.2f} GB | "
+                f"{row['memory_ratio']:.2f} | {cost.seconds:.1f} | {found['seconds']:.1f} | {row['time_ratio']:.2f} |"
+            )
+            print(lines[-1], file=sys.stderr)
+    words = (
+        "the factors come from these shapes" if arguments.calibration else "asked for: memory .70 to 1.30, time .5 to 2"
+    )
+    text = [*lines, "", f"{arguments.texts} texts, {words}. Memory: anonymous, and weights that stay mapped."]
+    if arguments.calibration:
+        print("\n".join(text))
+    else:
+        _save("plan", {"rows": rows}, load, text)
+
+
 def _watch(launched: "subprocess.Popen[bytes]") -> int:
     """The most anonymous memory of any process below the one that was launched."""
     import psutil
@@ -142,7 +194,8 @@ def _watch(launched: "subprocess.Popen[bytes]") -> int:
 
 def _save(verb: str, facts: dict[str, Any], load: float, lines: list[str]) -> None:
     busy = f" **The machine was busy (above {IDLE}).**" if load > IDLE else ""
-    text = "\n".join([*(f"- {line}" for line in lines), "", f"Load average before: {load:.2f}.{busy} {machine()}.", ""])
+    listed = lines if lines[0].startswith("|") else [f"- {line}" for line in lines]
+    text = "\n".join([*listed, "", f"Load average before: {load:.2f}.{busy} {machine()}.", ""])
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_text(RESULTS / f"loading-{verb}.md", text)
     write_json(RESULTS / f"loading-{verb}.json", facts | {"load_average": load, "provenance": provenance()})

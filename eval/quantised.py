@@ -6,6 +6,7 @@ two unlike texts are above .9 already for a decoder.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -19,20 +20,6 @@ from llmrec.errors import LlmrecError, RunError
 
 WAYS = ("resident", "8bit", "4bit")
 RESULTS = Path("eval/results/quantised")
-ENCODE = """
-import json, sys, time
-from eval.memory import PeakMemory
-from llmrec import loading
-from llmrec.features import encode
-texts, model, how = json.loads(open(sys.argv[1]).read()), sys.argv[2], sys.argv[3]
-with PeakMemory() as memory:
-    ready = loading.load(loading.find(model), "bf16", how)
-    encode(texts[:64], ready, "mean", 64)
-    started = time.perf_counter()
-    encode(texts, ready, "mean", 64)
-    seconds = time.perf_counter() - started
-print(json.dumps({"seconds": seconds, "bytes": memory.peak}))
-"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,7 +61,8 @@ def study(name: str, number: int, jobs: int) -> None:
     ]
     for way in WAYS:
         cosine = _cosine(vectors[WAYS[0]], vectors[way])
-        rate, memory = number / costs[way]["seconds"], costs[way]["bytes"] / 1e9
+        seconds = costs[way]["seconds"] - costs[way]["seconds_of_loading"]
+        rate, memory = number / seconds, costs[way]["bytes"] / 1e9
         label = "bf16" if way == WAYS[0] else way
         lines.append(f"| {label} | {cosine:.4f} | {rate:.1f} | {memory:.2f} GB |")
     lines += ["", f"Load average before: {load:.2f}. {machine()}.", ""]
@@ -85,17 +73,7 @@ def study(name: str, number: int, jobs: int) -> None:
 
 def _cost(folder: Path, way: str, number: int) -> dict[str, float]:
     """Seconds and memory of encoding, in a process of its own."""
-    import json
-
-    from llmrec.prompting import Prompt, item_texts
-    from llmrec.runs import write_json
-    from llmrec.sources import load_dataset
-
-    texts = item_texts(load_dataset("ml-100k"), Prompt.load("items/title_genres"))[1 : 1 + number]
-    path = Path("runs/quantised-texts.json")
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, texts)
-    command = [sys.executable, "-c", ENCODE, str(path), str(folder), way]
+    command = [sys.executable, "-m", "eval.encode_once", str(folder), way, "bf16", str(number)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunError(f"encoding {way} failed: {done.stderr.strip().splitlines()[-1]}")
