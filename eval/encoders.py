@@ -1,7 +1,7 @@
-"""The ablation behind the defaults: template, pooling, depth, transform, projection, negatives: ``eval.encoders``.
+"""The ablation behind the defaults of text encoders and of the scaling study: ``python -m eval.encoders``.
 
 SASRec over frozen text vectors with the recipe of the scaling study, one choice changed at a time. All numbers are of
-the validation part; the test part is not looked at. Finished cells are kept in eval/results/encoders/NAME.
+the validation part; the test part is not looked at. Finished cells are kept in eval/results/encoders/.
 """
 
 import argparse
@@ -23,7 +23,7 @@ PROMPTS = {"ml-100k": ("items/title", "items/title_genres"), "office": ("items/t
 PROMPTS["industrial"] = PROMPTS["office"]
 EXAMPLES = """examples:
   python -m eval.encoders office --data-dir /where/it/lies/amazon-office-industrial --jobs 2
-  python -m eval.encoders ml-100k --model smollm2-135m --seeds 1
+  python -m eval.encoders ml-100k --model id --seeds 1
 """
 _KEEPING = Lock()
 
@@ -33,33 +33,33 @@ def choices(name: str, blocks: int) -> dict[str, dict[str, list[str]]]:
 
     Args:
         name: of the data set.
-        blocks: of the language model.
+        blocks: of the language model; 0 for ids, which have fewer choices.
     """
     given = next(
         option for option in [*scaling.SETS[name], "features.prompt=items/title_genres"] if "prompt=" in option
     )
     prompts = {prompt: [f"features.prompt={prompt}"] for prompt in PROMPTS[name] if not given.endswith(f"={prompt}")}
-    return {
-        "template": {given.partition("=")[2]: [], **prompts},
-        "pooling": {"mean": [], "last": ["features.pooling=last"], "cls": ["features.pooling=cls"]},
-        "depth": {
-            f"{blocks} blocks": [],
-            **{f"{number} blocks": [f"features.blocks={number}"] for number in (blocks // 2, 3 * blocks // 4)},
-        },
-        "transform": {
-            "standardise": [],
-            **{each: [f"transform={each}"] for each in ("none", "whitening", "pca")},
-        },
-        "projection": {
-            "2 layers": [],
-            **{f"{number} layer{'s' * (number > 1)}": [f"encoder.projection_layers={number}"] for number in (1, 3)},
-        },
+    training: dict[str, dict[str, list[str]]] = {
         "negatives": {
             "128 windows, half uniform": [],
             "128 windows": ["loss.uniform_share=0"],
             "32 windows, half uniform": ["training.batch_size=32"],
             "32 windows": ["training.batch_size=32", "loss.uniform_share=0"],
         },
+        "width": {"64": [], "128": ["embedding_dim=128"], "256": ["embedding_dim=256"]},
+        "dropout": {"0.2": [], "0.5": ["head.dropout=0.5"]},
+        "rate": {"0.001": [], "0.003": ["training.learning_rate=0.003"]},
+    }
+    if not blocks:
+        return training
+    fewer = {f"{number} blocks": [f"features.blocks={number}"] for number in (blocks // 2, 3 * blocks // 4)}
+    layers = {f"{number} layer{'s' * (number > 1)}": [f"encoder.projection_layers={number}"] for number in (1, 3)}
+    return training | {
+        "template": {given.partition("=")[2]: [], **prompts},
+        "pooling": {"mean": [], "last": ["features.pooling=last"], "cls": ["features.pooling=cls"]},
+        "depth": {f"{blocks} blocks": [], **fewer},
+        "transform": {"standardise": [], **{each: [f"transform={each}"] for each in ("none", "whitening", "pca")}},
+        "projection": {"2 layers": [], **layers},
     }
 
 
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("name", choices=scaling.SETS)
     parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
-    parser.add_argument("--model", default="minilm-l6", help="language model (default: %(default)s)")
+    parser.add_argument("--model", default="minilm-l6", help="language model, or id (default: %(default)s)")
     parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
@@ -83,25 +83,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def study(arguments: argparse.Namespace) -> None:
-    """Trains what is missing, prints the table and writes eval/results/encoders-NAME.*."""
+    """Trains what is missing, prints the table and writes eval/results/encoders-NAME-MODEL.*."""
     from llmrec.loading import plan
 
-    name, seeds = arguments.name, range(arguments.seeds)
-    axes = choices(name, plan.shape_of(arguments.model).blocks)
+    name, seeds, model = arguments.name, range(arguments.seeds), arguments.model
+    output = f"encoders-{name}-{Path(model).name}"
+    axes = choices(name, 0 if model == "id" else plan.shape_of(model).blocks)
     folder = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
-    flags = [*scaling.SETS[name], *folder, *scaling.RECIPE, *scaling.System(arguments.model).flags()]
-    kept = Kept(RESULTS / name)
+    flags = [*scaling.SETS[name], *folder, *scaling.RECIPE, *scaling.System(model).flags()]
+    kept = Kept(RESULTS / f"{name}-{Path(model).name}")
     wanted = {DEFAULT: list[str]()}
     for axis, values in axes.items():
         wanted |= {f"{axis} {value}": options for value, options in values.items() if options}
     order = [(label, seed) for seed in seeds for label in wanted]
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(lambda cell: _keep(kept, name, [*flags, *wanted[cell[0]]], *cell), order))
+        list(pool.map(lambda cell: _keep(kept, [*flags, *wanted[cell[0]]], *cell), order))
     runs = {label: [kept.load(_cell(label, seed))[0].table for seed in seeds] for label in wanted}
-    text = table(axes, runs, arguments.model, name)
-    write_text(RESULTS.with_name(f"encoders-{name}.md"), text)
+    text = table(axes, runs, model, name)
+    write_text(RESULTS.with_name(f"{output}.md"), text)
     pairs = [(label, DEFAULT) for label in runs if label != DEFAULT]
-    write_json(RESULTS.with_name(f"encoders-{name}.json"), report.as_json(runs, pairs))
+    write_json(RESULTS.with_name(f"{output}.json"), report.as_json(runs, pairs))
     print(text)
 
 
@@ -127,13 +128,13 @@ def _cell(label: str, seed: int) -> str:
     return f"{label.replace(' ', '_').replace('/', '-').replace(',', '')}-s{seed}"
 
 
-def _keep(kept: Kept, name: str, flags: list[str], label: str, seed: int) -> None:
+def _keep(kept: Kept, flags: list[str], label: str, seed: int) -> None:
     cell = _cell(label, seed)
     asked: dict[str, Any] = train.options_of([*flags, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
     if cell in kept.names():
         scaling.require_same(cell, kept.load(cell)[1], asked)
         return
-    trained = cells.trained(f"encoders-{name}-{cell}", *flags)({}, seed)
+    trained = cells.trained(f"encoders-{kept.folder.name}-{cell}", *flags)({}, seed)
     assert trained.folder is not None
     validation = RunTable.load(trained.folder / "validation")
     with _KEEPING:

@@ -76,6 +76,7 @@ def test_every_choice_of_the_ablation_differs_from_the_default(name: str) -> Non
     axes = encoders.choices(name, 6)
     assert all([not options for options in values.values()].count(True) == 1 for values in axes.values())
     assert axes["depth"].keys() == {"6 blocks", "3 blocks", "4 blocks"}
+    assert "depth" not in encoders.choices(name, 0)
 
 
 @pytest.mark.slow
