@@ -88,6 +88,8 @@ class TrainingOptions(_Options):
     """Epochs without a better validation nDCG@10 after which training stops: exactly so many."""
     windows: Literal["all", "last"] = "all"
     """``all``: every position of a history is a target once an epoch; ``last``: only the most recent window."""
+    init_from: Path | None = None
+    """Folder of a finished run over texts whose weights training begins with."""
     checkpoint_steps: int = Field(50, ge=1)
     """At most so many steps are done again after a crash."""
 

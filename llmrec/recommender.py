@@ -216,7 +216,7 @@ class Recommender(nn.Module):
         run.require_finished()
         config = configuration.parse(read_json(run.path / "config.json"))
         items = read_items(run.path)
-        state = _read_tensors(run.path / "model.safetensors")
+        state = read_weights(run.path)
         users = _read_table(run.path / USERS)["user_id"].fill_null("").to_list() if _by_user(config) else None
         user_ids = None if users is None else np.array(["", *users], dtype=object)
         revision = read_json(run.path / "metrics.json").get("provenance", {}).get("revision")
@@ -293,6 +293,15 @@ def read_items(folder: Path) -> pl.DataFrame:
         RunError: missing or damaged.
     """
     return _read_table(folder / "items.parquet")
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a run by name.
+
+    Raises:
+        RunError: missing or damaged.
+    """
+    return _read_tensors(folder / "model.safetensors")
 
 
 def _by_user(config: RunConfig) -> bool:

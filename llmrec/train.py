@@ -178,6 +178,7 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
     """The items' texts, encoded where the model reads them, and a new recommender."""
     from llmrec import recommender, training
     from llmrec.item_text import ItemText
+    from llmrec.starting import begin_with
 
     with console.counting(f"encoding items with {options.model}") as progress:
         with processes.main_first():
@@ -191,7 +192,11 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
                 text.vectors()
             # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
             training.seed_step(options.seed, 0, 0)
-            return text, recommender.build(options, split, text).to(processes.device)
+            model = recommender.build(options, split, text)
+            if origin := options.training.init_from:
+                new = begin_with(model, options, origin)
+                console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
+            return text, model.to(processes.device)
 
 
 def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: Any, console: Any) -> Any:

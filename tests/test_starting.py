@@ -1,0 +1,69 @@
+"""Training that begins with the weights of another run: which are taken, which stay new, what is refused."""
+
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+from safetensors.torch import load_file
+from small_runs import arguments, rows
+
+from llmrec import train
+
+COMMON = ["--loss", "in_batch_softmax", "head.dropout=0", "training.epochs=2"]
+
+
+def of_text(data: Path, folder: Path, *more: str) -> list[str]:
+    return arguments(data, folder, "--model", str(tiny_models.folder("llama")), *COMMON, *more)
+
+
+@pytest.fixture(scope="module")
+def frozen(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("starting") / "frozen"
+    assert train.main(of_text(toy_folder, folder)) == 0
+    return folder
+
+
+def test_head_and_projection_come_from_the_run_and_the_blocks_from_the_model(
+    frozen: Path, toy_folder: Path, tmp_path: Path, capsys
+) -> None:
+    tuned = tmp_path / "tuned"
+    still = ["training.learning_rate=1e-30", "tuning.learning_rate=1e-30", "training.weight_decay=0"]
+    more = ["--tuning", "top_blocks", "tuning.blocks=1", f"training.init_from={frozen}", *still]
+    assert train.main(of_text(toy_folder, tuned, *more)) == 0
+    assert f"begins with the weights of {frozen}; new are 10 others" in " ".join(capsys.readouterr().err.split())
+    before, after = load_file(frozen / "model.safetensors"), load_file(tuned / "model.safetensors")
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"trunk"}
+    best = [row for row in rows(frozen, "epoch") if row["best"]][-1]
+    assert rows(tuned, "epoch")[0]["validation"] == pytest.approx(best["validation"], abs=1e-6)
+
+
+def test_resumed_it_goes_on_from_its_own_checkpoint(frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    origin = f"training.init_from={frozen}"
+    assert train.main(of_text(toy_folder, once, origin)) == 0
+    assert train.main(of_text(toy_folder, twice, origin)) == 0
+    assert load_file(once / "model.safetensors").keys() == load_file(frozen / "model.safetensors").keys()
+    first = rows(frozen, "step")[0]["loss"]
+    assert rows(once, "step")[0]["loss"] == rows(twice, "step")[0]["loss"] != first
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--model", "id"], "tables of item ids or users fit no other run"),
+        (["--head", "dssm_id"], "tables of item ids or users fit no other run"),
+        (["encoder.name=id_from_text"], "tables of item ids or users fit no other run"),
+        (["embedding_dim=16"], "has the shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused(more, message, frozen: Path, toy_folder: Path, tmp_path: Path, capsys) -> None:
+    words = of_text(toy_folder, tmp_path / "run", f"training.init_from={frozen}", *more)
+    assert train.main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_without_a_finished_run_is_refused(toy_folder: Path, tmp_path: Path, capsys) -> None:
+    assert train.main(of_text(toy_folder, tmp_path / "run", f"training.init_from={tmp_path}")) == 2
+    assert "holds no run" in capsys.readouterr().err
