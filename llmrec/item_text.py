@@ -62,11 +62,11 @@ class ItemText:
         assert self.texts is not None
         options = self.config.features
 
-        def load() -> loading.LanguageModel:
-            files = loading.find(self.config.model)
-            return loading.load(files, options.precision, "resident", blocks=options.blocks)
+        def load(how: loading.Loading) -> loading.LanguageModel:
+            return loading.load(loading.find(self.config.model), options.precision, how, blocks=options.blocks)
 
-        return Source(self.vectors, self.texts, load, self.pooling, options.precision, options.max_tokens)
+        way = self.pooling, options.precision, options.max_tokens
+        return Source(self.vectors, self.texts, load, options.loading, *way)
 
     @property
     def pooling(self) -> loading.Pooling:

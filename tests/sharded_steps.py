@@ -15,8 +15,8 @@ from llmrec.tuning import Source
 TEXTS = ["", "Toy Story", "Heat", "Who are you?", "Joe Biden is the president of", "Alien", "Aliens (12)"]
 
 
-def load() -> loading.LanguageModel:
-    return loading.load(loading.find(sys.argv[1]), "fp32", "resident")
+def load(how: loading.Loading) -> loading.LanguageModel:
+    return loading.load(loading.find(sys.argv[1]), "fp32", how)
 
 
 several = torch.distributed.is_torchelastic_launched()
@@ -24,7 +24,7 @@ if several:
     torch.distributed.init_process_group("gloo")
 rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if several else (0, 1)
 tuning = components.create("tuning", components.resolve("tuning", {"name": "full"}))
-trunk = tuning.trunk(Source(list, TEXTS, load, "mean", "fp32", 30))
+trunk = tuning.trunk(Source(list, TEXTS, load, "resident", "mean", "fp32", 30))
 if several:
     mesh = torch.distributed.init_device_mesh("cpu", (world,))
     for block in block_list(trunk.encoder)[1]:

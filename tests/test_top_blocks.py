@@ -1,6 +1,8 @@
 """Tuning the top blocks over kept states: the same as tuning them in the whole model, and nothing else moves."""
 
 import copy
+import shutil
+from pathlib import Path
 
 import pytest
 import tiny_models
@@ -8,7 +10,7 @@ import torch
 from torch import nn
 
 from llmrec import components, loading
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, MemoryLimitError
 from llmrec.features import pool
 from llmrec.tokens import Tokens
 
@@ -16,9 +18,15 @@ KINDS = list(tiny_models.ARCHITECTURES)
 TEXTS = ["", "Toy Story (1995)", " ".join(f"{number} Heat" for number in range(60)), "Alien", "Toy Story (1995)"]
 
 
-def trunk(kind: str, blocks: int = 1) -> nn.Module:
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def trunk(kind: str, blocks: int = 1, how: str = "resident") -> nn.Module:
     tuning = components.create("tuning", {"name": "top_blocks", "blocks": blocks})
-    return tuning.trunk(tiny_models.source(lambda: None, TEXTS, kind))
+    return tuning.trunk(tiny_models.source(lambda: None, TEXTS, kind, how))
 
 
 class Whole(nn.Module):
@@ -56,10 +64,11 @@ def learn(module: nn.Module, steps: int = 3) -> torch.Tensor:
     return module()[-len(wanted) :].detach()
 
 
+@pytest.mark.parametrize("how", ["resident", "streamed"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_three_steps_over_kept_states_are_three_steps_through_the_whole_model(kind):
+def test_three_steps_over_kept_states_are_three_steps_through_the_whole_model(kind, how):
     """Fp32: to 1e-5; compared are the vectors and every weight of the model, with decay."""
-    top = trunk(kind)
+    top = trunk(kind, how=how)
     names = set(names_of(top))
     whole = Whole(kind, names)
     before = {name: weight.clone() for name, weight in whole.encoder.state_dict().items()}
@@ -77,6 +86,32 @@ def test_what_learns_is_the_top_and_what_stands_behind_it():
     assert all(name.startswith(("layers.1.", "norm.")) for name in names_of(trunk("llama")))
     assert all(name.startswith("encoder.layer.1.") for name in names_of(trunk("bert"))), "no pooler"
     assert any("project_out" in name for name in names_of(trunk("opt-350m")))
+
+
+@pytest.mark.parametrize("how", ["resident", "streamed"])
+def test_between_the_first_block_and_the_top_nothing_is_in_memory(how, cache):
+    top = trunk("gemma3", blocks=2, how=how)
+    devices = [{weight.device.type for weight in block.parameters()} for block in top.standing.blocks]
+    assert devices == [{"cpu"}, *[{"meta"}] * 4, {"cpu"}, {"cpu"}]
+    assert not list((cache / "streamed").glob("*")), "nothing is left of streaming"
+
+
+def test_kept_states_are_found_again(cache, monkeypatch):
+    vectors = trunk("gemma3", blocks=2)()
+    (file,) = (cache / "top_blocks").iterdir()
+    made = file.stat().st_mtime_ns
+    run = lambda *given: pytest.fail("the lower blocks run again")
+    monkeypatch.setattr("llmrec.loading.resident.Resident.entering", run)
+    assert torch.equal(trunk("gemma3", blocks=2)(), vectors)
+    assert file.stat().st_mtime_ns == made
+    monkeypatch.undo()
+
+
+def test_a_disk_without_room_for_the_states_is_refused(cache, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(MemoryLimitError, match=r"what enters block 1 of .* takes 0\.0 GB, and .* has 0\.0 GB free"):
+        trunk("llama")
+    assert not list((cache / "top_blocks").iterdir())
 
 
 def test_what_was_learned_is_saved_and_loaded_without_the_rest():

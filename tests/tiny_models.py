@@ -140,7 +140,9 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words, **special)
 
 
-def source(vectors: Callable[[], torch.Tensor], texts: list[str] | None = None, kind: str = "llama") -> Source:
+def source(
+    vectors: Callable[[], torch.Tensor], texts: list[str] | None = None, kind: str = "llama", how: str = "resident"
+) -> Source:
     """What a tuning makes its trunk of: the model is read from its files, since a tuning may change it."""
-    load = lambda: loading.load(files(kind), "fp32", "resident")
-    return Source(vectors, texts or ["", "Heat"], load, "mean", "fp32", 150)
+    load = lambda way: loading.load(files(kind), "fp32", way)
+    return Source(vectors, texts or ["", "Heat"], load, how, "mean", "fp32", 150)

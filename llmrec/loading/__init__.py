@@ -18,6 +18,7 @@ from llmrec.loading.memory import DTYPES, Precision, fits_on_gpu, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling, pooling_of
 from llmrec.loading.plan import Shape, chosen
 from llmrec.loading.quantised import quantisation
+from llmrec.loading.resident import Resident
 from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where
 from llmrec.loading.streamed import Streamed
 
@@ -34,7 +35,7 @@ MaxMemory = dict[int | str, int | str] | None
 
 @runtime_checkable
 class Runs(Protocol):
-    """What gives the hidden states behind a model's last block."""
+    """What gives a model's hidden states."""
 
     encoder: nn.Module
 
@@ -42,22 +43,13 @@ class Runs(Protocol):
         """One tensor ``[batch, seq, dim]`` for each batch; ``progress`` hears of steps done and steps in all."""
         ...
 
+    def entering(self, index: int, batches: list[Batch], progress: Progress) -> Iterator[Tensor]:
+        """The same of the hidden states that enter a block, from the second on."""
+        ...
 
-class Resident:
-    """The whole model is in memory; batches pass it one after another."""
-
-    def __init__(self, encoder: Any) -> None:
-        self.encoder = encoder.eval().requires_grad_(False)
-        self.encoder.config.use_cache = False
-
-    @torch.no_grad()
-    def last_hidden_states(self, batches: list[Batch], progress: Progress) -> Iterator[Tensor]:
-        """Hidden states behind the last block, batch by batch."""
-        device = self.encoder.device if self.encoder.device.type != "meta" else "cpu"  # there what is spread begins
-        for number, batch in enumerate(batches, 1):
-            given = {key: value.to(device) for key, value in batch.items()}
-            yield self.encoder(**given).last_hidden_state.cpu()
-            progress(number, len(batches))
+    def keep(self, number: int) -> None:
+        """Lets all blocks go but the first and the last so many, which are in memory then."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -49,13 +49,13 @@ class Streamed:
         if hasattr(encoder, "pooler"):
             encoder.pooler = None  # nothing here uses it, and a checkpoint may lack it
         self.encoder = encoder
-        self.name, blocks = block_list(encoder)
-        self.blocks = list(blocks)
+        self.name, self._list = block_list(encoder)
+        self.blocks = list(self._list)
         inside = "encoder." if encoder is not model else ""
         self._names = {name: inside + name for name in encoder.state_dict()}
         self.shards.require(self._names.values(), model)
         self._load(encoder, self._read([name for name in self._names if not name.startswith(f"{self.name}.")]))
-        self.standing = StandIns(blocks)
+        self.standing = StandIns(self._list)
 
     @torch.no_grad()
     def last_hidden_states(self, batches: list[Batch], progress: Callable[[int, int], None]) -> Iterator[Tensor]:
@@ -69,8 +69,8 @@ class Streamed:
             MemoryLimitError: not enough room on the disk for the hidden states.
             DataError: hidden states that are not finite, naming the text and the block.
         """
-        states = States(self.workspace, batches, self.encoder.config.hidden_size, self.dtype, self.revision)
-        self._pass_blocks(batches, states, progress)
+        states = self._states(batches, self.revision)
+        self._pass_blocks(batches, states, len(self.blocks), progress)
         self._load(self.blocks[0], self._read_block(0))
         for number, batch in enumerate(batches):
             self.standing.end_with(states.read(number).to(self.device))
@@ -78,7 +78,28 @@ class Streamed:
         _let_go(self.blocks[0])
         states.delete()
 
-    def _pass_blocks(self, batches: list[Batch], states: "States", progress: Callable[[int, int], None]) -> None:
+    @torch.no_grad()
+    def entering(self, index: int, batches: list[Batch], progress: Callable[[int, int], None]) -> Iterator[Tensor]:
+        """Hidden states that enter a block, from the second on, batch by batch; the same errors."""
+        states = self._states(batches, f"{self.revision}, entering {index}")
+        self._pass_blocks(batches, states, index, progress)
+        for number in range(len(batches)):
+            yield states.read(number)
+        states.delete()
+
+    def keep(self, number: int) -> None:
+        """Reads the first block and the last so many, and puts the model together again; nothing streams after that."""
+        for place, block in enumerate(self.blocks):
+            self._list[place] = block
+        for index in (0, *range(len(self.blocks) - number, len(self.blocks))):
+            self._load(self.blocks[index], self._read_block(index))
+
+    def _states(self, batches: list[Batch], revision: str) -> "States":
+        return States(self.workspace, batches, self.encoder.config.hidden_size, self.dtype, revision)
+
+    def _pass_blocks(
+        self, batches: list[Batch], states: "States", end: int, progress: Callable[[int, int], None]
+    ) -> None:
         self.standing.end_with(None)
         self._load(self.blocks[0], self._read_block(0))
         calls = []
@@ -92,11 +113,11 @@ class Streamed:
             states.end_block()
         with ThreadPoolExecutor(1) as reader:
             begun = states.passed
-            ahead = reader.submit(self._read_block, begun) if begun < len(self.blocks) else None
-            for index in range(begun, len(self.blocks)):
+            ahead = reader.submit(self._read_block, begun) if begun < end else None
+            for index in range(begun, end):
                 assert ahead is not None
                 block, weights = self.blocks[index], ahead.result()
-                ahead = reader.submit(self._read_block, index + 1) if index + 1 < len(self.blocks) else None
+                ahead = reader.submit(self._read_block, index + 1) if index + 1 < end else None
                 self._load(block, weights)
                 del weights
                 for number, batch in enumerate(batches):
@@ -105,7 +126,7 @@ class Streamed:
                     states.write(number, hidden)
                 _let_go(block)
                 states.end_block()
-                progress(index + 1, len(self.blocks))
+                progress(index + 1, end)
 
     def _run(self, batch: Batch) -> Tensor:
         output: Tensor = self.encoder(**{key: value.to(self.device) for key, value in batch.items()}).last_hidden_state

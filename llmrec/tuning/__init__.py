@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from llmrec.features import Pooling
-from llmrec.loading import LanguageModel, Precision
+from llmrec.loading import LanguageModel, Loading, Precision
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class Source:
     """Pooled text vectors of all items by index, as the language model gave them."""
     texts: list[str]
     """By item index; entry 0 belongs to the padding."""
-    model: Callable[[], LanguageModel]
-    """The language model, whole in memory."""
+    model: Callable[[Loading], LanguageModel]
+    """The language model, in memory in one of the ways that there are."""
+    loading: Loading
+    """The way that the run asks for."""
     pooling: Pooling
     precision: Precision
     max_tokens: int

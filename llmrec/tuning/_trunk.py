@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from llmrec.features import pool
+from llmrec.loading import Loading
 from llmrec.tokens import Tokens, batches_by_length
 from llmrec.tuning import Source
 
@@ -45,6 +46,7 @@ class Trunk(nn.Module):
     Args:
         source: texts and model.
         learning: rate, decay of matrices, and whether blocks compute twice.
+        loading: the way the model gets into memory.
     """
 
     row: Tensor
@@ -52,7 +54,7 @@ class Trunk(nn.Module):
     encoder: Any
     """The language model. Not registered: only what learns is saved."""
 
-    def __init__(self, source: Source, learning: Learning) -> None:
+    def __init__(self, source: Source, learning: Learning, loading: Loading = "resident") -> None:
         super().__init__()
         self.learning = learning
         self.own_learning_rate, self.own_weight_decay = learning.learning_rate, learning.weight_decay
@@ -60,9 +62,9 @@ class Trunk(nn.Module):
         texts = list(dict.fromkeys(source.texts[1:]))
         place = {text: number for number, text in enumerate(texts)}
         self.register_buffer("row", torch.tensor([0, *(place[text] for text in source.texts[1:])]), persistent=False)
-        model = source.model()
-        self.tokens = Tokens.of(texts, model, source.max_tokens)
-        encoder = model.model
+        self.language_model = source.model(loading)
+        self.tokens = Tokens.of(texts, self.language_model, source.max_tokens)
+        encoder = self.language_model.model
         if hasattr(encoder, "pooler"):
             encoder.pooler = None  # it would run behind the last block, and no vector comes out of it
         object.__setattr__(self, "encoder", encoder)
