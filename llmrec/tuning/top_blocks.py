@@ -15,8 +15,8 @@ class TopBlocks:
 
     The hidden states that enter the first of them are computed once for all items and kept in the cache's folder
     ``top_blocks``, in the precision of the features, so a step costs as much as these blocks over the items of the
-    batch, and the model's first block, which tells the others' form. A model that the memory does not hold is streamed up to
-    there; no other block is in memory in training. Dropout of the language model stays off.
+    batch, and the model's first block, which tells the others' form. A model that the memory does not hold is streamed
+    up to there; no other block is in memory in training. Dropout of the language model stays off.
 
     Args:
         blocks: how many learn.
