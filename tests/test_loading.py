@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gguf
+import numpy as np
 import psutil
 import pytest
 import tiny_models
@@ -391,3 +393,37 @@ def swapped(output: object, hidden: torch.Tensor) -> object:
 def test_more_blocks_than_there_are_are_refused():
     with pytest.raises(DataError, match=r"LlamaModel has 2 blocks, so features\.blocks cannot be 3"):
         loading.load(tiny_models.files("llama"), "fp32", blocks=3)
+
+
+# GGUF
+
+
+def gguf_of(path: Path, architecture: str) -> Path:
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(2)
+    writer.add_tensor("token_embd.weight", np.zeros((4, 8), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("architecture", ["wavtokenizer-dec", "no such thing"])
+def test_a_gguf_file_of_another_architecture_is_refused_with_its_name(tmp_path, architecture):
+    path = gguf_of(tmp_path / "odd.gguf", architecture)
+    with pytest.raises(DataError, match=rf"odd\.gguf cannot be read as a model: .*{architecture}"):
+        loading.load(loading.find(str(path)), "fp32")
+
+
+def test_a_gguf_file_that_was_cut_is_refused(tmp_path):
+    path = gguf_of(tmp_path / "cut.gguf", "llama")
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"cut\.gguf cannot be read as a model"):
+        loading.load(loading.find(str(path)), "fp32")
+
+
+def test_what_is_no_gguf_file_is_refused(tmp_path):
+    (tmp_path / "text.gguf").write_text("hello, this is no model at all")
+    with pytest.raises(DataError, match=r"text\.gguf cannot be read as a model"):
+        loading.load(loading.find(str(tmp_path / "text.gguf")), "fp32")

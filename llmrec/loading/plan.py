@@ -117,8 +117,8 @@ def memory(strategy: str, shape: Shape) -> tuple[float, float]:
     how, precision = _parts(strategy)
     size = DTYPES[precision].itemsize
     activations = BATCH_TOKENS * (4 * shape.hidden + 2 * shape.inner) * size
-    if how == "streamed":  # of the blocks the one in use and the next
-        weights = float(size * (shape.rest + 2 * shape.block))
+    if how == "streamed":  # a block and the next, or the first and what stands outside of the blocks
+        weights = float(size * (shape.block + max(shape.block, shape.rest)))
     elif how in _BITS:
         weights = shape.linear * _BITS[how] + size * (shape.parameters - shape.linear)
     else:

@@ -23,7 +23,7 @@ _PROGRESS = "progress.json"
 
 
 class Streamed:
-    """Runs a model block by block; of the blocks two are in memory at a time, the one in use and the next.
+    """Runs a model block by block; two blocks are in memory at a time, the one in use and the next, and nothing else.
 
     Hidden states lie in two files that take turns, so that a run that was cut off goes on behind the last block that
     all texts have passed.
@@ -54,7 +54,6 @@ class Streamed:
         inside = "encoder." if encoder is not model else ""
         self._names = {name: inside + name for name in encoder.state_dict()}
         self.shards.require(self._names.values(), model)
-        self._load(encoder, self._read([name for name in self._names if not name.startswith(f"{self.name}.")]))
         self.standing = StandIns(self._list)
 
     @torch.no_grad()
@@ -71,11 +70,11 @@ class Streamed:
         """
         states = self._states(batches, self.revision)
         self._pass_blocks(batches, states, len(self.blocks), progress)
-        self._load(self.blocks[0], self._read_block(0))
+        self._read_ends()
         for number, batch in enumerate(batches):
             self.standing.end_with(states.read(number).to(self.device))
             yield self._run(batch).cpu()
-        _let_go(self.blocks[0])
+        self._let_ends_go()
         states.delete()
 
     @torch.no_grad()
@@ -91,7 +90,8 @@ class Streamed:
         """Reads the first block and the last so many, and puts the model together again; nothing streams after that."""
         for place, block in enumerate(self.blocks):
             self._list[place] = block
-        for index in (0, *range(len(self.blocks) - number, len(self.blocks))):
+        self._read_ends()
+        for index in range(len(self.blocks) - number, len(self.blocks)):
             self._load(self.blocks[index], self._read_block(index))
 
     def _states(self, batches: list[Batch], revision: str) -> "States":
@@ -101,14 +101,14 @@ class Streamed:
         self, batches: list[Batch], states: "States", end: int, progress: Callable[[int, int], None]
     ) -> None:
         self.standing.end_with(None)
-        self._load(self.blocks[0], self._read_block(0))
+        self._read_ends()
         calls = []
         for number, batch in enumerate(batches):
             self._run(batch)
             calls.append(self.standing.calls())
             if not states.passed:
                 states.write(number, self.standing.hidden)
-        _let_go(self.blocks[0])
+        self._let_ends_go()
         if not states.passed:
             states.end_block()
         with ThreadPoolExecutor(1) as reader:
@@ -127,6 +127,15 @@ class Streamed:
                 _let_go(block)
                 states.end_block()
                 progress(index + 1, end)
+
+    def _read_ends(self) -> None:
+        """What stands before and behind the blocks, and the first of them."""
+        self._load(self.encoder, self._read([name for name in self._names if not name.startswith(f"{self.name}.")]))
+        self._load(self.blocks[0], self._read_block(0))
+
+    def _let_ends_go(self) -> None:
+        _let_go(self.encoder)
+        _let_go(self.blocks[0])
 
     def _run(self, batch: Batch) -> Tensor:
         output: Tensor = self.encoder(**{key: value.to(self.device) for key, value in batch.items()}).last_hidden_state
@@ -152,10 +161,10 @@ class Streamed:
                 module.get_submodule(".".join(path))._buffers[last] = buffer.to(self.device)
 
 
-def _let_go(block: nn.Module) -> None:
-    """Frees a block's weights; not by ``block.to("meta")``, which would take the buffers along."""
-    gone = {name: parameter.to("meta") for name, parameter in block.named_parameters()}
-    block.load_state_dict(gone, assign=True, strict=False)
+def _let_go(module: nn.Module) -> None:
+    """Frees a module's weights; not by ``module.to("meta")``, which would take the buffers along."""
+    gone = {name: weight.to("meta") for name, weight in module.named_parameters(remove_duplicate=False)}
+    module.load_state_dict(gone, assign=True, strict=False)
 
 
 class States:
