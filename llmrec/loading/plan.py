@@ -28,6 +28,17 @@ BATCH_TOKENS = 2048
 """Padded tokens that pass a model at a time."""
 _PROCESS = 0.45e9
 """Bytes of a process that has imported torch and transformers and holds a tokenizer."""
+_START = 2.5
+"""Seconds until a model's classes and its tokenizer are there."""
+_SLOWER = {"resident": 1.5, "streamed": 1.7, "8bit": 2.0, "4bit": 3.0}
+"""How much longer than the bare products a whole block takes: norms, attention, activations, casts."""
+_HOLES = 0.15e9
+"""Bytes that the C library keeps between the weights that come and the activations that go while streaming."""
+_FREED = 2.5, 0.8e9
+"""Bytes for each weight that is made 4 bits, and at most, that are freed in loading and kept by the C library. Of 8 bits
+nothing is foretold: there it depends on the activations, whose outliers are multiplied apart.
+
+These factors were measured with ``python -m eval.loading plan --calibration``."""
 _BITS = {"8bit": 1.0, "4bit": 0.5 * (1 + 8 / 64 / 4)}
 """Bytes of a quantised weight with its scales."""
 
@@ -123,7 +134,12 @@ def memory(strategy: str, shape: Shape) -> tuple[float, float]:
         weights = shape.linear * _BITS[how] + size * (shape.parameters - shape.linear)
     else:
         weights = float(size * shape.parameters)
-    return weights, _PROCESS + weights + activations
+    return weights, _PROCESS + weights + activations + _freed(how, shape)
+
+
+def _freed(how: str, shape: Shape) -> float:
+    each, most = _FREED
+    return {"streamed": _HOLES, "4bit": min(each * shape.linear, most)}.get(how, 0.0)
 
 
 def _parts(strategy: str) -> tuple[str, Precision]:
@@ -139,11 +155,7 @@ def _cost(strategy: str, shape: Shape, items: int, tokens: int, rates: Rates) ->
     compute = operations / rates.operations[precision] * _SLOWER[how]
     read = DTYPES[precision].itemsize * shape.parameters / rates.disk
     seconds = max(compute, read) if how == "streamed" else compute + read
-    return Cost(strategy, weights, peak, operations, seconds)
-
-
-_SLOWER = {"resident": 1.6, "streamed": 1.7, "8bit": 8.0, "4bit": 4.0}
-"""How much longer than the bare products a whole block takes: norms, attention, activations, casts."""
+    return Cost(strategy, weights, peak, operations, _START + seconds)
 
 
 def measure(precisions: tuple[Precision, ...] = ("fp32", "bf16")) -> Rates:

@@ -111,13 +111,17 @@ class Streamed:
         self._let_ends_go()
         if not states.passed:
             states.end_block()
+        # Weights that come and go between activations would leave holes in the heap that nothing fits into.
+        largest = max(Shards.room_for(block.parameters()) for block in self.blocks)
+        rooms = [torch.empty(largest, dtype=self.dtype) for _ in range(2)]
         with ThreadPoolExecutor(1) as reader:
             begun = states.passed
-            ahead = reader.submit(self._read_block, begun) if begun < end else None
+            ahead = reader.submit(self._read_block, begun, rooms[begun % 2]) if begun < end else None
             for index in range(begun, end):
                 assert ahead is not None
                 block, weights = self.blocks[index], ahead.result()
-                ahead = reader.submit(self._read_block, index + 1) if index + 1 < end else None
+                following = index + 1
+                ahead = reader.submit(self._read_block, following, rooms[following % 2]) if following < end else None
                 self._load(block, weights)
                 del weights
                 for number, batch in enumerate(batches):
@@ -141,13 +145,13 @@ class Streamed:
         output: Tensor = self.encoder(**{key: value.to(self.device) for key, value in batch.items()}).last_hidden_state
         return output
 
-    def _read_block(self, index: int) -> dict[str, Tensor]:
+    def _read_block(self, index: int, room: Tensor | None = None) -> dict[str, Tensor]:
         start = f"{self.name}.{index}."
-        weights = self._read([name for name in self._names if name.startswith(start)])
+        weights = self._read([name for name in self._names if name.startswith(start)], room)
         return {name.removeprefix(start): weight for name, weight in weights.items()}
 
-    def _read(self, names: list[str]) -> dict[str, Tensor]:
-        read = self.shards.read([self._names[name] for name in names], self.dtype)
+    def _read(self, names: list[str], room: Tensor | None = None) -> dict[str, Tensor]:
+        read = self.shards.read([self._names[name] for name in names], self.dtype, room)
         return {name: read[self._names[name]] for name in names}
 
     def _load(self, module: nn.Module, weights: dict[str, Tensor]) -> None:

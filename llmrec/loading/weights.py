@@ -59,18 +59,34 @@ class Shards:
                     f"{self.folder}: {name} has the shape {shape}, the config says {list(expected[name].shape)}"
                 )
 
-    def read(self, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
-        """Copies of the weights; shards are closed again, since pages that stay mapped count as memory."""
+    def read(self, names: Iterable[str], dtype: torch.dtype, room: Tensor | None = None) -> dict[str, Tensor]:
+        """Copies of the weights; shards are closed again, since pages that stay mapped count as memory.
+
+        Args:
+            names: of the weights.
+            dtype: of the copies.
+            room: a vector that they are to lie in, one behind the other, as long as :meth:`room_for` says.
+        """
         by_shard: dict[Path, list[tuple[str, str]]] = {}
         for name in names:
             key = str(self._find(name))
             by_shard.setdefault(self._shapes[key][0], []).append((name, key))
-        weights = {}
+        weights, start = {}, 0
         for path, wanted in by_shard.items():
             with safe_open(path, framework="pt") as shard:
                 for name, key in wanted:
-                    weights[name] = shard.get_tensor(key).to(dtype, copy=True)
+                    given = shard.get_tensor(key)
+                    if room is None:
+                        weights[name] = given.to(dtype, copy=True)
+                    else:
+                        weights[name] = room[start : start + given.numel()].view(given.shape).copy_(given)
+                        start += _aligned(given.numel())
         return weights
+
+    @staticmethod
+    def room_for(weights: Iterable[Tensor]) -> int:
+        """Values that a vector must hold for these weights."""
+        return sum(_aligned(weight.numel()) for weight in weights)
 
     def _add(self, path: Path) -> None:
         try:
@@ -91,3 +107,8 @@ class Shards:
                 if key in self._shapes:
                     return key
         return None
+
+
+def _aligned(numel: int) -> int:
+    """Values up to the next weight, so that each begins at a border of the processor's cache lines."""
+    return -(-numel // 64) * 64
