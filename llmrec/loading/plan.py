@@ -35,8 +35,8 @@ _SLOWER = {"resident": 1.5, "streamed": 1.7, "8bit": 2.0, "4bit": 3.0}
 _HOLES = 0.15e9
 """Bytes that the C library keeps between the weights that come and the activations that go while streaming."""
 _FREED = 2.5, 0.8e9
-"""Bytes for each weight that is made 4 bits, and at most, that are freed in loading and kept by the C library. Of 8 bits
-nothing is foretold: there it depends on the activations, whose outliers are multiplied apart.
+"""Bytes for each weight that is made 4 bits, and at most, that are freed in loading and kept by the C library. Of 8
+bits nothing is foretold: there it depends on the activations, whose outliers are multiplied apart.
 
 These factors were measured with ``python -m eval.loading plan --calibration``."""
 _BITS = {"8bit": 1.0, "4bit": 0.5 * (1 + 8 / 64 / 4)}
