@@ -8,6 +8,7 @@ disk, no network). ``rate`` times streamed against resident and both against the
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -67,6 +68,7 @@ def peak(arguments: argparse.Namespace) -> None:
     shapes.write(arguments.model, arguments.hub)
     run = Path("runs") / "shapes" / arguments.model
     environment = {**os.environ, "HF_HUB_CACHE": str(arguments.hub), "HF_HUB_OFFLINE": "1"}
+    environment["LLMREC_CACHE"] = str(_empty_cache(run.with_name("cache")))
     command = COMMAND.format(model=arguments.model, run=run).split()
     started = time.perf_counter()
     with subprocess.Popen(command, env=environment) as launched:
@@ -87,6 +89,16 @@ def peak(arguments: argparse.Namespace) -> None:
         f"Peak RssAnon: {most / 1e9:.2f} GB, asked for: under 3 GB.",
         "Weights are random, so that the row's accuracy says nothing.",
     ])  # fmt: skip
+
+
+def _empty_cache(folder: Path) -> Path:
+    """A cache with the data set and nothing else: vectors that were kept would leave nothing to encode."""
+    from llmrec import assets
+
+    shutil.rmtree(folder, ignore_errors=True)
+    data = assets.fetch("ml-100k")
+    shutil.copytree(data, folder / "assets" / data.name)
+    return folder.absolute()
 
 
 def rate(arguments: argparse.Namespace) -> None:
