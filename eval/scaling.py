@@ -6,7 +6,7 @@ weights as control. One protocol, one recipe and one loss (in-batch softmax) for
 full softmax; early stopping on validation; what is measured on the test part is only reported.
 
 Finished cells are kept in eval/results/scaling/NAME and found there again, so the study goes on where it stopped, on
-any machine; the report is made of what is there and names what is missing.
+any machine; the report is made of all that is there and names what is missing.
 """
 
 import argparse
@@ -155,7 +155,8 @@ def study(arguments: argparse.Namespace) -> None:
     elif not arguments.report:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda cell: keep(kept, name, data, *cell), _order(asked, arguments.seeds)))
-    report = scaling_report.Report.of(kept, asked, arguments.seeds, name)
+    every = {stage: make(models) for stage, make in STAGES.items()}
+    report = scaling_report.Report.of(kept, every, arguments.seeds, name)
     report.save(RESULTS.parent / f"scaling-{name}")
     print(report.text)
 

@@ -56,7 +56,7 @@ class Report:
             if cell.startswith("from-"):
                 moved.setdefault(cell.rpartition("-s")[0], []).append(kept.load(cell)[0].table)
         others = [each for each in sorted(names) if "baseline" in kept.load(each)[0].table.provenance]
-        free = {label: [kept.load(label)[0].table] for label in others} | moved
+        free = _distinct({label: [kept.load(label)[0].table] for label in others}) | moved
         return cls(name, systems, trained, free, missing)
 
     @property
@@ -69,7 +69,7 @@ class Report:
         """The whole report as Markdown."""
         if not self.trained:
             return f"No cell of {self.name} is finished.\n"
-        missing = f"Missing: {len(self.missing)} cells: {', '.join(self.missing)}.\n" if self.missing else ""
+        missing = f"Missing: {len(self.missing)} cells: {'; '.join(self._missing())}.\n" if self.missing else ""
         facts = report.provenance_lines(self.trained)
         protocol = next(iter(self.runs.values()))[0].protocol.line()
         parts = [
@@ -86,6 +86,14 @@ class Report:
             *(f"- {line}" for line in facts),
         ]
         return "\n".join(part for part in parts if part is not None) + "\n"
+
+    def _missing(self) -> Iterable[str]:
+        """Cells by system."""
+        seeds: dict[str, list[str]] = {}
+        for cell in self.missing:
+            system, _, seed = cell.rpartition("-s")
+            seeds.setdefault(system, []).append(seed)
+        return (f"{system} seed{'s' * (len(each) > 1)} {', '.join(each)}" for system, each in seeds.items())
 
     def save(self, output: Path) -> None:
         """Writes Markdown, CSV, JSON and PNG beside each other."""
@@ -136,7 +144,10 @@ class Report:
         return "\n".join([*lines, ""])
 
     def _pairs(self) -> list[tuple[str, str]]:
-        return [pair for pairs in (self._grows(), self._tuned(), self._against_ids(), self._moved()) for pair in pairs]
+        return [pair for pairs in self._questions() for pair in pairs]
+
+    def _questions(self) -> list[list[tuple[str, str]]]:
+        return [self._grows(), self._tuned(), self._against_ids(), self._against_free(), self._moved()]
 
     def _answers(self) -> Iterable[str]:
         yield "(i) Does accuracy grow with the encoder?"
@@ -146,6 +157,8 @@ class Report:
         yield from self._told(self._tuned())
         yield "\n(iii) Do they beat ids?"
         yield from self._told(self._against_ids())
+        yield "\nAnd what needs no training at all?"
+        yield from self._told(self._against_free())
         yield "\n(iv) Does a model trained elsewhere work here unseen?"
         yield from self._told(self._moved())
         yield "\n(v) A prompted language model: not measured here."
@@ -184,6 +197,10 @@ class Report:
         ]
         strongest = [(label, "sasrec-id-softmax") for label in self._frozen("sasrec")]
         return pairs + [pair for pair in strongest if pair[1] in self.trained]
+
+    def _against_free(self) -> list[tuple[str, str]]:
+        rivals = [label for label in ("tfidf", "mix") if label in self.free]
+        return [(label, rival) for label in self._frozen("sasrec") for rival in rivals]
 
     def _moved(self) -> list[tuple[str, str]]:
         moved = [label for label in self.free if label.startswith("from-") and "random-vectors" not in label]
@@ -262,6 +279,16 @@ class Report:
                 axis.errorbar(size, value.value, yerr=spread, fmt=style, color=colour, capsize=3, label=named)
         for label in self._frozen(head, ids=True):
             axis.axhline(self._value(label, metric), color=colour, linestyle="--", label=f"{head}, ids")
+
+
+def _distinct(free: Runs) -> Runs:
+    """Without rows that rank as another does: a mix that gives the vectors no weight is the mix without vectors."""
+    kept: Runs = {}
+    for label, tables in free.items():
+        ranks = tables[0].cases.select("target_above", "target_tied")
+        if not any(ranks.equals(other[0].cases.select(ranks.columns)) for other in kept.values()):
+            kept[label] = tables
+    return kept
 
 
 def _on_curve(system: "System", head: str) -> bool:

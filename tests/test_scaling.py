@@ -92,7 +92,9 @@ def test_the_study_trains_keeps_and_reports(toy_folder: Path, tmp_path: Path, mo
     assert "sasrec-llama" in first.out and "dssm_id-id" in first.out and "(iv)" in first.out
     assert first.err.count("its log") == 4
     assert scaling.main([*words, "--seeds", "2", "--report"]) == 0
-    assert "Missing: 4 cells: sasrec-id-s1, sasrec-llama-s1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Missing: 8 cells: sasrec-id seed 1; sasrec-llama seed 1; dssm_id-id seed 1; dssm_id-llama seed 1; " in said
+    assert "sasrec-id-softmax seeds 0, 1; dssm-llama seeds 0, 1." in said, "of every stage"
     assert scaling.main([*words, "--seeds", "2"]) == 0
     assert capsys.readouterr().err.count("its log") == 4, "the first seed is not trained again"
     assert (tmp_path / "results" / "scaling-toy.png").stat().st_size > 10_000
