@@ -1,7 +1,7 @@
 """Does accuracy grow with the language model? TCF's questions (arXiv:2305.11700) on any log.
 
 Frozen language models under SASRec and under DSSM (TCF's, a vector per user) against item ids, two of them with their
-top blocks trained, and SmolLM2 and Gemma after a quarter, half, three quarters and all of their blocks, with random
+top blocks trained from where the frozen ones end (LP-FT, arXiv:2202.10054), and SmolLM2 and Gemma after a quarter, half, three quarters and all of their blocks, with random
 weights as control. One protocol, one recipe and one loss (in-batch softmax) for all, besides SASRec over ids with the
 full softmax; early stopping on validation; what is measured on the test part is only reported.
 
@@ -39,6 +39,8 @@ SETS = {
     "industrial": ("--data", "amazon-industrial", *_AMAZON),
 }
 RECIPE = ("training.batch_size=128", "training.epochs=200")
+CONTINUED = ("training.patience=3",)
+"""Of a tuned cell, an epoch of which takes minutes where a frozen one takes seconds, and which begins trained."""
 LOSSES = {"in_batch_softmax": ["loss.uniform_share=0.5"], "softmax": []}
 """Their options. This and the recipe of every cell were chosen on the validation part of office, where half of the
 negatives drawn from the whole catalogue are better than none for ids and for texts: see :mod:`eval.encoders`."""
@@ -172,12 +174,11 @@ def _order(asked: dict[str, list[System]], seeds: int) -> Iterator[tuple[System,
 def keep(kept: Kept, name: str, data: list[str], system: System, seed: int) -> None:
     """Trains a cell that is not kept yet, and keeps it with the baselines that only its model brings."""
     cell = f"{system.name}-s{seed}"
-    flags = [*data, *RECIPE, *system.flags()]
-    asked = train.options_of([*flags, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
+    asked = _options(name, data, system, seed)
     if cell in kept.names():
         require_same(cell, kept.load(cell)[1], asked)
         return
-    trained = cells.trained(f"scaling-{name}-{system.name}", *flags)({}, seed)
+    trained = _trained(name, data, system, seed)
     assert trained.folder is not None
     with _KEEPING:
         # First the trained one: of the cases it alone knows how often training shows the target.
@@ -187,6 +188,30 @@ def keep(kept: Kept, name: str, data: list[str], system: System, seed: int) -> N
                 kept.save(label, table, config={}, seed=0, validation=None)
 
 
+def _trained(name: str, data: list[str], system: System, seed: int) -> cells.Cell:
+    """Trains a cell, or finds it in runs/study/; before a tuned one the frozen one that it begins with."""
+    if system.tuning != "frozen":
+        _trained(name, data, System(system.model), seed)
+    return cells.trained(_run(name, system), *_flags(name, data, system, seed))({}, seed)
+
+
+def _flags(name: str, data: list[str], system: System, seed: int) -> list[str]:
+    flags = [*data, *RECIPE, *system.flags()]
+    if system.tuning == "frozen":
+        return flags
+    return [*flags, *CONTINUED, f"training.init_from={cells.STUDY / _run(name, System(system.model))}-s{seed}"]
+
+
+def _options(name: str, data: list[str], system: System, seed: int) -> dict[str, Any]:
+    flags = [*_flags(name, data, system, seed), "--seed", str(seed)]
+    options: dict[str, Any] = train.options_of(flags)[0].resolved().model_dump(mode="json")
+    return options
+
+
+def _run(name: str, system: System) -> str:
+    return f"scaling-{name}-{system.name}"
+
+
 def move(kept: Kept, data: list[str], given: list[str], source: str, system: System, seed: int) -> None:
     """Ranks the data with a system trained on the source, where that is not kept yet."""
     from eval.scaling_transfer import moved
@@ -194,11 +219,11 @@ def move(kept: Kept, data: list[str], given: list[str], source: str, system: Sys
     label = f"from-{source}-{system.name}"
     if f"{label}-s{seed}" in kept.names():
         return
-    trained = cells.trained(f"scaling-{source}-{system.name}", *given, *RECIPE, *system.flags())({}, seed)
+    trained = _trained(source, given, system, seed)
     assert trained.folder is not None
-    options = train.options_of([*data, *RECIPE, *system.flags()])[0].resolved()
+    options = train.options_of(_flags(source, data, system, seed))[0].resolved()
+    config = comparable(options.model_dump(mode="json"))
     for words, table in moved(trained.folder, options, source, seed).items():
-        config = comparable(options.model_dump(mode="json"))
         kept.save(f"{label}{words}-s{seed}", table, config=config, seed=seed, validation=None)
 
 
