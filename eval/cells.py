@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec import train
+from llmrec import config, train
 from llmrec.errors import RunError
 from llmrec.runs import RunFolder, RunTable, read_json
 
@@ -130,10 +130,15 @@ def require_same(folder: Path, arguments: list[str]) -> None:
         RunError: names the options that differ.
     """
     asked = train.options_of(arguments)[0].resolved().model_dump(mode="json")
-    saved = read_json(folder / "config.json")
-    if different := [name for name in asked if name != "output" and saved.get(name) != asked[name]]:
-        pairs = "; ".join(f"{name}: {saved.get(name)} trained, {asked[name]} asked for" for name in different)
-        raise RunError(f"{folder} was trained with other options ({pairs}); delete it to train it again")
+    require_equal(str(folder), read_json(folder / "config.json"), asked, apart_from=("output",))
+
+
+def require_equal(cell: str, saved: dict[str, Any], asked: dict[str, Any], apart_from: Sequence[str]) -> None:
+    """Raises RunError unless a cell was trained with these options; those that came later had their defaults."""
+    trained = config.parse(saved).resolved().model_dump(mode="json")
+    if different := [name for name in asked if name not in apart_from and trained[name] != asked[name]]:
+        pairs = "; ".join(f"{name}: {trained[name]} trained, {asked[name]} asked for" for name in different)
+        raise RunError(f"{cell} was trained with other options ({pairs}); delete it to train it again")
 
 
 def named(setting: Setting) -> str:

@@ -1,9 +1,10 @@
 """Does accuracy grow with the language model? TCF's questions (arXiv:2305.11700) on any log.
 
 Frozen language models under SASRec and under DSSM (TCF's, a vector per user) against item ids, two of them with their
-top blocks trained from where the frozen ones end (LP-FT, arXiv:2202.10054), and SmolLM2 and Gemma after a quarter, half, three quarters and all of their blocks, with random
-weights as control. One protocol, one recipe and one loss (in-batch softmax) for all, besides SASRec over ids with the
-full softmax; early stopping on validation; what is measured on the test part is only reported.
+top blocks trained from where the frozen ones end (LP-FT, arXiv:2202.10054), and SmolLM2 and Gemma after a quarter,
+half, three quarters and all of their blocks, with random weights as control. One protocol, one recipe and one loss
+(in-batch softmax) for all, besides SASRec over ids with the full softmax; early stopping on validation; what is
+measured on the test part is only reported.
 
 Finished cells are kept in eval/results/scaling/NAME and found there again, so the study goes on where it stopped, on
 any machine; the report is made of all that is there and names what is missing.
@@ -22,7 +23,7 @@ from typing import Any
 from eval import cells, shapes
 from eval.kept import Kept
 from llmrec import train
-from llmrec.errors import ConfigError, LlmrecError, RunError, nearest
+from llmrec.errors import ConfigError, LlmrecError, nearest
 from llmrec.runs import RunTable
 
 RESULTS = Path("eval/results/scaling")
@@ -237,17 +238,14 @@ def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
         yield (f"{label}-{Path(system.model).name}" if looks else label), table
 
 
-def comparable(config: dict[str, Any]) -> dict[str, Any]:
+def comparable(options: dict[str, Any]) -> dict[str, Any]:
     """Options without what differs between machines."""
-    return {key: value for key, value in config.items() if key not in ("output", "data_dir")}
+    return {key: value for key, value in options.items() if key not in ("output", "data_dir")}
 
 
 def require_same(cell: str, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises RunError unless a kept cell was trained with these options."""
-    asked = comparable(asked)
-    if different := [key for key in asked if saved.get(key) != asked[key]]:
-        pairs = "; ".join(f"{key}: {saved.get(key)} kept, {asked[key]} asked for" for key in different)
-        raise RunError(f"{cell} was trained with other options ({pairs}); delete its files to train it again")
+    cells.require_equal(cell, saved, asked, apart_from=("output", "data_dir"))
 
 
 def twin(model: str) -> Path:
