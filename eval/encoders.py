@@ -13,7 +13,7 @@ from typing import Any
 
 from eval import cells, scaling
 from eval.kept import Kept
-from llmrec import report, train
+from llmrec import loading, report, train
 from llmrec.errors import LlmrecError
 from llmrec.runs import RunTable, write_json, write_text
 
@@ -28,12 +28,13 @@ EXAMPLES = """examples:
 _KEEPING = Lock()
 
 
-def choices(name: str, blocks: int) -> dict[str, dict[str, list[str]]]:
+def choices(name: str, blocks: int, own: loading.Pooling = "mean") -> dict[str, dict[str, list[str]]]:
     """Options of every choice by axis and value; what is the default already stands there without options.
 
     Args:
         name: of the data set.
         blocks: of the language model; 0 for ids, which have fewer choices.
+        own: its pooling.
     """
     given = next(
         option for option in [*scaling.SETS[name], "features.prompt=items/title_genres"] if "prompt=" in option
@@ -56,7 +57,7 @@ def choices(name: str, blocks: int) -> dict[str, dict[str, list[str]]]:
     layers = {f"{number} layer{'s' * (number > 1)}": [f"encoder.projection_layers={number}"] for number in (1, 3)}
     return training | {
         "template": {given.partition("=")[2]: [], **prompts},
-        "pooling": {"mean": [], "last": ["features.pooling=last"], "cls": ["features.pooling=cls"]},
+        "pooling": {own: [], **{each: [f"features.pooling={each}"] for each in ("mean", "last", "cls") if each != own}},
         "depth": {f"{blocks} blocks": [], **fewer},
         "transform": {"standardise": [], **{each: [f"transform={each}"] for each in ("none", "whitening", "pca")}},
         "projection": {"2 layers": [], **layers},
@@ -88,7 +89,7 @@ def study(arguments: argparse.Namespace) -> None:
 
     name, seeds, model = arguments.name, range(arguments.seeds), arguments.model
     output = f"encoders-{name}-{Path(model).name}"
-    axes = choices(name, 0 if model == "id" else plan.shape_of(model).blocks)
+    axes = choices(name, 0 if model == "id" else plan.shape_of(model).blocks, loading.pooling_of(model, "auto"))
     folder = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     flags = [*scaling.SETS[name], *folder, *scaling.RECIPE, *scaling.System(model).flags()]
     kept = Kept(RESULTS / f"{name}-{Path(model).name}")

@@ -33,18 +33,21 @@ class Kept:
         """What is kept."""
         return sorted(path.stem for path in self.folder.glob("*.json") if path.stem != "protocol")
 
+    def begin(self, table: RunTable) -> None:
+        """Writes down the cases and the protocol, if there are none yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "protocol.json").exists():
+            write_atomically(self.folder / "cases.parquet", table.cases.drop(_OWN).write_parquet)
+            write_json(self.folder / "protocol.json", table.protocol.model_dump())
+
     def save(self, name: str, table: RunTable, *, config: dict[str, Any], seed: int, validation: float | None) -> None:
         """Keeps a cell.
 
         Raises:
             ProtocolError: it was measured otherwise than those that are here.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if (self.folder / "protocol.json").exists():
-            protocol.require_equal({name: table.protocol, "kept cells": self._protocol()})
-        else:
-            write_atomically(self.folder / "cases.parquet", table.cases.drop(_OWN).write_parquet)
-            write_json(self.folder / "protocol.json", table.protocol.model_dump())
+        self.begin(table)
+        protocol.require_equal({name: table.protocol, "kept cells": self._protocol()})
         order = pl.read_parquet(self.folder / "cases.parquet").select("case_id")
         own = order.join(table.cases.select("case_id", *_OWN), on="case_id", how="left", maintain_order="left")
         small = own.select(pl.col(_OWN).cast(pl.Int32))

@@ -1,10 +1,10 @@
 """Does accuracy grow with the language model? TCF's questions (arXiv:2305.11700) on any log.
 
-Frozen language models under SASRec and under DSSM (TCF's, a vector per user) against item ids, two of them with their
-top blocks trained from where the frozen ones end (LP-FT, arXiv:2202.10054), and SmolLM2 and Gemma after a quarter,
-half, three quarters and all of their blocks, with random weights as control. One protocol, one recipe and one loss
-(in-batch softmax) for all, besides SASRec over ids with the full softmax; early stopping on validation; what is
-measured on the test part is only reported.
+Frozen language models under SASRec and under DSSM (TCF's, a vector per user) against item ids; two of them with their
+top blocks trained from where the frozen ones end (LP-FT, arXiv:2202.10054), beside the frozen ones trained on from
+there; and SmolLM2 and Gemma after a quarter, half, three quarters and all of their blocks, with random weights as
+control. One protocol, one recipe and one loss (in-batch softmax) for all that begins anew, besides SASRec over ids with
+the full softmax; early stopping on validation; what is measured on the test part is only reported.
 
 Finished cells are kept in eval/results/scaling/NAME and found there again, so the study goes on where it stopped, on
 any machine; the report is made of all that is there and names what is missing.
@@ -41,10 +41,11 @@ SETS = {
 }
 RECIPE = ("training.batch_size=128", "training.epochs=200")
 CONTINUED = ("training.patience=3",)
-"""Of a tuned cell, an epoch of which takes minutes where a frozen one takes seconds, and which begins trained."""
+"""Of a tuned cell, an epoch of which takes minutes where a frozen one takes seconds, and of the frozen one beside it;
+both begin where the frozen cell ended."""
 LOSSES = {"in_batch_softmax": ["loss.uniform_share=0.5"], "softmax": []}
-"""Their options. This and the recipe of every cell were chosen on the validation part of office, where half of the
-negatives drawn from the whole catalogue are better than none for ids and for texts: see :mod:`eval.encoders`."""
+"""Their options. These and the recipe of every cell are the best of one seed on the validation part of office, for ids
+and for texts, by less than its interval: see :mod:`eval.encoders`."""
 _KEEPING = Lock()
 """Cells that end at the same time bring the same baselines."""
 EXAMPLES = """examples:
@@ -66,6 +67,8 @@ class System:
     blocks: int | None = None
     twin: bool = False
     """Whether the model has random weights in place of its own."""
+    continued: bool = False
+    """Whether it begins with the weights of the frozen cell."""
 
     @property
     def name(self) -> str:
@@ -73,11 +76,12 @@ class System:
         parts = [self.head, Path(self.model).name, *(["random"] if self.twin else [])]
         parts += [f"{self.blocks}-blocks"] if self.blocks else []
         parts += [self.tuning] if self.tuning != "frozen" else []
+        parts += ["continued"] if self.continued and self.tuning == "frozen" else []
         return "-".join([*parts, *(["softmax"] if self.loss == "softmax" else [])])
 
     def flags(self) -> list[str]:
         """Of the command."""
-        model = str(twin(self.model)) if self.twin else self.model
+        model = str(_twin(self.model)) if self.twin else self.model
         words = ["--model", model, "--head", self.head, "--tuning", self.tuning, "--loss", self.loss]
         words += LOSSES[self.loss]
         return words + ([f"features.blocks={self.blocks}"] if self.blocks else [])
@@ -89,8 +93,9 @@ def frozen(models: Sequence[str]) -> list[System]:
 
 
 def tuned(models: Sequence[str]) -> list[System]:
-    """The top blocks of the smaller models learn."""
-    return [System(model, tuning="top_blocks") for model in models if model in TUNED]
+    """The top blocks of the smaller models learn; as control the head and projection alone go on learning."""
+    ways = ("frozen", "top_blocks")
+    return [System(model, tuning=way, continued=True) for model in models if model in TUNED for way in ways]
 
 
 def others(models: Sequence[str]) -> list[System]:
@@ -158,8 +163,9 @@ def study(arguments: argparse.Namespace) -> None:
     elif not arguments.report:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda cell: keep(kept, name, data, *cell), _order(asked, arguments.seeds)))
-    every = {stage: make(models) for stage, make in STAGES.items()}
-    report = scaling_report.Report.of(kept, every, arguments.seeds, name)
+    every = [system for make in STAGES.values() for system in make(models)]
+    known = [system for make in STAGES.values() for system in make(MODELS)]
+    report = scaling_report.Report.of(kept, every, known, arguments.seeds, name)
     report.save(RESULTS.parent / f"scaling-{name}")
     print(report.text)
 
@@ -182,23 +188,25 @@ def keep(kept: Kept, name: str, data: list[str], system: System, seed: int) -> N
     trained = _trained(name, data, system, seed)
     assert trained.folder is not None
     with _KEEPING:
-        # First the trained one: of the cases it alone knows how often training shows the target.
-        kept.save(cell, trained.table, config=comparable(asked), seed=seed, validation=trained.validation)
+        kept.begin(trained.table)  # baselines do not know how often training shows a target
         for label, table in _baselines(system, trained.folder):
             if label not in kept.names():
                 kept.save(label, table, config={}, seed=0, validation=None)
+        kept.save(cell, trained.table, config=comparable(asked), seed=seed, validation=trained.validation)
 
 
 def _trained(name: str, data: list[str], system: System, seed: int) -> cells.Cell:
     """Trains a cell, or finds it in runs/study/; before a tuned one the frozen one that it begins with."""
-    if system.tuning != "frozen":
+    if system.continued:
         _trained(name, data, System(system.model), seed)
+    if system.twin:
+        shapes.twin(system.model, _twin(system.model))
     return cells.trained(_run(name, system), *_flags(name, data, system, seed))({}, seed)
 
 
 def _flags(name: str, data: list[str], system: System, seed: int) -> list[str]:
     flags = [*data, *RECIPE, *system.flags()]
-    if system.tuning == "frozen":
+    if not system.continued:
         return flags
     return [*flags, *CONTINUED, f"training.init_from={cells.STUDY / _run(name, System(system.model))}-s{seed}"]
 
@@ -218,19 +226,20 @@ def move(kept: Kept, data: list[str], given: list[str], source: str, system: Sys
     from eval.scaling_transfer import moved
 
     label = f"from-{source}-{system.name}"
+    asked = comparable(_options(source, data, system, seed))
     if f"{label}-s{seed}" in kept.names():
+        require_same(f"{label}-s{seed}", kept.load(f"{label}-s{seed}")[1], asked)
         return
     trained = _trained(source, given, system, seed)
     assert trained.folder is not None
     options = train.options_of(_flags(source, data, system, seed))[0].resolved()
-    config = comparable(options.model_dump(mode="json"))
     for words, table in moved(trained.folder, options, source, seed).items():
-        kept.save(f"{label}{words}-s{seed}", table, config=config, seed=seed, validation=None)
+        kept.save(f"{label}{words}-s{seed}", table, config=asked, seed=seed, validation=None)
 
 
 def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
     """Those of a frozen model's first run; what compares vectors is named after the model."""
-    if system.blocks or system.tuning != "frozen" or system.loss == "softmax":
+    if system.blocks or system.continued or system.loss == "softmax":
         return
     found = {path.name: RunTable.load(path) for path in sorted((folder / "baselines").iterdir())}
     for label, table in found.items():
@@ -248,9 +257,9 @@ def require_same(cell: str, saved: dict[str, Any], asked: dict[str, Any]) -> Non
     cells.require_equal(cell, saved, asked, apart_from=("output", "data_dir"))
 
 
-def twin(model: str) -> Path:
-    """A model of the same shape and tokenizer with random weights, on disk."""
-    return shapes.twin(model, Path("runs/twins") / model)
+def _twin(model: str) -> Path:
+    """Where a model of the same shape and tokenizer with random weights lies."""
+    return Path("runs/twins") / model
 
 
 if __name__ == "__main__":

@@ -42,22 +42,30 @@ class Report:
     missing: list[str]
 
     @classmethod
-    def of(cls, kept: Kept, asked: "dict[str, list[System]]", seeds: int, name: str) -> "Report":
-        """Reads the cells that are there."""
-        systems = {system.name: system for stage in asked.values() for system in stage}
-        names, trained, missing = set(kept.names()), {}, []
+    def of(cls, kept: Kept, asked: "list[System]", known: "list[System]", seeds: int, name: str) -> "Report":
+        """Reads the cells that are there.
+
+        Args:
+            kept: the cells.
+            asked: systems whose cells are missing if they are not there.
+            known: more systems.
+            seeds: how many each is to have.
+            name: of the data set.
+        """
+        systems = {system.name: system for system in [*asked, *known]}
+        names, trained = set(kept.names()), {}
         for label in systems:
             cells = [f"{label}-s{seed}" for seed in range(seeds)]
-            missing += [cell for cell in cells if cell not in names]
             if have := [kept.load(cell)[0].table for cell in cells if cell in names]:
                 trained[label] = have
+        missing = [f"{each.name}-s{seed}" for each in asked for seed in range(seeds)]
         moved: Runs = {}
         for cell in sorted(names):
             if cell.startswith("from-"):
                 moved.setdefault(cell.rpartition("-s")[0], []).append(kept.load(cell)[0].table)
         others = [each for each in sorted(names) if "baseline" in kept.load(each)[0].table.provenance]
         free = _distinct({label: [kept.load(label)[0].table] for label in others}) | moved
-        return cls(name, systems, trained, free, missing)
+        return cls(name, systems, trained, free, [cell for cell in missing if cell not in names])
 
     @property
     def runs(self) -> Runs:
@@ -105,15 +113,29 @@ class Report:
 
     def _table(self) -> str:
         lines = [
-            "| model | seeds | HR@10 | nDCG@10 | trainable | encode s | train s | peak GB |",
+            "| model | seeds | HR@10 | nDCG@10 | encode s | trainable | train s | peak GB |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for row in report.rows(self.runs):
             facts = [table.provenance for table in self.runs[row.name]]
             metrics = " | ".join(interval(row.metrics[metric]) for metric in SHOWN)
-            lines.append(f"| {row.name} | {row.seeds} | {metrics} | {' | '.join(_costs(facts))} |")
+            encode = self._encode(row.name)
+            lines.append(f"| {row.name} | {row.seeds} | {metrics} | {encode} | {' | '.join(_costs(facts))} |")
         chance = next(iter(report.rows(self.runs))).chance
         return "\n".join([*lines, "", f"Chance: {chance[SHOWN[0]]:.4f} / {chance[TESTED]:.4f}.", ""])
+
+    def _encode(self, label: str) -> str:
+        """Seconds of encoding: the most of any cell over these vectors, as all but the first find them stored."""
+        if label not in self.systems or self.systems[label].model == "id":
+            return "-"
+        which = self.systems[label]
+        cells = [
+            table.provenance["seconds"]["encode"]
+            for other, tables in self.trained.items()
+            if all(getattr(self.systems[other], key) == getattr(which, key) for key in ("model", "blocks", "twin"))
+            for table in tables
+        ]
+        return f"{max(cells):.0f}"
 
     def _groups(self) -> str:
         counted = next(iter(self.trained.values()))[0].cases
@@ -175,7 +197,7 @@ class Report:
         plain = [
             label
             for label, each in rows.items()
-            if each.head == head and each.tuning == "frozen" and not each.blocks and each.loss != "softmax"
+            if each.head == head and not each.continued and not each.blocks and each.loss != "softmax"
         ]
         return [label for label in plain if (rows[label].model == "id") == ids]
 
@@ -185,7 +207,8 @@ class Report:
 
     def _tuned(self) -> list[tuple[str, str]]:
         tuned = [label for label in self.trained if self.systems[label].tuning != "frozen"]
-        pairs = [(label, f"sasrec-{self.systems[label].model}") for label in tuned]
+        rivals = ("sasrec-{}-continued", "sasrec-{}")
+        pairs = [(label, rival.format(self.systems[label].model)) for label in tuned for rival in rivals]
         return [pair for pair in pairs if pair[1] in self.trained]
 
     def _against_ids(self) -> list[tuple[str, str]]:
@@ -282,17 +305,17 @@ class Report:
 
 
 def _distinct(free: Runs) -> Runs:
-    """Without rows that rank as another does: a mix that gives the vectors no weight is the mix without vectors."""
-    kept: Runs = {}
-    for label, tables in free.items():
-        ranks = tables[0].cases.select("target_above", "target_tied")
-        if not any(ranks.equals(other[0].cases.select(ranks.columns)) for other in kept.values()):
-            kept[label] = tables
-    return kept
+    """Without the mixes that give a model's vectors no weight and so are the mix without vectors."""
+
+    def same(label: str) -> bool:
+        ranks = [free[each][0].cases.select("target_above", "target_tied") for each in (label, "mix") if each in free]
+        return len(ranks) == 2 and ranks[0].equals(ranks[1])
+
+    return {label: tables for label, tables in free.items() if not (label.startswith("mix-") and same(label))}
 
 
 def _on_curve(system: "System", head: str) -> bool:
-    return system.head == head and system.model != "id" and system.tuning == "frozen"
+    return system.head == head and system.model != "id" and not system.continued
 
 
 def parameters(system: "System") -> int:
@@ -330,10 +353,9 @@ def told(test: PairedTest) -> str:
 
 
 def _costs(facts: list[dict[str, Any]]) -> list[str]:
-    """Weights that learn, seconds of encoding (of later seeds the vectors are stored) and training, peak memory."""
+    """Weights that learn, seconds of training, peak memory."""
     if "seconds" not in facts[0]:
-        return ["-"] * 4
-    encode = max(fact["seconds"]["encode"] for fact in facts)
+        return ["-"] * 3
     train = sum(fact["seconds"]["train"] for fact in facts) / len(facts)
     peak = max(fact["peak_memory_bytes"] for fact in facts)
-    return [f"{facts[0]['trainable_parameters']:,}", f"{encode:.0f}", f"{train:.0f}", f"{peak / 1e9:.1f}"]
+    return [f"{facts[0]['trainable_parameters']:,}", f"{train:.0f}", f"{peak / 1e9:.1f}"]

@@ -35,7 +35,7 @@ def moved(run: Path, options: RunConfig, source: str, seed: int) -> dict[str, Ru
     trained = Recommender.load(run, to_train=True)
     encoder: Any = trained.encoder
     tables = {}
-    for words, each in (("", vectors), ("-random-vectors", _random(encoder, vectors, seed))):
+    for words, each in (("-random-vectors", _random(encoder, vectors, seed)), ("", vectors)):
         encoder.trunk = _Fixed(each)
         model = Recommender(encoder, trained.head, dataset.item_ids, trained.max_seq_len).eval()
         cases, lists = evaluation.rank_cases(

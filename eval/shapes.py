@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from llmrec.loading.names import MODELS
 from llmrec.loading.skeleton import encoder_of, outline, where
 
 COMMIT = "0" * 40
+_WRITING = Lock()
 TOKENIZER = "minilm-l6"
 """Whose tokenizer reads the texts: its numbers of tokens are real ones, and every vocabulary here is larger."""
 
@@ -67,8 +70,9 @@ def twin(name: str, folder: Path) -> Path:
 
     def random(options: dict[str, Any]) -> Any:
         config = AutoConfig.from_pretrained(**options)
-        torch.manual_seed(0)
-        return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
     return _saved(name, folder, random)
 
@@ -79,15 +83,19 @@ def as_folder(name: str, folder: Path) -> Path:
 
 
 def _saved(name: str, folder: Path, make: Callable[[dict[str, Any]], Any]) -> Path:
-    if (folder / "model.safetensors").is_file():
+    """Writes a model under another name and renames, one at a time: the generator of random weights is everybody's."""
+    with _WRITING:
+        if folder.is_dir():
+            return folder
+        options, part = where(loading.find(name)), folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        model = make(options)
+        if hasattr(model.config, "quantization_config"):  # of a .gguf file
+            del model.config.quantization_config
+        AutoTokenizer.from_pretrained(**options).save_pretrained(part)
+        model.save_pretrained(part)
+        part.replace(folder)
         return folder
-    options = where(loading.find(name))
-    model = make(options)
-    if hasattr(model.config, "quantization_config"):  # of a .gguf file
-        del model.config.quantization_config
-    AutoTokenizer.from_pretrained(**options).save_pretrained(folder)
-    model.save_pretrained(folder)
-    return folder
 
 
 def _draw(key: str, weight: Tensor, generator: torch.Generator) -> Tensor:

@@ -69,6 +69,14 @@ class FeatureOptions(_Options):
     max_tokens: int = Field(64, ge=2)
     """Longer texts are cut there; the run says how many were."""
 
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _number_gpus(cls, value: Any) -> Any:
+        """The keys of JSON are strings."""
+        if not isinstance(value, dict):
+            return value
+        return {int(key) if str(key).isdigit() else key: each for key, each in value.items()}
+
 
 class TrainingOptions(_Options):
     """The loop."""

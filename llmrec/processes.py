@@ -123,5 +123,7 @@ def _take_all_cores() -> None:
     except psutil.Error:  # not ours to look at
         return
     asked = asked or any(word.startswith("--num_cpu_threads_per_process") for word in words)
-    if "launch" in words and not asked:
-        torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
+    launchers = {"launch", "accelerate-launch", "accelerate.commands.launch", "launch.py"}
+    if not asked and launchers & {Path(word).name for word in words}:
+        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, allowed))

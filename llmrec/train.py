@@ -187,6 +187,7 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
         # A sharded model has all devices to itself, so one process encodes for all.
         if options.uses_text and processes.count > 1 and options.features.loading != "sharded":
             text.encode(slice(processes.rank, None, processes.count))
+            processes.accelerator.wait_for_everyone()  # a share that is not there yet would be encoded again
         with processes.main_first():
             if options.uses_text:
                 text.vectors()

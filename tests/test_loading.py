@@ -62,6 +62,7 @@ def load(folder: Path, precision: loading.Precision = "fp32") -> loading.Languag
     [
         ("bge-base", "auto", "cls"),
         ("bge-base", "mean", "mean"),
+        ("BAAI/bge-base-en-v1.5", "auto", "cls"),
         ("opt-125m", "auto", "mean"),
         ("some/model", "auto", "mean"),
         ("some/model", "last", "last"),

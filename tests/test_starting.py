@@ -39,7 +39,7 @@ def test_head_and_projection_come_from_the_run_and_the_blocks_from_the_model(
     assert rows(tuned, "epoch")[0]["validation"] == pytest.approx(best["validation"], abs=1e-6)
 
 
-def test_resumed_it_goes_on_from_its_own_checkpoint(frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
+def test_training_begins_where_the_run_ended_each_time_alike(frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
     once, twice = tmp_path / "once", tmp_path / "twice"
     origin = f"training.init_from={frozen}"
     assert train.main(of_text(toy_folder, once, origin)) == 0
@@ -56,6 +56,11 @@ def test_resumed_it_goes_on_from_its_own_checkpoint(frozen: Path, toy_folder: Pa
         (["--head", "dssm_id"], "tables of item ids or users fit no other run"),
         (["encoder.name=id_from_text"], "tables of item ids or users fit no other run"),
         (["embedding_dim=16"], "has the shape"),
+        (["head.num_layers=0"], "weights that this run has not, such as head."),
+        (["--model", str(tiny_models.folder("qwen3"))], "revision of the language model"),
+        (["features.pooling=last"], "features.pooling: mean there, last here"),
+        (["features.blocks=1"], "features.blocks: None there, 1 here"),
+        (["transform=none"], "transform: standardise there, none here"),
     ],
 )
 def test_what_does_not_fit_is_refused(more, message, frozen: Path, toy_folder: Path, tmp_path: Path, capsys) -> None:

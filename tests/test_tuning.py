@@ -4,6 +4,7 @@ import pytest
 import tiny_models
 import torch
 from peft import PeftModel
+from test_loading import wide
 from test_top_blocks import TEXTS, Whole, learn
 from torch import nn
 
@@ -11,6 +12,7 @@ from llmrec import components, loading, optimizer
 from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError
 from llmrec.features import encode
+from llmrec.tuning import Source
 
 KINDS = list(tiny_models.ARCHITECTURES)
 
@@ -119,3 +121,29 @@ def test_blocks_that_compute_twice_learn_the_same(kind, name, options):
     assert sum(kept) < before, "less is kept for the way back"
     once().sum().backward()
     torch.testing.assert_close(learn(twice), learn(once))
+
+
+@pytest.mark.parametrize("name", ["lora", "ia3"])
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_additions_learn_beside_quantised_weights(name, bits, tmp_path):
+    tuning = components.create("tuning", components.resolve("tuning", name))
+    load = lambda way: loading.load(loading.find(str(wide(tmp_path / "model"))), "fp32", way)
+    model = tuning.trunk(Source(list, TEXTS, load, bits, "mean", "fp32", 150))
+    # Not the quantised weights: the kernels of 4 bits lay them out anew when they are first used.
+    weights = {key: weight for key, weight in model.encoder.named_parameters() if "base_layer.weight" not in key}
+    before = {key: weight.detach().clone() for key, weight in weights.items()}
+    learn(model)
+    moved = {key for key in before if not torch.equal(before[key], weights[key])}
+    assert moved == {key for key in before if "lora_" in key or "ia3_" in key} != set()
+    assert any(weight.dtype in (torch.int8, torch.uint8) for weight in model.encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("lora", "streamed"), ("full", "4bit"), ("full", "sharded"), ("top_blocks", "8bit")]
+)
+def test_a_model_that_cannot_learn_so_is_refused(name, how):
+    tuning = components.create("tuning", components.resolve("tuning", name))
+    with pytest.raises(
+        ConfigError, match=f"what is {how} cannot learn so; this tuning takes features.loading=resident"
+    ):
+        tuning.trunk(tiny_models.source(lambda: None, TEXTS, "llama", how))

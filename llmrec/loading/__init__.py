@@ -164,7 +164,7 @@ def _how(loading: Loading, max_memory: MaxMemory) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         return {"device_map": "auto", "max_memory": max_memory, "offload_folder": folder}
     if loading in ("8bit", "4bit"):
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
         return {"quantization_config": quantisation(loading), "device_map": device}
     return {}
 

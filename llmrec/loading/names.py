@@ -27,10 +27,11 @@ class Known:
 
 
 def pooling_of(name: str, asked: Pooling | Literal["auto"]) -> Pooling:
-    """The pooling asked for; ``auto``: the model's own where its name is known, else ``mean``."""
+    """The pooling asked for; ``auto``: the model's own where its name or hub id is known, else ``mean``."""
     if asked != "auto":
         return asked
-    return MODELS[name].pooling if name in MODELS else "mean"
+    known = [model.pooling for short, model in MODELS.items() if name in (short, model.repository)]
+    return known[0] if known else "mean"
 
 
 def _opt(layers: int, hidden: int, heads: int, **more: Any) -> dict[str, Any]:

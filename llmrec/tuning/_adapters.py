@@ -9,7 +9,9 @@ from llmrec.tuning._trunk import Learning, Trunk
 
 
 class Adapted(Trunk):
-    """The model with its additions. They are saved with the run and, under ``adapter/``, as PEFT reads them.
+    """The model, whose own weights may be quantised (QLoRA, arXiv:2305.14314), with its additions.
+
+    They are saved with the run and, under ``adapter/``, as PEFT reads them.
 
     Args:
         source: texts and model.
@@ -18,7 +20,7 @@ class Adapted(Trunk):
     """
 
     def __init__(self, source: Source, learning: Learning, config: Any) -> None:
-        super().__init__(source, learning)
+        super().__init__(source, learning, ("8bit", "4bit"))
         from peft import get_peft_model
 
         blocks = block_list(self.encoder)[1]

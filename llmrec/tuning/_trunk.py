@@ -1,6 +1,6 @@
 """What all tunings that run the language model in training have in common."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from llmrec.errors import ConfigError
 from llmrec.features import pool
 from llmrec.loading import Loading
 from llmrec.tokens import Tokens, batches_by_length
@@ -46,7 +47,10 @@ class Trunk(nn.Module):
     Args:
         source: texts and model.
         learning: rate, decay of matrices, and whether blocks compute twice.
-        loading: the way the model gets into memory.
+        ways: besides resident, in which the model may be in memory.
+
+    Raises:
+        ConfigError: the run asks for another way.
     """
 
     row: Tensor
@@ -54,15 +58,18 @@ class Trunk(nn.Module):
     encoder: Any
     """The language model. Not registered: only what learns is saved."""
 
-    def __init__(self, source: Source, learning: Learning, loading: Loading = "resident") -> None:
+    def __init__(self, source: Source, learning: Learning, ways: Sequence[Loading] = ()) -> None:
         super().__init__()
+        if source.loading not in ("auto", "resident", *ways):
+            able = ", ".join(("resident", *ways))
+            raise ConfigError(f"what is {source.loading} cannot learn so; this tuning takes features.loading={able}")
         self.learning = learning
         self.own_learning_rate, self.own_weight_decay = learning.learning_rate, learning.weight_decay
         self.pooling, self.mixed = source.pooling, source.precision == "bf16"
         texts = list(dict.fromkeys(source.texts[1:]))
         place = {text: number for number, text in enumerate(texts)}
         self.register_buffer("row", torch.tensor([0, *(place[text] for text in source.texts[1:])]), persistent=False)
-        self.language_model = source.model(loading)
+        self.language_model = source.model(source.loading if source.loading in ways else "resident")
         self.tokens = Tokens.of(texts, self.language_model, source.max_tokens)
         encoder = self.language_model.model
         if hasattr(encoder, "pooler"):

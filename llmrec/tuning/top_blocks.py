@@ -50,7 +50,7 @@ class _Top(Trunk):
     standing: StandIns
 
     def __init__(self, source: Source, number: int, learning: Learning) -> None:
-        super().__init__(source, learning, source.loading if source.loading in ("auto", "streamed") else "resident")
+        super().__init__(source, learning, ("auto", "streamed"))
         _, blocks = block_list(self.encoder)
         if number >= len(blocks):
             raise ConfigError(f"tuning.blocks must be below the {len(blocks)} blocks of the model, came {number}")
