@@ -285,3 +285,10 @@ def test_the_program_reads_every_option(options: type[BaseModel]):
 def test_the_overrides_that_help_shows_exist(override):
     assert override in train.parser().format_help()
     assert load("", override).resolved() != load().resolved()
+
+
+def test_memory_by_device_comes_back_from_json_with_numbers_for_gpus():
+    asked = config.load(None, ["features.max_memory={0: 20GB, cpu: 8GB}"], {})
+    assert asked.features.max_memory == {0: "20GB", "cpu": "8GB"}
+    saved = json.loads(json.dumps(asked.model_dump(mode="json")))
+    assert config.parse(saved).features.max_memory == {0: "20GB", "cpu": "8GB"}

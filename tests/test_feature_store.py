@@ -102,6 +102,14 @@ def test_quantised_weights_have_a_store_of_their_own_and_streamed_ones_have_not(
     assert len(run.keys) == 2 and {"8bit"} == {key.get("weights") for key in run.keys} - {None}
 
 
+def test_max_memory_reaches_a_sharded_model(run, monkeypatch):
+    given = []
+    before = loading.load
+    monkeypatch.setattr(loading, "load", lambda *args, **more: given.append(more) or before(*args, **more))
+    run(loading="sharded", max_memory={"cpu": "1GB"})
+    assert given[0]["max_memory"] == {"cpu": "1GB"}
+
+
 def test_vectors_behind_fewer_blocks_have_a_store_of_their_own(tmp_path):
     run = Run(tmp_path, "llama")
     whole, fewer = run().vectors, run(blocks=1).vectors
