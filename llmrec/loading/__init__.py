@@ -162,7 +162,8 @@ def _how(loading: Loading, max_memory: MaxMemory) -> dict[str, Any]:
     if loading == "sharded":
         folder = _workspace() / "offload"
         folder.mkdir(parents=True, exist_ok=True)
-        return {"device_map": "auto", "max_memory": max_memory, "offload_folder": folder}
+        memory = dict(max_memory) if max_memory else None  # transformers writes numbers into it
+        return {"device_map": "auto", "max_memory": memory, "offload_folder": folder}
     if loading in ("8bit", "4bit"):
         device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
         return {"quantization_config": quantisation(loading), "device_map": device}
