@@ -119,7 +119,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "eval.scaling", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", help=f"{', '.join(SETS)}, or any data set of train.py")
+    parser.add_argument(
+        "name", nargs="?", default="ml-100k", help=f"{', '.join(SETS)}, or any of train.py (default: %(default)s)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="more options of every cell")
     parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
     parser.add_argument(
