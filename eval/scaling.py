@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         "eval.scaling", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "name", nargs="?", default="ml-100k", help=f"{', '.join(SETS)}, or any of train.py (default: %(default)s)"
+        "name", nargs="?", default="ml-100k", help=f"{', '.join(SETS)}, or any of train.py (default: ml-100k)"
     )
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="more options of every cell")
     parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
