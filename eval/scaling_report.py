@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class Report:
         """Every row."""
         return {**self.free, **self.trained}
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The whole report as Markdown."""
         if not self.trained:
@@ -277,15 +278,22 @@ class Report:
                 if label in self.runs:
                     axis.axhline(self._value(label, metric), color=colour, linestyle=":", label=label)
             axis.set_xscale("log")
+            sizes = sorted({parameters(each) for each in self._plotted()})
+            axis.set_xticks(sizes, [f"{size / 1e6:.0f}M" if size < 1e9 else f"{size / 1e9:.1f}B" for size in sizes])
+            axis.minorticks_off()
             axis.set_xlabel("parameters of the item encoder")
             axis.set_ylabel(f"{metric}, 95 % interval over users")
             axis.set_ylim(bottom=0)
             axis.grid(alpha=0.3)
             axis.spines[["top", "right"]].set_visible(False)
-        axes[-1].legend(fontsize="small", loc="lower right")
+        figure.legend(*axes[-1].get_legend_handles_labels(), fontsize="small", loc="outside right center")
         figure.suptitle(self.name)
         write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
         pyplot.close(figure)
+
+    def _plotted(self) -> "list[System]":
+        shown = [self.systems[label] for label in self.trained]
+        return [each for each in shown if _on_curve(each, "sasrec") or _on_curve(each, "dssm_id")]
 
     def _curve_on(self, axis: Any, head: str, metric: str, colour: str) -> None:
         for own, style, words in ((True, "o", head), (False, "x", f"{head}, random weights")):
@@ -342,9 +350,15 @@ def over_rows(tables: list[RunTable], metric: str) -> Interval:
     numbers = tables[0].cases.group_by("user_id").len()
     both = means.join(numbers, on="user_id").sort("user_id")
     count, value = both["len"].to_numpy().astype(float), both["value"].to_numpy()
-    drawn = np.random.default_rng(0).multinomial(len(both), np.full(len(both), 1 / len(both)), size=DRAWS)
+    drawn = _draws(len(both))
     low, high = np.percentile(drawn @ (count * value) / (drawn @ count), [2.5, 97.5])
     return Interval(float((count * value).sum() / count.sum()), float(low), float(high))
+
+
+@lru_cache(maxsize=1)
+def _draws(users: int) -> np.ndarray:
+    """How often each user is drawn, draw by draw; the same for every row of a table."""
+    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), size=DRAWS)
 
 
 def told(test: PairedTest) -> str:

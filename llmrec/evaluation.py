@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,6 +178,13 @@ def bootstrap(values: Float[np.ndarray, " users"], seed: int = 0) -> Interval:
     distinct values: the same distribution, and fast for a million users. Of more than ``BINS`` distinct values those of
     one bin are drawn as their mean, which moves the interval by some hundredth of its width.
     """
+    return _bootstrap(np.ascontiguousarray(values, dtype=np.float64).tobytes(), seed)
+
+
+@lru_cache(maxsize=1024)
+def _bootstrap(contents: bytes, seed: int) -> Interval:
+    """The same of the bytes of the values: tables, plots and tests ask for one interval again and again."""
+    values = np.frombuffer(contents)
     distinct, counts = _distinct(values)
     generator = np.random.default_rng(seed)
     draws = np.concatenate(
