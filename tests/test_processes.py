@@ -275,6 +275,7 @@ def of_text(data: Path, folder: Path, kind: str, *more: str) -> list[str]:
 def test_two_processes_train_what_one_does_over_language_models(
     kind: str, more: list[str], toy_folder: Path, tmp_path: Path
 ) -> None:
+    """E10: a sharded model and several processes; E13: what is frozen waits for no gradient."""
     one, two = tmp_path / "one", tmp_path / "two"
     assert train.main(of_text(toy_folder, one, kind, *more)) == 0
     done = execute(*torchrun(2, *of_text(toy_folder, two, kind, *more)), LLMREC_CACHE=str(tmp_path / "cache"))
