@@ -73,7 +73,7 @@ def test_commands_are_found_wherever_they_stand() -> None:
 def test_the_readme_shows_how_to_train_ask_evaluate_and_compare() -> None:
     assert any(line.startswith("accelerate launch llmrec/train.py --model id") for line in TRAINING)
     assert any(line.startswith("torchrun") for line in TRAINING)
-    assert {line.split()[1] for line in ASKING} == {"recommend", "evaluate", "data", "prompts", "plan"}
+    assert {line.split()[1] for line in ASKING} == {"recommend", "evaluate", "data", "prompts", "plan", "fetch"}
     assert any(line.startswith("python -m eval.compare") for line in HELP)
 
 
