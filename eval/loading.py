@@ -85,7 +85,7 @@ def peak(arguments: argparse.Namespace) -> None:
     }
     _save("peak", facts, load, [
         f"`{facts['command']}` ends with metrics.json: {facts['seconds'] / 60:.1f} minutes, of them "
-        f"{facts['seconds_of_encoding'] / 60:.1f} of encoding.",
+        f"{facts['seconds_of_encoding'] / 60:.1f} of encoding, {found['provenance']['threads']} threads.",
         f"Peak RssAnon: {most / 1e9:.2f} GB, asked for: under 3 GB.",
         "Weights are random, so that the row's accuracy says nothing.",
     ])  # fmt: skip
