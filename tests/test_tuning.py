@@ -36,6 +36,7 @@ def test_in_full_tuning_every_weight_learns_as_in_the_model_itself(kind):
 ADDED = [("lora", {}), ("lora", {"dora": True}), ("lora", {"gradient_checkpointing": True}), ("ia3", {})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), ADDED, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_lora_only_the_additions_learn_and_all_of_them_do(kind, name, options):
@@ -103,6 +104,7 @@ def test_the_matrices_of_a_language_model_decay_whatever_its_layers_are_called(n
     assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [("full", {}), ("lora", {}), ("ia3", {}), ("top_blocks", {"blocks": 1})])
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_that_compute_twice_learn_the_same(kind, name, options):
