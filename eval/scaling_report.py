@@ -1,4 +1,4 @@
-"""What the cells of a scaling study say: a table, groups of cases, answers with paired tests, and a plot."""
+"""What the cells of a scaling study say: a table, groups of cases, and answers with paired tests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from eval import scaling_plot
 from eval.kept import Kept
+from eval.scaling_plot import on_curve, parameters
 from llmrec import evaluation, report, slices
 from llmrec.evaluation import Interval
-from llmrec.loading import plan
 from llmrec.report import SHOWN, TESTED, PairedTest, Runs, interval
-from llmrec.runs import RunTable, write_atomically, write_json, write_text
+from llmrec.runs import RunTable, write_json, write_text
 from llmrec.slices import COLD
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Report:
             "",
             *(f"- {line}" for line in facts),
         ]
-        return "\n".join(part for part in parts if part is not None) + "\n"
+        return "\n".join(parts) + "\n"
 
     def _missing(self) -> Iterable[str]:
         """Cells by system."""
@@ -110,7 +111,7 @@ class Report:
         if self.trained:
             write_text(output.with_name(output.name + ".csv"), report.frame(self.runs).write_csv())
             write_json(output.with_name(output.name + ".json"), report.as_json(self.runs, self._pairs()))
-            self._plot(output.with_name(output.name + ".png"))
+            scaling_plot.plot(self.name, self.systems, self.runs, output.with_name(output.name + ".png"))
 
     def _table(self) -> str:
         lines = [
@@ -257,59 +258,12 @@ class Report:
         rows = {
             parameters(each): label
             for label, each in self.systems.items()
-            if each.model == model and each.twin == twin and label in self.trained and _on_curve(each, "sasrec")
+            if each.model == model and each.twin == twin and label in self.trained and on_curve(each, "sasrec")
         }
         return dict(sorted(rows.items()))
 
     def _value(self, label: str, metric: str) -> float:
         return float(evaluation.mean_over_runs(self.runs[label], metric)["value"].to_numpy().mean())
-
-    def _plot(self, path: Path) -> None:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        figure, axes = pyplot.subplots(1, len(SHOWN), figsize=(11, 4.4), layout="constrained")
-        for axis, metric in zip(axes, SHOWN, strict=True):
-            for head, colour in (("sasrec", "tab:blue"), ("dssm_id", "tab:orange")):
-                self._curve_on(axis, head, metric, colour)
-            for label, colour in (("popularity", "tab:gray"), ("tfidf", "tab:olive")):
-                if label in self.runs:
-                    axis.axhline(self._value(label, metric), color=colour, linestyle=":", label=label)
-            axis.set_xscale("log")
-            sizes = sorted({parameters(each) for each in self._plotted()})
-            axis.set_xticks(sizes, [f"{size / 1e6:.0f}M" if size < 1e9 else f"{size / 1e9:.1f}B" for size in sizes])
-            axis.minorticks_off()
-            axis.set_xlabel("parameters of the item encoder")
-            axis.set_ylabel(f"{metric}, 95 % interval over users")
-            axis.set_ylim(bottom=0)
-            axis.grid(alpha=0.3)
-            axis.spines[["top", "right"]].set_visible(False)
-        figure.legend(*axes[-1].get_legend_handles_labels(), fontsize="small", loc="outside right center")
-        figure.suptitle(self.name)
-        write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
-        pyplot.close(figure)
-
-    def _plotted(self) -> "list[System]":
-        shown = [self.systems[label] for label in self.trained]
-        return [each for each in shown if _on_curve(each, "sasrec") or _on_curve(each, "dssm_id")]
-
-    def _curve_on(self, axis: Any, head: str, metric: str, colour: str) -> None:
-        for own, style, words in ((True, "o", head), (False, "x", f"{head}, random weights")):
-            rows = [
-                label
-                for label in self.trained
-                if _on_curve(self.systems[label], head) and self.systems[label].twin != own
-            ]
-            for place, label in enumerate(rows):
-                means = evaluation.mean_over_runs(self.trained[label], metric)["value"].to_numpy()
-                value = evaluation.bootstrap(means)
-                spread = [[value.value - value.low], [value.high - value.value]]
-                size, named = parameters(self.systems[label]), None if place else words
-                axis.errorbar(size, value.value, yerr=spread, fmt=style, color=colour, capsize=3, label=named)
-        for label in self._frozen(head, ids=True):
-            axis.axhline(self._value(label, metric), color=colour, linestyle="--", label=f"{head}, ids")
 
 
 def _distinct(free: Runs) -> Runs:
@@ -320,16 +274,6 @@ def _distinct(free: Runs) -> Runs:
         return len(ranks) == 2 and ranks[0].equals(ranks[1])
 
     return {label: tables for label, tables in free.items() if not (label.startswith("mix-") and same(label))}
-
-
-def _on_curve(system: "System", head: str) -> bool:
-    return system.head == head and system.model != "id" and not system.continued
-
-
-def parameters(system: "System") -> int:
-    """Weights that an item's text passes."""
-    shape = plan.shape_of(system.model)
-    return shape.rest + shape.block * system.blocks if system.blocks else shape.parameters
 
 
 def held_out(points: dict[int, float]) -> tuple[float, float, float]:

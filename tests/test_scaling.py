@@ -10,7 +10,7 @@ import tiny_models
 from small_runs import QUICK
 from tables import PROTOCOL, counted
 
-from eval import encoders, scaling, scaling_report
+from eval import encoders, scaling, scaling_plot, scaling_report
 from eval.kept import Kept
 from eval.scaling import System
 from llmrec.errors import ProtocolError, RunError
@@ -55,8 +55,8 @@ def test_a_line_in_the_logarithm_foretells_the_largest() -> None:
 
 
 def test_parameters_are_those_that_a_text_passes() -> None:
-    whole = scaling_report.parameters(System("smollm2-135m"))
-    half, none = (scaling_report.parameters(System("smollm2-135m", blocks=number)) for number in (15, 30))
+    whole = scaling_plot.parameters(System("smollm2-135m"))
+    half, none = (scaling_plot.parameters(System("smollm2-135m", blocks=number)) for number in (15, 30))
     assert whole == none == 134_515_008
     assert whole - half == 15 * 3_540_096
 
