@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from llmrec import fsdp
 from llmrec.errors import RunError
 from llmrec.recommender import Recommender
 from llmrec.runs import write_atomically
@@ -42,8 +43,11 @@ def save_checkpoint(
     progress: Progress,
     best: dict[str, Tensor],
     basis: dict[str, Any],
+    writes: bool = True,
 ) -> None:
     """Weights, best weights, optimizer and position in one safetensors file, so that one rename makes it valid.
+
+    Every process calls this, since the weights may be spread over them.
 
     Args:
         path: of the file.
@@ -52,13 +56,16 @@ def save_checkpoint(
         progress: where training stands.
         best: the best weights so far.
         basis: what must be the same when training goes on, besides the options, by name.
+        writes: whether this process is the one that writes.
     """
     tensors = {f"model.{name}": tensor for name, tensor in recommender.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
-    # Frozen buffers stand in both halves; safetensors refuses tensors that share memory.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    # Copies, since frozen buffers stand in both halves, and safetensors refuses tensors that share memory.
+    tensors = fsdp.whole(tensors, keep=writes)
+    if not writes:
+        return
     metadata = {"progress": json.dumps(asdict(progress)), "basis": json.dumps(basis)}
     write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 
@@ -84,10 +91,14 @@ def load_checkpoint(
     if different := [name for name in basis if saved.get(name) != basis[name]]:
         pairs = "; ".join(f"{name}: {saved.get(name)} then, {basis[name]} now" for name in different)
         raise RunError(f"{path} was made on another basis ({pairs}); --overwrite begins again")
+    own = recommender.state_dict()
+    for half in ("model", "best"):  # a name that is not there is refused below
+        parts[half] = {name: fsdp.part(value, own.get(name, value)) for name, value in parts[half].items()}
     recommender.load_state_dict(parts["model"])
     states: dict[int, dict[str, Tensor]] = {}
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for key, tensor in parts["optimizer"].items():
         number, name = key.split(".", 1)
-        states.setdefault(int(number), {})[name] = tensor
+        states.setdefault(int(number), {})[name] = fsdp.part(tensor, weights[int(number)])
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress, parts["best"]

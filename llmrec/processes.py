@@ -15,8 +15,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 
-from llmrec import evaluation
+from llmrec import evaluation, fsdp
 from llmrec.config import ProtocolOptions
+from llmrec.errors import ConfigError
 from llmrec.interactions import Dataset
 from llmrec.recommender import Recommender
 from llmrec.splits import Cases
@@ -44,6 +45,8 @@ class Processes:
             project_dir=str(folder),
             kwargs_handlers=[waiting, wrapped],
         )
+        if fsdp.asked() and not self.accelerator.is_fsdp2:
+            raise ConfigError("FSDP was asked for: it takes GPUs and fsdp_version 2, see configs/accelerate/fsdp.yaml")
         self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         if self.count == 1:
             _take_all_cores()
@@ -52,6 +55,7 @@ class Processes:
 
     def __str__(self) -> str:
         number = "1 process" if self.count == 1 else f"{self.count} processes"
+        number += " with FSDP" if self.accelerator.is_fsdp2 else ""
         return f"{number} on {self.device.type}, {self.threads} threads each, load average {self.load_average:.2f}"
 
     @contextmanager
@@ -74,6 +78,10 @@ class Processes:
             raise
         if self.is_main:
             self._tell(False)
+
+    def place(self, model: Recommender) -> Recommender:
+        """Moves a model to this process's device; of one that is to be spread a part will go there."""
+        return model if self.accelerator.is_fsdp2 else model.to(self.device)
 
     def start_trackers(self) -> None:
         """Opens TensorBoard's log."""

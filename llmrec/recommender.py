@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llmrec import components
+from llmrec import components, fsdp
 from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
@@ -186,8 +186,16 @@ class Recommender(nn.Module):
             )
         return np.array([index[user] for user in users], dtype=np.int32)
 
-    def save(self, folder: Path) -> None:
-        """Writes weights and item vectors as safetensors, adapters, and users where the head has a table of them."""
+    def save(self, folder: Path, *, writes: bool = True) -> None:
+        """Writes weights and item vectors as safetensors, adapters, and users where the head has a table of them.
+
+        Args:
+            folder: of the run.
+            writes: whether this process is the one that writes; the weights may be spread over all of them.
+        """
+        state = fsdp.whole(self.state_dict(), keep=writes)
+        if not writes:
+            return
         if self.user_ids is not None:
             names = [user or None for user in self.user_ids[1:].tolist()]
             users = pl.DataFrame({"user_id": names}, schema={"user_id": pl.String})
@@ -196,7 +204,6 @@ class Recommender(nn.Module):
         if hasattr(trunk, "save_pretrained"):
             trunk.save_pretrained(folder / "adapter")
         embeddings = {"item_embeddings": self.item_embeddings().cpu().contiguous()}
-        state = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_atomically(folder / "item_embeddings.safetensors", lambda path: save_file(embeddings, path))
         write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from llmrec import components, config
 from llmrec.config import RunConfig
-from llmrec.errors import LlmrecError
+from llmrec.errors import ConfigError, LlmrecError
 
 EXAMPLES = """examples:
   accelerate launch llmrec/train.py --model id                    the ID baseline on MovieLens-100K
@@ -137,10 +137,11 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     )
     rank = partial(processes.rank_cases, model, dataset=dataset, options=options.protocol)
     tables = measure(rank, split, protocol, provenance)
+    model.save(folder.path, writes=processes.is_main)
     if processes.is_main:
         baselines = evaluation.baseline_tables(text.known(split), split.test, dataset, protocol)
         items = dataset.items.with_columns(text.column(dataset.num_items))
-        present(folder.path.name, save(folder, model, items, tables, baselines), tables, baselines, show)
+        present(folder.path.name, save(folder, items, tables, baselines), tables, baselines, show)
     processes.close()
     return folder.path
 
@@ -151,12 +152,15 @@ def check(options: RunConfig) -> None:
     Raises:
         ConfigError: names the part and the value.
     """
-    from llmrec import recommender
+    from llmrec import fsdp, recommender
 
     parts = (("splits", options.split), ("transforms", options.transform), ("tuning", options.tuning))
     for kind, chosen in (*parts, ("losses", options.loss)):
         components.create(kind, chosen)
     recommender.check_head(options)
+    tuning = options.tuning["name"]
+    if fsdp.asked() and not getattr(components.load("tuning", tuning), "spreads", False):
+        raise ConfigError(f"tuning {tuning} has nothing to spread by FSDP: launch it without, or take full or top_blocks")
 
 
 def cut(options: RunConfig, data: Any, console: Any) -> Any:
@@ -197,7 +201,7 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
             if origin := options.training.init_from:
                 new = begin_with(model, options, origin)
                 console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
-            return text, model.to(processes.device)
+            return text, processes.place(model)
 
 
 def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: Any, console: Any) -> Any:
@@ -252,11 +256,10 @@ def present(name: str, metrics: dict[str, Any], tables: dict[str, Any], baseline
         print(report.show_slices(name, tables["test"], tables["shuffled"]))
 
 
-def save(folder: Any, model: Any, items: Any, tables: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:
-    """Writes all that a finished run holds, ``metrics.json`` last."""
+def save(folder: Any, items: Any, tables: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:
+    """Writes all that a finished run holds besides the model, ``metrics.json`` last."""
     from llmrec import evaluation, runs
 
-    model.save(folder.path)
     runs.write_atomically(folder.path / "items.parquet", items.write_parquet)
     for part, table in tables.items():
         table.save(folder.path / part)

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmrec import fsdp
 from llmrec.checkpoints import Progress, copy_of, load_checkpoint, save_checkpoint
 from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
@@ -45,6 +46,9 @@ class TrainingStep(nn.Module):
     def __init__(self, recommender: Recommender, loss: Loss, counts: np.ndarray) -> None:
         super().__init__()
         self.recommender, self.loss = recommender, loss
+        # By this name accelerate asks which modules FSDP is to spread each by itself.
+        trunk = getattr(recommender.encoder, "trunk", None)
+        self._no_split_modules = getattr(trunk, "learning_blocks", [])
         self.register_buffer("item_ids", torch.arange(1, len(counts)), persistent=False)
         # A share of 0 has no logarithm: items that training never shows count as seen once.
         share = torch.from_numpy(np.maximum(counts[1:], 1) / max(counts.sum(), 1)).float()
@@ -171,14 +175,19 @@ def fit(
             progress.loss_sum += mean * targets
             progress.targets += targets
             log.write({"event": "step", "step": progress.step, "loss": mean})
-            if progress.step % options.checkpoint_steps == 0 and accelerator.is_main_process:
-                save_checkpoint(folder.checkpoint, recommender, optimizer, progress, best, folder.basis)
+            if progress.step % options.checkpoint_steps == 0:
+                writes = accelerator.is_main_process
+                save_checkpoint(folder.checkpoint, recommender, optimizer, progress, best, folder.basis, writes)
         progress.seconds += time.perf_counter() - started
 
-        if judge(progress, validate(recommender), log, accelerator):
+        fsdp.open_root(module)
+        values = validate(recommender)
+        fsdp.close_root(module)
+        if judge(progress, values, log, accelerator):
             best = copy_of(recommender)
 
     recommender.load_state_dict(best)
+    fsdp.open_root(module)
     recommender.train(True)  # forgets the item vectors of the last epoch
     recommender.eval()
     return progress

@@ -304,3 +304,52 @@ def test_weights_spread_over_processes_learn_what_whole_ones_do() -> None:
     ]
     assert len(losses[0]) == 3 and losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert losses[0][2] < losses[0][0]
+
+
+FSDP = ("accelerate", "launch", "--config_file", "configs/accelerate/fsdp.yaml", "--num_processes", "2")
+
+
+def of_spread_text(data: Path, folder: Path, kind: str, *more: str) -> list[str]:
+    """With negatives that differ by process, so that one may have more texts to read than the other."""
+    return of_text(data, folder, kind, "loss.uniform_share=0.5", "training.checkpoint_steps=3", *more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("opt", ["--tuning", "full"]), ("llama", ["--tuning", "top_blocks", "tuning.blocks=1"])],
+)
+def test_a_run_under_fsdp_trains_what_two_whole_processes_do(
+    kind: str, more: list[str], toy_folder: Path, tmp_path: Path
+) -> None:
+    """Losses, tables and saved weights; interrupted and resumed too. accelerate's own FSDP2, over gloo."""
+    whole, spread = tmp_path / "whole", tmp_path / "spread"
+    done = execute(*torchrun(2, *of_spread_text(toy_folder, whole, kind, *more)))
+    assert done.returncode == 0, done.stderr
+    command = (*FSDP, "tests/spread_run.py", *of_spread_text(toy_folder, spread, kind, *more))
+    kill_when(start(*command), spread, lambda: last_step(spread) >= 5)
+    done = execute(*command, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "2 processes with FSDP on cpu" in done.stderr
+    assert {row["step"]: row["loss"] for row in rows(spread, "step")} == pytest.approx(
+        {row["step"]: row["loss"] for row in rows(whole, "step")}, abs=1e-5
+    )
+    weights, wanted = load_file(spread / "model.safetensors"), load_file(whole / "model.safetensors")
+    assert weights.keys() == wanted.keys()
+    for name, weight in weights.items():
+        assert torch.allclose(weight, wanted[name], atol=2e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["frozen", "lora"])
+def test_what_has_nothing_to_spread_is_refused_under_fsdp(tuning: str, toy_folder: Path, tmp_path: Path) -> None:
+    command = (*FSDP, "tests/spread_run.py", *of_text(toy_folder, tmp_path / "run", "opt", "--tuning", tuning))
+    done = execute(*command)
+    assert done.returncode != 0 and f"tuning {tuning} has nothing to spread" in done.stderr
+
+
+@pytest.mark.slow
+def test_fsdp_without_gpus_is_refused(toy_folder: Path, tmp_path: Path) -> None:
+    command = (*FSDP, "llmrec/train.py", *of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full"))
+    done = execute(*command)
+    assert done.returncode != 0 and "it takes GPUs" in done.stderr

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from llmrec import fsdp
 from llmrec.errors import ConfigError
 from llmrec.features import pool
 from llmrec.loading import Loading
@@ -57,6 +58,8 @@ class Trunk(nn.Module):
     """Which of the distinct texts each item has; the padding's entry is not used."""
     encoder: Any
     """The language model. Not registered: only what learns is saved."""
+    learning_blocks: list[str]
+    """Names of the classes of the blocks that take part in learning."""
 
     def __init__(self, source: Source, learning: Learning, ways: Sequence[Loading] = ()) -> None:
         super().__init__()
@@ -80,10 +83,14 @@ class Trunk(nn.Module):
         """Text vectors of these items or of all; the padding has that of some text, which the encoder sets to zero."""
         wanted, back = (self.row if items is None else self.row[items]).unique(return_inverse=True)
         vectors: list[Tensor] = [torch.empty(0)] * len(wanted)
-        for group in batches_by_length(self.tokens.lengths[wanted.cpu().numpy()]):
+        groups = list(batches_by_length(self.tokens.lengths[wanted.cpu().numpy()]))
+        # Where weights are spread, a process that runs the model once less than the others would leave them waiting.
+        more = fsdp.most(len(groups), self.modules(), self.row.device) - len(groups)
+        for group in groups:
             for at, vector in zip(group, self.pooled(wanted[group].tolist()), strict=True):
                 vectors[at] = vector
-        return torch.stack(vectors)[back]
+        nothing = sum(0.0 * self.pooled([0]).sum() for _ in range(more))
+        return torch.stack(vectors)[back] + nothing
 
     def train(self, mode: bool = True) -> "Trunk":
         """Only says so: the language model stays without dropout."""
@@ -108,6 +115,8 @@ class Trunk(nn.Module):
 
     def prepare(self, blocks: Iterable[nn.Module]) -> None:
         """Has blocks compute twice, if that is wanted; called by each tuning for those that take part in learning."""
+        blocks = list(blocks)
+        self.learning_blocks = sorted({type(block).__name__ for block in blocks})
         if self.learning.gradient_checkpointing:
             for block in blocks:
                 once = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

@@ -19,6 +19,9 @@ class Full:
         gradient_checkpointing: blocks compute twice instead of keeping what they computed.
     """
 
+    spreads = True
+    """Over processes, under FSDP."""
+
     def __init__(
         self, *, learning_rate: float = 5e-5, weight_decay: float = 0.01, gradient_checkpointing: bool = False
     ) -> None:

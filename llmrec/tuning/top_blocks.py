@@ -25,6 +25,9 @@ class TopBlocks:
         gradient_checkpointing: blocks compute twice instead of keeping what they computed.
     """
 
+    spreads = True
+    """Over processes, under FSDP."""
+
     def __init__(
         self,
         *,
