@@ -1,7 +1,7 @@
 """Weights, gradients and states of the optimizer spread over processes: FSDP2, torch's ``fully_shard``.
 
-A run launched with ``configs/accelerate/fsdp.yaml`` has parameters of which every process holds a part. Files hold whole
-ones, so runs and checkpoints look the same however they were trained.
+Launched with ``configs/accelerate/fsdp.yaml``, every process holds a part of each parameter. Files hold whole ones, so
+runs and checkpoints look the same however they were trained.
 """
 
 import os
@@ -12,10 +12,32 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from llmrec import components
+from llmrec.errors import ConfigError
+
 
 def asked() -> bool:
     """Whether the launcher was told to spread the weights."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def check_launch(tuning: str) -> None:
+    """Refuses what the launcher was told and cannot be done.
+
+    Args:
+        tuning: its name.
+
+    Raises:
+        ConfigError: DeepSpeed, or FSDP where the tuning has nothing to spread.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise ConfigError(
+            "DeepSpeed keeps the optimizer's state in files of its own, from which no run can be resumed exactly; "
+            "configs/accelerate/fsdp.yaml spreads weights, gradients and states of the optimizer as ZeRO does"
+        )
+    able = [name for name in components.names("tuning") if getattr(components.load("tuning", name), "spreads", False)]
+    if asked() and tuning not in able:
+        raise ConfigError(f"tuning {tuning} has nothing to spread: launch without FSDP, or take {' or '.join(able)}")
 
 
 def whole(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:

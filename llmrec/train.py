@@ -11,7 +11,7 @@ from typing import Any
 
 from llmrec import components, config
 from llmrec.config import RunConfig
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import LlmrecError
 
 EXAMPLES = """examples:
   accelerate launch llmrec/train.py --model id                    the ID baseline on MovieLens-100K
@@ -158,9 +158,7 @@ def check(options: RunConfig) -> None:
     for kind, chosen in (*parts, ("losses", options.loss)):
         components.create(kind, chosen)
     recommender.check_head(options)
-    tuning = options.tuning["name"]
-    if fsdp.asked() and not getattr(components.load("tuning", tuning), "spreads", False):
-        raise ConfigError(f"tuning {tuning} has nothing to spread by FSDP: launch it without, or take full or top_blocks")
+    fsdp.check_launch(options.tuning["name"])
 
 
 def cut(options: RunConfig, data: Any, console: Any) -> Any:

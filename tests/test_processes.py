@@ -349,6 +349,13 @@ def test_what_has_nothing_to_spread_is_refused_under_fsdp(tuning: str, toy_folde
 
 
 @pytest.mark.slow
+def test_deepspeed_is_refused(toy_folder: Path, tmp_path: Path) -> None:
+    words = of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full")
+    done = execute("python", "llmrec/train.py", *words, ACCELERATE_USE_DEEPSPEED="true")
+    assert done.returncode == 2 and "configs/accelerate/fsdp.yaml" in done.stderr
+
+
+@pytest.mark.slow
 def test_fsdp_without_gpus_is_refused(toy_folder: Path, tmp_path: Path) -> None:
     command = (*FSDP, "llmrec/train.py", *of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full"))
     done = execute(*command)
