@@ -1,7 +1,7 @@
 """What 8 and 4 bits do to the items' vectors and to the recommender on them: ``python -m eval.quantised``.
 
 A language model's own bf16 weights against the same quantised (LLM.int8, NF4): standardised cosine of the vectors,
-SASRec on each over three seeds with a paired test, memory, and texts a second. Raw cosines would say little: those of
+SASRec on each with a paired test, memory, and texts a second. Raw cosines would say little: those of
 two unlike texts are above .9 already for a decoder.
 """
 
@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("eval.quantised", description=__doc__)
     parser.add_argument("--model", default="smollm2-135m", help="language model (default: %(default)s)")
     parser.add_argument("--texts", type=cells.positive, default=400, help="to time (default: %(default)s)")
+    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
     try:
-        study(arguments.model, arguments.texts, arguments.jobs)
+        study(arguments.model, arguments.texts, arguments.jobs, range(arguments.seeds))
     except LlmrecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def study(name: str, number: int, jobs: int) -> None:
+def study(name: str, number: int, jobs: int, seeds: Sequence[int]) -> None:
     """Trains, measures, prints the tables and writes eval/results/quantised.*."""
     from llmrec import report
 
@@ -49,7 +51,7 @@ def study(name: str, number: int, jobs: int) -> None:
         f"{name} {way}": cells.System(cells.trained(f"quantised-{name}-{way}", *flags, "--loading", way))
         for way in WAYS
     }
-    chosen = cells.choose(systems, jobs)
+    chosen = cells.choose(systems, jobs, seeds)
     runs = {label: each.tables() for label, each in chosen.items()}
     exact = f"{name} {WAYS[0]}"
     pairs = [(label, exact) for label in runs if label != exact]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrec.loading.blocks import block_list
+from llmrec.loading.products import quick_products
 
 Batch = dict[str, Tensor]
 
@@ -56,7 +57,8 @@ class Resident:
 
     def _run(self, batch: Batch) -> Any:
         device = self.encoder.device if self.encoder.device.type != "meta" else "cpu"  # there what is spread begins
-        return self.encoder(**{key: value.to(device) for key, value in batch.items()})
+        with quick_products():
+            return self.encoder(**{key: value.to(device) for key, value in batch.items()})
 
 
 class _Entered(Exception):

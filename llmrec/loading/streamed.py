@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from llmrec.errors import DataError, MemoryLimitError, RunError
 from llmrec.loading.blocks import StandIns, block_list
+from llmrec.loading.products import quick_products
 from llmrec.loading.skeleton import encoder_of
 from llmrec.loading.weights import Shards
 from llmrec.runs import read_json, write_json
@@ -125,7 +126,8 @@ class Streamed:
                 self._load(block, weights)
                 del weights
                 for number, batch in enumerate(batches):
-                    hidden = calls[number][index - 1].of(block, states.read(number).to(self.device))
+                    with quick_products():
+                        hidden = calls[number][index - 1].of(block, states.read(number).to(self.device))
                     _require_finite(hidden, batch, index)
                     states.write(number, hidden)
                 _let_go(block)
@@ -142,7 +144,9 @@ class Streamed:
         _let_go(self.blocks[0])
 
     def _run(self, batch: Batch) -> Tensor:
-        output: Tensor = self.encoder(**{key: value.to(self.device) for key, value in batch.items()}).last_hidden_state
+        placed = {key: value.to(self.device) for key, value in batch.items()}
+        with quick_products():
+            output: Tensor = self.encoder(**placed).last_hidden_state
         return output
 
     def _read_block(self, index: int, room: Tensor | None = None) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from llmrec import fsdp
 from llmrec.errors import ConfigError
 from llmrec.features import pool
 from llmrec.loading import Loading
+from llmrec.loading.products import quick_products
 from llmrec.tokens import Tokens, batches_by_length
 from llmrec.tuning import Source
 
@@ -104,7 +105,7 @@ class Trunk(nn.Module):
         device = self.row.device
         self.place(device)
         given = {key: value.to(device) for key, value in self.given(batch, texts).items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.mixed):
+        with quick_products(), torch.autocast(device.type, torch.bfloat16, enabled=self.mixed):
             hidden = self.encoder(**given).last_hidden_state
         return pool(hidden, own.to(device), self.pooling)
 
@@ -119,7 +120,8 @@ class Trunk(nn.Module):
         self.learning_blocks = sorted({type(block).__name__ for block in blocks})
         if self.learning.gradient_checkpointing:
             for block in blocks:
-                once = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+                quick = quick_products()(block.forward)  # the way back is outside of the forward's context
+                once = partial(checkpoint, quick, use_reentrant=False, preserve_rng_state=False)
                 block.forward = once  # not transformers' own way, which asks for a training mode with dropout
 
     def given(self, batch: dict[str, Tensor], texts: list[int]) -> dict[str, Tensor]:
