@@ -79,7 +79,15 @@ def twin(name: str, folder: Path) -> Path:
 
 def as_folder(name: str, folder: Path) -> Path:
     """Writes a model as bf16 safetensors, a ``.gguf`` file too: what is quantised further or streamed is read so."""
-    return _saved(name, folder, lambda options: AutoModel.from_pretrained(dtype=torch.bfloat16, **options))
+
+    def plain(options: dict[str, Any]) -> Any:
+        read = AutoModel.from_pretrained(dtype=torch.bfloat16, **options)
+        config = AutoConfig.from_pretrained(**options)
+        copy = AutoModel.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
+        copy.load_state_dict(read.state_dict())
+        return copy
+
+    return _saved(name, folder, plain)
 
 
 def _saved(name: str, folder: Path, make: Callable[[dict[str, Any]], Any]) -> Path:

@@ -171,8 +171,10 @@ def _how(loading: Loading, max_memory: MaxMemory) -> dict[str, Any]:
 
 
 def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> Any:
-    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, GgufConfig
 
+    if files.path.is_file():  # else what computes depends on the kernels that are installed, and nothing could learn
+        how["quantization_config"] = GgufConfig(dequantize=True)
     two_sided = AutoConfig.from_pretrained(**where(files)).is_encoder_decoder
     kind = AutoModelForTextEncoding if two_sided else AutoModel  # of T5 the decoder is twice the rest
     with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
