@@ -135,6 +135,7 @@ def test_an_empty_list_is_no_question(run: Path, llmrec, words: list[str], said:
     assert said in answer.err
 
 
+@pytest.mark.slow
 def test_a_head_with_a_table_of_users_is_told_whose_history_it_is(toy_folder: Path, tmp_path: Path, llmrec) -> None:
     assert train.main(arguments(toy_folder, tmp_path / "run", "--epochs", "1", "--head", "dssm_id")) == 0
     ask = ["recommend", "--run", tmp_path / "run", "--history", "i3", "-k", 2]
@@ -220,6 +221,7 @@ def test_an_answer_that_is_no_number_of_the_list_ends_with_2(run: Path, llmrec, 
     assert f"error: {typed.strip()!r} is not a number from 1 to 5" in answer.err
 
 
+@pytest.mark.slow
 def test_of_two_items_with_one_title_neither_is_taken_unasked(tmp_path: Path, llmrec, request) -> None:
     log, items = toy_tables()
     titles = pl.when(pl.col("item_id").is_in(["i3", "i8"])).then(pl.lit("Sabrina")).otherwise("title")

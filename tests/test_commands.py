@@ -205,6 +205,7 @@ def test_a_model_that_is_not_at_hand_ends_with_2_and_says_so(toy_folder: Path, t
     assert "--model path/to/folder" in message
 
 
+@pytest.mark.slow
 def test_the_demo_shows_finished_runs_in_one_table_and_one_plot(
     toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

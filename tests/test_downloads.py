@@ -48,6 +48,7 @@ def in_hub_cache(folder: Path, repository: str) -> Path:
     return snapshot
 
 
+@pytest.mark.slow
 def test_offline_model_names_the_hub_and_the_model_option():
     process = python(FETCH, "minilm-l6", HF_HUB_OFFLINE="1")
     _, errors = process.communicate(timeout=60)
@@ -90,6 +91,7 @@ def test_a_hub_that_hangs_costs_three_seconds(monkeypatch):
         assert 2.5 < time.monotonic() - start < 4
 
 
+@pytest.mark.slow
 def test_a_model_in_the_cache_of_the_hub_is_used_where_it_lies(tmp_path):
     snapshot = in_hub_cache(tmp_path, "HuggingFaceTB/SmolLM2-135M-Instruct")
     first, notice = python(FETCH, "smollm2-135m", HF_HUB_OFFLINE="1").communicate(timeout=60)
@@ -107,6 +109,7 @@ def test_a_model_in_the_cache_of_the_hub_is_used_where_it_lies(tmp_path):
     assert f"{snapshot} has no config.json" in errors
 
 
+@pytest.mark.slow
 def test_a_model_in_the_cache_of_the_hub_must_match_its_checksum(tmp_path):
     in_hub_cache(tmp_path, "sentence-transformers/all-MiniLM-L6-v2")
     process = python(FETCH, "minilm-l6", HF_HUB_OFFLINE="1")

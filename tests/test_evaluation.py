@@ -244,6 +244,7 @@ def test_plain_lists_measure_like_counts_where_nothing_ties(toy: Dataset, split:
         assert_frame_equal(evaluation.per_user(lists, metric), evaluation.per_user(table, metric), abs_tol=1e-12)
 
 
+@pytest.mark.slow
 @given(scores=st.lists(st.integers(0, 3), min_size=1, max_size=10), place=st.integers(0, 9), k=st.integers(1, 10))
 @settings(deadline=None, max_examples=40)
 def test_ties_inside_a_plain_list_share_their_places(scores: list[int], place: int, k: int):

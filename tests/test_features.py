@@ -88,6 +88,7 @@ def test_opt_puts_a_bos_before_every_text_which_is_pooled_only_where_there_is_no
     torch.testing.assert_close(both[1], hidden("opt", SHORT)[1:].mean(dim=0), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_bf16_vectors_hardly_depend_on_their_31_batch_mates():
     """E7: same text in batch of 1 and 32, bf16."""
     mates = [f"Film {number} ({number}) Heat " * (1 + number % 5) for number in range(31)]

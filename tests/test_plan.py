@@ -74,6 +74,7 @@ def test_other_memory_is_refused(text):
         plan.parse_bytes(text)
 
 
+@pytest.mark.slow
 def test_rates_of_this_machine_are_positive_and_bf16_is_measured_apart(monkeypatch, tmp_path):
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
     monkeypatch.setattr(plan, "_disk_rate", lambda: 1e9)

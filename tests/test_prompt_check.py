@@ -286,6 +286,7 @@ def test_a_prompt_that_leaks_cannot_be_loaded_by_a_run_either(llmrec):
         Prompt.load("p5/leak")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ML_100K.is_dir(), reason="needs shared/data/ml-100k beside the project")
 def test_the_prompts_for_films_pass_on_ml_100k(llmrec):
     names = ["items/title_genres", "p5/sequential/next_item", "zeroshot/rank"]

@@ -316,6 +316,7 @@ def test_an_id_run_on_items_without_text_goes_without_and_a_text_run_refuses(tmp
         ItemText.of(config.RunConfig(model="minilm-l6").resolved(), bare, lambda done, total: None)
 
 
+@pytest.mark.slow
 def test_a_cold_feature_store_gives_the_weights_of_a_warm_one(
     toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

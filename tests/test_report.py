@@ -252,6 +252,7 @@ def test_compare_writes_markdown_csv_json_and_a_plot(tmp_path: Path, capsys):
     assert np.ptp(pixels) > 0.9  # something dark is drawn on white
 
 
+@pytest.mark.slow
 def test_groups_of_cases_stand_in_one_file_with_one_provenance(tmp_path: Path, runs: report.Runs):
     users = runs["popularity"][0].cases["user_id"].sort()[:20]
     part = {name: [slices.only(each, users, "twenty of them") for each in tables] for name, tables in runs.items()}

@@ -265,6 +265,7 @@ def test_the_reference_run_chose_an_epoch_that_was_not_its_last(reference: Path)
         assert saved == pytest.approx(rows(reference, "epoch")[best]["validation"][name], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_resume_goes_on_only_with_the_options_it_was_begun_with(
     toy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +293,7 @@ def test_two_runs_give_the_same_files_and_another_seed_gives_others(
     assert all(other[name] != first[name] for name in first)
 
 
+@pytest.mark.slow
 def test_overwrite_begins_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_recbole(tmp_path / "data" / "toy", "toy", *toy_tables())
     folder = tmp_path / "run"

@@ -91,6 +91,7 @@ def test_gsasrec_files_that_do_not_fit_together_are_refused(tmp_path, file, text
         load_dataset("ml-1m", write(tmp_path, GSASREC | {file: text}))
 
 
+@pytest.mark.slow
 @needs_real
 def test_the_real_ml_1m_of_gsasrec():
     data = load_dataset("ml-1m", REAL)
@@ -232,6 +233,7 @@ def test_minionerec_without_a_needed_column_is_refused(tmp_path):
         load_dataset("shop", folder)
 
 
+@pytest.mark.slow
 @needs_real
 @pytest.mark.parametrize(
     ("name", "users", "items", "met", "interactions", "tests"),
@@ -304,6 +306,7 @@ def test_tallrec_rows_that_say_something_else_are_refused_with_their_number(tmp_
         load_dataset("tallrec", tallrec(tmp_path, "movie", [fine, wrong], [fine]))
 
 
+@pytest.mark.slow
 @needs_real
 @pytest.mark.parametrize(("name", "users", "tests"), [("tallrec", 2000, 1000), ("tallrec-book", 4854, 2427)])
 def test_the_real_rows_of_tallrec(name, users, tests):

@@ -24,6 +24,7 @@ def frozen(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_head_and_projection_come_from_the_run_and_the_blocks_from_the_model(
     frozen: Path, toy_folder: Path, tmp_path: Path, capsys
 ) -> None:
@@ -39,6 +40,7 @@ def test_head_and_projection_come_from_the_run_and_the_blocks_from_the_model(
     assert rows(tuned, "epoch")[0]["validation"] == pytest.approx(best["validation"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_training_begins_where_the_run_ended_each_time_alike(frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
     once, twice = tmp_path / "once", tmp_path / "twice"
     origin = f"training.init_from={frozen}"

@@ -79,6 +79,7 @@ def test_a_run_that_was_cut_off_goes_on_behind_the_last_block(monkeypatch):
     assert read == [0, 4, 5, 6, 0], "blocks 1 to 3 are passed; the first tells what the others are called with"
 
 
+@pytest.mark.slow
 def test_states_of_other_texts_or_of_another_precision_are_not_taken(monkeypatch):
     def told(done: int, total: int) -> None:
         raise Stop

@@ -138,6 +138,7 @@ def test_the_script_does_in_a_process_of_its_own_what_main_does_here(
     assert again.stderr.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 def test_the_mask_can_be_taken_off_by_an_override_and_stands_in_the_protocol(
     toy_folder: Path, tmp_path: Path, run: Path, train_py
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_split_that_the_data_do_not_fit_ends_before_anything_is_trained(
     assert "error: toy: filter '500-core' leaves no interaction (500-core, pass 1: 40 users and 30 items" in answer.err
 
 
+@pytest.mark.slow
 def test_options_of_a_file_are_overridden_by_flags_and_those_by_overrides(
     toy_folder: Path, tmp_path: Path, train_py
 ) -> None:

@@ -184,6 +184,7 @@ def test_a_loss_that_is_not_finite_ends_training_and_says_what_to_do(tmp_path: P
         job.fit()
 
 
+@pytest.mark.slow
 def test_the_loss_learns_the_cycle_of_the_log(tmp_path: Path) -> None:
     job = Job(tmp_path, "training.epochs=25", "training.learning_rate=0.02", "head.dropout=0")
     job.fit()

@@ -171,10 +171,12 @@ def _how(loading: Loading, max_memory: MaxMemory) -> dict[str, Any]:
 
 
 def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> Any:
-    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, GgufConfig
+    import transformers
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
-    if files.path.is_file():  # else what computes depends on the kernels that are installed, and nothing could learn
-        how["quantization_config"] = GgufConfig(dequantize=True)
+    # Versions that can leave a .gguf file packed do so with the right kernels at hand, and nothing could learn then.
+    if files.path.is_file() and hasattr(transformers, "GgufConfig"):
+        how["quantization_config"] = transformers.GgufConfig(dequantize=True)
     two_sided = AutoConfig.from_pretrained(**where(files)).is_encoder_decoder
     kind = AutoModelForTextEncoding if two_sided else AutoModel  # of T5 the decoder is twice the rest
     with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off

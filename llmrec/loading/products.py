@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
 PRODUCTS = (F.linear, torch.addmm, torch.bmm, torch.matmul, Tensor.matmul, Tensor.__matmul__)
 
@@ -43,9 +42,9 @@ class WideProducts(TorchFunctionMode):
         if not rounds and all(not isinstance(each, Tensor) or each.dtype != torch.bfloat16 for each in args):
             return func(*args, **kwargs or {})
         with torch.autocast("cpu", enabled=False):
-            wide = tree_map_only(Tensor, _rounded, (tuple(args), dict(kwargs or {})))
-            return func(*wide[0], **wide[1]).bfloat16()
+            named = {name: _rounded(each) for name, each in (kwargs or {}).items()}
+            return func(*map(_rounded, args), **named).bfloat16()
 
 
-def _rounded(tensor: Tensor) -> Tensor:
-    return tensor.bfloat16().float() if tensor.is_floating_point() else tensor
+def _rounded(argument: Any) -> Any:
+    return argument.bfloat16().float() if isinstance(argument, Tensor) else argument
