@@ -171,6 +171,21 @@ def tried_table(systems: Mapping[str, Chosen]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """The flag of every study on data of one's own; its value are flags of ``llmrec/train.py``."""
+    parser.add_argument(
+        "--data-dir",
+        type=lambda text: ["--data-dir", text],
+        default=[],
+        help="folder of the data, if they are not to be fetched",
+    )
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """The flag of every study over several seeds."""
+    parser.add_argument("--seeds", type=positive, default=len(SEEDS), help="how many (default: 3)")
+
+
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """The flag of every study that trains."""
     parser.add_argument(

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         "eval.cold_items", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=SETS)
-    parser.add_argument("--data-dir", type=Path, help="MiniOneRec's folder, with valid, test and index")
+    cells.add_data_dir(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
     try:
@@ -56,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def study(name: str, data_dir: Path | None, jobs: int) -> None:
+def study(name: str, data_dir: list[str], jobs: int) -> None:
     """Trains what is missing, prints the tables and writes eval/results/cold_items-NAME.*."""
-    data = ("--data", f"amazon-{name}", "split=given", *(("--data-dir", str(data_dir)) if data_dir else ()))
+    data = ("--data", f"amazon-{name}", "split=given", *data_dir)
     systems = {
         system: cells.System(
             cells.trained(f"cold-{name}-{system.lower().replace(' ', '-')}", *data, *COMMON, *flags), SETTINGS

@@ -8,7 +8,6 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from eval import cells, scaling
@@ -25,7 +24,6 @@ EXAMPLES = """examples:
   python -m eval.encoders office --data-dir /where/it/lies/amazon-office-industrial --jobs 2
   python -m eval.encoders ml-100k --model id --seeds 1
 """
-_KEEPING = Lock()
 
 
 def choices(name: str, blocks: int, own: loading.Pooling = "mean") -> dict[str, dict[str, list[str]]]:
@@ -70,9 +68,9 @@ def main(argv: list[str] | None = None) -> int:
         "eval.encoders", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=scaling.SETS)
-    parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
+    cells.add_data_dir(parser)
     parser.add_argument("--model", default="minilm-l6", help="language model, or id (default: %(default)s)")
-    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
+    cells.add_seeds(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
     try:
@@ -90,8 +88,7 @@ def study(arguments: argparse.Namespace) -> None:
     name, seeds, model = arguments.name, range(arguments.seeds), arguments.model
     output = f"encoders-{name}-{Path(model).name}"
     axes = choices(name, 0 if model == "id" else plan.shape_of(model).blocks, loading.pooling_of(model, "auto"))
-    folder = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
-    flags = [*scaling.SETS[name], *folder, *scaling.RECIPE, *scaling.System(model).flags()]
+    flags = [*scaling.SETS[name], *arguments.data_dir, *scaling.RECIPE, *scaling.System(model).flags()]
     kept = Kept(RESULTS / f"{name}-{Path(model).name}")
     wanted = {DEFAULT: list[str]()}
     for axis, values in axes.items():
@@ -132,14 +129,12 @@ def _cell(label: str, seed: int) -> str:
 def _keep(kept: Kept, flags: list[str], label: str, seed: int) -> None:
     cell = _cell(label, seed)
     asked: dict[str, Any] = train.options_of([*flags, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
-    if cell in kept.names():
-        scaling.require_same(cell, kept.load(cell)[1], asked)
+    if kept.has(cell, asked):
         return
     trained = cells.trained(f"encoders-{kept.folder.name}-{cell}", *flags)({}, seed)
     assert trained.folder is not None
     validation = RunTable.load(trained.folder / "validation")
-    with _KEEPING:
-        kept.save(cell, validation, config=scaling.comparable(asked), seed=seed, validation=trained.validation)
+    kept.save(cell, validation, options=asked, seed=seed, validation=trained.validation)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,23 @@ A folder holds ``cases.parquet`` and ``protocol.json``, the same for all its cel
 it was trained with, its provenance and its validation nDCG@10. Lists of items are not kept.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 
-from eval.cells import Cell
+from eval.cells import Cell, require_equal
 from llmrec import protocol
 from llmrec.errors import RunError
 from llmrec.protocol import Protocol
 from llmrec.runs import CASES, RANKINGS, RunTable, read_json, write_atomically, write_json
 
 _OWN = ("target_above", "target_tied")
+_OF_THE_MACHINE = ("output", "data_dir")
+"""Options that are not kept."""
 
 
 class Kept:
@@ -28,20 +33,48 @@ class Kept:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._writing = Lock()  # cells that end at the same time may bring the same baselines
 
     def names(self) -> list[str]:
         """What is kept."""
         return sorted(path.stem for path in self.folder.glob("*.json") if path.stem != "protocol")
 
+    def has(self, name: str, asked: dict[str, Any]) -> bool:
+        """Whether a cell is kept.
+
+        Raises:
+            RunError: it is, and was trained with other options.
+        """
+        if name not in self.names():
+            return False
+        require_equal(name, self.load(name)[1], asked, apart_from=_OF_THE_MACHINE)
+        return True
+
     def begin(self, table: RunTable) -> None:
         """Writes down the cases and the protocol, if there are none yet."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / "protocol.json").exists():
-            write_atomically(self.folder / "cases.parquet", table.cases.drop(_OWN).write_parquet)
-            write_json(self.folder / "protocol.json", table.protocol.model_dump())
+        with self._writing:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "protocol.json").exists():
+                write_atomically(self.folder / "cases.parquet", table.cases.drop(_OWN).write_parquet)
+                write_json(self.folder / "protocol.json", table.protocol.model_dump())
 
-    def save(self, name: str, table: RunTable, *, config: dict[str, Any], seed: int, validation: float | None) -> None:
+    def save(
+        self,
+        name: str,
+        table: RunTable,
+        *,
+        seed: int,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        validation: float | None = None,
+    ) -> None:
         """Keeps a cell.
+
+        Args:
+            name: of the cell.
+            table: what came of it.
+            seed: of its training.
+            options: it was trained with; a baseline has none.
+            validation: its nDCG@10 there.
 
         Raises:
             ProtocolError: it was measured otherwise than those that are here.
@@ -52,9 +85,11 @@ class Kept:
         own = order.join(table.cases.select("case_id", *_OWN), on="case_id", how="left", maintain_order="left")
         small = own.select(pl.col(_OWN).cast(pl.Int32))
         path = self.folder / f"{name}.parquet"
-        write_atomically(path, lambda part: small.write_parquet(part, compression="zstd", compression_level=19))
+        config = {key: value for key, value in options.items() if key not in _OF_THE_MACHINE}
         facts = {"config": config, "seed": seed, "validation": validation, "provenance": table.provenance}
-        write_json(self.folder / f"{name}.json", facts)
+        with self._writing:
+            write_atomically(path, lambda part: small.write_parquet(part, compression="zstd", compression_level=19))
+            write_json(self.folder / f"{name}.json", facts)
 
     def load(self, name: str) -> tuple[Cell, dict[str, Any]]:
         """A cell and the options it was trained with.

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("eval.quantised", description=__doc__)
     parser.add_argument("--model", default="smollm2-135m", help="language model (default: %(default)s)")
     parser.add_argument("--texts", type=cells.positive, default=400, help="to time (default: %(default)s)")
-    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
+    cells.add_seeds(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
     try:

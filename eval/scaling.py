@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from eval import cells, shapes
@@ -46,8 +45,6 @@ both begin where the frozen cell ended."""
 LOSSES = {"in_batch_softmax": ["loss.uniform_share=0.5"], "softmax": []}
 """Their options. These and the recipe of every cell are the best of one seed on the validation part of office, for ids
 and for texts, by less than its interval: see :mod:`eval.encoders`."""
-_KEEPING = Lock()
-"""Cells that end at the same time bring the same baselines."""
 EXAMPLES = """examples:
   python -m eval.scaling ml-100k --jobs 2
   python -m eval.scaling office --data-dir /where/it/lies/amazon-office-industrial --stages frozen,tuned
@@ -123,12 +120,12 @@ def main(argv: list[str] | None = None) -> int:
         "name", nargs="?", default="ml-100k", help=f"{', '.join(SETS)}, or any of train.py (default: ml-100k)"
     )
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="more options of every cell")
-    parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
+    cells.add_data_dir(parser)
     parser.add_argument(
         "--models", default=",".join(MODELS), help="smallest first, with commas between (default: %(default)s)"
     )
     parser.add_argument("--stages", default=",".join(STAGES), help="in this order (default: %(default)s)")
-    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
+    cells.add_seeds(parser)
     parser.add_argument(
         "--from",
         dest="source",
@@ -156,12 +153,11 @@ def study(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"no stage {unknown[0]!r}{nearest(unknown[0], STAGES)}")
     asked = {stage: STAGES[stage](models) for stage in stages}
     kept = Kept(RESULTS / name)
-    folder = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
-    data = [*SETS.get(arguments.name, ("--data", arguments.name)), *arguments.overrides, *folder]
+    data = [*SETS.get(arguments.name, ("--data", arguments.name)), *arguments.overrides, *arguments.data_dir]
     if arguments.source:
         for seed in range(arguments.seeds):
             for model in models:
-                move(kept, data, [*SETS[arguments.source], *folder], arguments.source, System(model), seed)
+                move(kept, data, [*SETS[arguments.source], *arguments.data_dir], arguments.source, System(model), seed)
     elif not arguments.report:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda cell: keep(kept, name, data, *cell), _order(asked, arguments.seeds)))
@@ -184,17 +180,15 @@ def keep(kept: Kept, name: str, data: list[str], system: System, seed: int) -> N
     """Trains a cell that is not kept yet, and keeps it with the baselines that only its model brings."""
     cell = f"{system.name}-s{seed}"
     asked = _options(name, data, system, seed)
-    if cell in kept.names():
-        require_same(cell, kept.load(cell)[1], asked)
+    if kept.has(cell, asked):
         return
     trained = _trained(name, data, system, seed)
     assert trained.folder is not None
-    with _KEEPING:
-        kept.begin(trained.table)  # baselines do not know how often training shows a target
-        for label, table in _baselines(system, trained.folder):
-            if label not in kept.names():
-                kept.save(label, table, config={}, seed=0, validation=None)
-        kept.save(cell, trained.table, config=comparable(asked), seed=seed, validation=trained.validation)
+    kept.begin(trained.table)  # baselines do not know how often training shows a target
+    for label, table in _baselines(system, trained.folder):
+        if label not in kept.names():
+            kept.save(label, table, seed=0)
+    kept.save(cell, trained.table, options=asked, seed=seed, validation=trained.validation)
 
 
 def _trained(name: str, data: list[str], system: System, seed: int) -> cells.Cell:
@@ -228,15 +222,14 @@ def move(kept: Kept, data: list[str], given: list[str], source: str, system: Sys
     from eval.scaling_transfer import moved
 
     label = f"from-{source}-{system.name}"
-    asked = comparable(_options(source, data, system, seed))
-    if f"{label}-s{seed}" in kept.names():
-        require_same(f"{label}-s{seed}", kept.load(f"{label}-s{seed}")[1], asked)
+    asked = _options(source, data, system, seed)
+    if kept.has(f"{label}-s{seed}", asked):
         return
     trained = _trained(source, given, system, seed)
     assert trained.folder is not None
     options = train.options_of(_flags(source, data, system, seed))[0].resolved()
     for words, table in moved(trained.folder, options, source, seed).items():
-        kept.save(f"{label}{words}-s{seed}", table, config=asked, seed=seed, validation=None)
+        kept.save(f"{label}{words}-s{seed}", table, options=asked, seed=seed)
 
 
 def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
@@ -247,16 +240,6 @@ def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
     for label, table in found.items():
         looks = label in ("cosine", "mix") and "cosine" in found
         yield (f"{label}-{Path(system.model).name}" if looks else label), table
-
-
-def comparable(options: dict[str, Any]) -> dict[str, Any]:
-    """Options without what differs between machines."""
-    return {key: value for key, value in options.items() if key not in ("output", "data_dir")}
-
-
-def require_same(cell: str, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raises RunError unless a kept cell was trained with these options."""
-    cells.require_equal(cell, saved, asked, apart_from=("output", "data_dir"))
 
 
 def _twin(model: str) -> Path:

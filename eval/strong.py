@@ -67,8 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         "eval.strong", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=STUDIES)
-    parser.add_argument("--data-dir", type=Path, help="folder of the data, if they are not to be fetched")
-    parser.add_argument("--seeds", type=cells.positive, default=len(cells.SEEDS), help="how many (default: 3)")
+    cells.add_data_dir(parser)
+    cells.add_seeds(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
     try:
@@ -79,10 +79,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def study(name: str, data_dir: Path | None, jobs: int, seeds: int) -> None:
+def study(name: str, data_dir: list[str], jobs: int, seeds: int) -> None:
     """Trains what is missing, prints the table and writes eval/results/strong-NAME.*."""
     asked = STUDIES[name]
-    flags = ["--config", str(CONFIGS / f"{name}.yaml"), *(["--data-dir", str(data_dir)] if data_dir else [])]
+    flags = ["--config", str(CONFIGS / f"{name}.yaml"), *data_dir]
     systems = {asked.system: cells.System(cells.trained(f"strong-{name}", *flags), [{}, *asked.others])}
     chosen = cells.choose(systems, jobs, range(seeds))
     best = chosen[asked.system]

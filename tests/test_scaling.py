@@ -22,8 +22,8 @@ def test_a_kept_cell_comes_back_with_its_counts_and_its_options(tmp_path: Path) 
     kept = Kept(tmp_path)
     table = counted(ROWS, seed=1)
     backwards = replace(table, cases=table.cases.reverse())
-    kept.save("first", table, config={"a": 1}, seed=1, validation=0.5)
-    kept.save("second", backwards, config={}, seed=2, validation=None)
+    kept.save("first", table, options={"a": 1}, seed=1, validation=0.5)
+    kept.save("second", backwards, seed=2)
     cell, config = kept.load("first")
     assert cell.table.cases.equals(table.cases) and config == {"a": 1}
     assert (cell.seed, cell.validation, cell.table.provenance) == (1, 0.5, {"seed": 1})
@@ -33,10 +33,10 @@ def test_a_kept_cell_comes_back_with_its_counts_and_its_options(tmp_path: Path) 
 
 def test_a_cell_of_another_protocol_is_refused(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
-    kept.save("first", counted(ROWS), config={}, seed=0, validation=None)
+    kept.save("first", counted(ROWS), seed=0)
     other = counted(ROWS, protocol=PROTOCOL.model_copy(update={"mask_history": False}))
     with pytest.raises(ProtocolError, match="mask_history"):
-        kept.save("second", other, config={}, seed=0, validation=None)
+        kept.save("second", other, seed=0)
     assert kept.names() == ["first"]
 
 
@@ -118,7 +118,7 @@ def test_options_that_no_cell_has_are_refused_before_anything_is_trained(tmp_pat
 
 def test_a_cell_with_lost_rows_is_refused(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
-    kept.save("first", counted(ROWS), config={}, seed=0, validation=None)
+    kept.save("first", counted(ROWS), seed=0)
     pl.read_parquet(tmp_path / "first.parquet")[:2].write_parquet(tmp_path / "first.parquet")
     with pytest.raises(RunError, match="has 2 rows for 4 cases"):
         kept.load("first")
