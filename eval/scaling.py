@@ -66,6 +66,7 @@ class System:
     """Whether the model has random weights in place of its own."""
     continued: bool = False
     """Whether it begins with the weights of the frozen cell."""
+    precision: str = "fp32"
 
     @property
     def name(self) -> str:
@@ -74,13 +75,14 @@ class System:
         parts += [f"{self.blocks}-blocks"] if self.blocks else []
         parts += [self.tuning] if self.tuning != "frozen" else []
         parts += ["continued"] if self.continued and self.tuning == "frozen" else []
+        parts += [self.precision] if self.precision != "fp32" else []
         return "-".join([*parts, *(["softmax"] if self.loss == "softmax" else [])])
 
     def flags(self) -> list[str]:
         """Of the command."""
         model = str(_twin(self.model)) if self.twin else self.model
         words = ["--model", model, "--head", self.head, "--tuning", self.tuning, "--loss", self.loss]
-        words += LOSSES[self.loss]
+        words += [*LOSSES[self.loss], f"features.precision={self.precision}"]
         return words + ([f"features.blocks={self.blocks}"] if self.blocks else [])
 
 
@@ -90,9 +92,13 @@ def frozen(models: Sequence[str]) -> list[System]:
 
 
 def tuned(models: Sequence[str]) -> list[System]:
-    """The top blocks of the smaller models learn; as control the head and projection alone go on learning."""
-    ways = ("frozen", "top_blocks")
-    return [System(model, tuning=way, continued=True) for model in models if model in TUNED for way in ways]
+    """The top blocks of the smaller models learn; as control the head and projection alone go on learning.
+
+    Of the smallest the blocks learn in bf16 too, to tell what that costs.
+    """
+    able, ways = [model for model in models if model in TUNED], ("frozen", "top_blocks")
+    rough = [System(model, tuning="top_blocks", continued=True, precision="bf16") for model in able[:1]]
+    return [System(model, tuning=way, continued=True) for model in able for way in ways] + rough
 
 
 def others(models: Sequence[str]) -> list[System]:

@@ -211,6 +211,7 @@ class Report:
         tuned = [label for label in self.trained if self.systems[label].tuning != "frozen"]
         rivals = ("sasrec-{}-continued", "sasrec-{}")
         pairs = [(label, rival.format(self.systems[label].model)) for label in tuned for rival in rivals]
+        pairs += [(label, label.removesuffix("-bf16")) for label in tuned if label.endswith("-bf16")]
         return [pair for pair in pairs if pair[1] in self.trained]
 
     def _against_ids(self) -> list[tuple[str, str]]:

@@ -81,7 +81,7 @@ def as_folder(name: str, folder: Path) -> Path:
     """Writes a model as bf16 safetensors, a ``.gguf`` file too: what is quantised further or streamed is read so."""
 
     def plain(options: dict[str, Any]) -> Any:
-        read = AutoModel.from_pretrained(dtype=torch.bfloat16, **options)
+        read = loading.load(loading.find(name), "bf16", "resident").model
         config = AutoConfig.from_pretrained(**options)
         copy = AutoModel.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
         copy.load_state_dict(read.state_dict())

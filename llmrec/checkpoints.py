@@ -62,10 +62,11 @@ def save_checkpoint(
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
-    # Copies, since frozen buffers stand in both halves, and safetensors refuses tensors that share memory.
     tensors = fsdp.whole(tensors, keep=writes)
     if not writes:
         return
+    # Frozen buffers stand in both halves; safetensors refuses tensors that share memory.
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     metadata = {"progress": json.dumps(asdict(progress)), "basis": json.dumps(basis)}
     write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 

@@ -6,11 +6,10 @@ runs and checkpoints look the same however they were trained.
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from llmrec import components
 from llmrec.errors import ConfigError
@@ -35,24 +34,43 @@ def check_launch(tuning: str) -> None:
             "DeepSpeed keeps the optimizer's state in files of its own, from which no run can be resumed exactly; "
             "configs/accelerate/fsdp.yaml spreads weights, gradients and states of the optimizer as ZeRO does"
         )
+    if not asked():
+        return
     able = [name for name in components.names("tuning") if getattr(components.load("tuning", name), "spreads", False)]
-    if asked() and tuning not in able:
+    if tuning not in able:
         raise ConfigError(f"tuning {tuning} has nothing to spread: launch without FSDP, or take {' or '.join(able)}")
 
 
+def check_begun(accelerator: Any) -> None:
+    """Refuses another FSDP than that of ``configs/accelerate/fsdp.yaml``.
+
+    Raises:
+        ConfigError: no GPUs, the first version, or weights that are to lie or to be read otherwise.
+    """
+    if not asked():
+        return
+    how = "see configs/accelerate/fsdp.yaml"
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is None or not accelerator.is_fsdp2:
+        here = f"{torch.cuda.device_count()} are here"
+        raise ConfigError(f"FSDP was asked for: it takes GPUs, of which {here}, and fsdp_version 2, {how}")
+    if plugin.cpu_offload or plugin.cpu_ram_efficient_loading:
+        raise ConfigError(f"FSDP is to go without fsdp_offload_params and fsdp_cpu_ram_efficient_loading, {how}")
+
+
 def whole(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
-    """Whole copies in main memory, one tensor gathered at a time.
+    """Whole tensors in main memory, gathered one at a time; those that are there already are not copied.
 
     Args:
         tensors: by name; where they are spread, every process has to call this with the same names.
         keep: whether this process wants them; else it only takes part and gets nothing.
     """
-    copies = {}
+    found = {}
     for name, tensor in tensors.items():
-        gathered = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        gathered = tensor.full_tensor() if _is_spread(tensor) else tensor  # type: ignore[attr-defined]
         if keep:
-            copies[name] = gathered.detach().cpu().clone().contiguous()
-    return copies
+            found[name] = gathered.detach().cpu().contiguous()
+    return found
 
 
 def part(tensor: Tensor, like: Tensor) -> Tensor:
@@ -62,8 +80,11 @@ def part(tensor: Tensor, like: Tensor) -> Tensor:
         tensor: whole, the same in all processes.
         like: the parameter itself, or the one whose state it is.
     """
-    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+    if not _is_spread(like) or tensor.shape != like.shape:
         return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
@@ -72,21 +93,35 @@ def open_root(module: nn.Module) -> None:
 
     The module's own forward does so too, and forgets it after the way back.
     """
-    if isinstance(module, FSDPModule):
-        module._get_fsdp_state()._lazy_init()  # a run may be resumed right before it is validated
-        module.unshard()
+    if asked():
+        root: Any = module
+        root._get_fsdp_state()._lazy_init()  # no public name; a run may be resumed right before it is validated
+        root.unshard()
 
 
 def close_root(module: nn.Module) -> None:
     """Lets go what :func:`open_root` gathered; weights are read and set as parts."""
-    if isinstance(module, FSDPModule):
-        module.reshard()
+    if asked():
+        root: Any = module
+        root.reshard()
 
 
 def most(number: int, modules: Iterable[nn.Module], device: torch.device) -> int:
     """The largest of the processes' numbers, where one of these modules is spread; else the number."""
+    if not asked():
+        return number
+    from torch.distributed.fsdp import FSDPModule
+
     if not any(isinstance(module, FSDPModule) for module in modules):
         return number
     largest = torch.tensor(number, device=device)
     torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
     return int(largest)
+
+
+def _is_spread(tensor: Tensor) -> bool:
+    if not asked():  # the import takes most of a second
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)

@@ -17,7 +17,6 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from llmrec import evaluation, fsdp
 from llmrec.config import ProtocolOptions
-from llmrec.errors import ConfigError
 from llmrec.interactions import Dataset
 from llmrec.recommender import Recommender
 from llmrec.splits import Cases
@@ -45,8 +44,7 @@ class Processes:
             project_dir=str(folder),
             kwargs_handlers=[waiting, wrapped],
         )
-        if fsdp.asked() and not self.accelerator.is_fsdp2:
-            raise ConfigError("FSDP was asked for: it takes GPUs and fsdp_version 2, see configs/accelerate/fsdp.yaml")
+        fsdp.check_begun(self.accelerator)
         self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         if self.count == 1:
             _take_all_cores()

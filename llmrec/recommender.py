@@ -193,7 +193,7 @@ class Recommender(nn.Module):
             folder: of the run.
             writes: whether this process is the one that writes; the weights may be spread over all of them.
         """
-        state = fsdp.whole(self.state_dict(), keep=writes)
+        vectors, state = self.item_embeddings(), fsdp.whole(self.state_dict(), keep=writes)
         if not writes:
             return
         if self.user_ids is not None:
@@ -203,7 +203,7 @@ class Recommender(nn.Module):
         trunk: Any = getattr(self.encoder, "trunk", None)
         if hasattr(trunk, "save_pretrained"):
             trunk.save_pretrained(folder / "adapter")
-        embeddings = {"item_embeddings": self.item_embeddings().cpu().contiguous()}
+        embeddings = {"item_embeddings": vectors.cpu().contiguous()}
         write_atomically(folder / "item_embeddings.safetensors", lambda path: save_file(embeddings, path))
         write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
 

@@ -317,7 +317,11 @@ def of_spread_text(data: Path, folder: Path, kind: str, *more: str) -> list[str]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "more"),
-    [("opt", ["--tuning", "full"]), ("llama", ["--tuning", "top_blocks", "tuning.blocks=1"])],
+    [
+        ("opt", ["--tuning", "full"]),
+        ("llama", ["--tuning", "top_blocks", "tuning.blocks=1"]),
+        ("opt", ["--tuning", "full", "tuning.gradient_checkpointing=true", "features.precision=bf16"]),
+    ],
 )
 def test_a_run_under_fsdp_trains_what_two_whole_processes_do(
     kind: str, more: list[str], toy_folder: Path, tmp_path: Path
@@ -331,6 +335,7 @@ def test_a_run_under_fsdp_trains_what_two_whole_processes_do(
     done = execute(*command, "--resume")
     assert done.returncode == 0, done.stderr
     assert "2 processes with FSDP on cpu" in done.stderr
+    assert_equal_tables(spread, whole)
     assert {row["step"]: row["loss"] for row in rows(spread, "step")} == pytest.approx(
         {row["step"]: row["loss"] for row in rows(whole, "step")}, abs=1e-5
     )
@@ -346,6 +351,14 @@ def test_what_has_nothing_to_spread_is_refused_under_fsdp(tuning: str, toy_folde
     command = (*FSDP, "tests/spread_run.py", *of_text(toy_folder, tmp_path / "run", "opt", "--tuning", tuning))
     done = execute(*command)
     assert done.returncode != 0 and f"tuning {tuning} has nothing to spread" in done.stderr
+
+
+@pytest.mark.slow
+def test_bf16_under_fsdp_wants_gradient_checkpointing(toy_folder: Path, tmp_path: Path) -> None:
+    """Else every process would hold a whole copy of the weights, which is what FSDP is to spare it."""
+    words = of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full", "features.precision=bf16")
+    done = execute(*FSDP, "tests/spread_run.py", *words)
+    assert done.returncode != 0 and "tuning.gradient_checkpointing=true" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
-"""Products in bf16 where the CPU has no instructions for it: as exact as its own, and as fast as fp32."""
+"""Products in bf16 where the CPU has no instructions for it: as exact as its own."""
+
+from pathlib import Path
 
 import pytest
 import tiny_models
@@ -6,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmrec import loading
+from llmrec import components, loading
+from llmrec.loading import products
 from llmrec.loading.products import WideProducts, quick_products
+from llmrec.tuning import Source
 
 
 def pair(width: int = 64) -> tuple[Tensor, Tensor]:
@@ -42,7 +46,20 @@ def test_fp32_and_integers_are_left_alone() -> None:
     x, w = pair()
     with WideProducts():
         assert torch.equal(F.linear(x, w), x @ w.T)
-        assert (torch.arange(4).view(2, 2) @ torch.arange(4).view(2, 2)).dtype == torch.int64
+        whole = torch.full((2, 2), 257)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(whole @ whole, torch.full((2, 2), 2 * 257**2))
+            assert (x.double() @ w.double().T).dtype == torch.float64
+        with pytest.raises(RuntimeError, match="dtype"):
+            x.bfloat16() @ w.T
+
+
+def test_operands_may_have_names_and_a_place_for_the_result() -> None:
+    x, w = (each.bfloat16() for each in pair())
+    place = torch.empty(8, 16, dtype=torch.bfloat16)
+    with WideProducts():
+        assert torch.equal(F.linear(input=x, weight=w), F.linear(x, w))
+        assert torch.matmul(x, w.T, out=place) is place and place.any()
 
 
 @pytest.mark.parametrize(("capability", "taken"), [("AVX2", True), ("AVX512", False)])
@@ -51,7 +68,6 @@ def test_only_cpus_without_instructions_for_bf16_compute_so(
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     x, w = (each.bfloat16() for each in pair(4096))
-    seen: list[torch.dtype] = []
     with quick_products(), torch.profiler.profile(record_shapes=False) as profile:
         F.linear(x, w)
     seen = [each.key for each in profile.key_averages()]
@@ -71,3 +87,49 @@ def test_a_language_model_in_bf16_gives_what_torch_s_own_products_give(
         (hidden,) = model.runs.last_hidden_states([batch], lambda done, total: None)
         vectors.append(hidden.float())
     assert torch.allclose(vectors[0], vectors[1], atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["resident", "streamed"])
+def test_a_language_model_that_is_loaded_takes_them(how: loading.Loading, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = products_taken(monkeypatch)
+    model = loading.load(loading.find(str(tiny_models.folder("opt"))), "bf16", how)
+    batch = dict(model.tokenizer(["Toy Story", "Heat"], padding=True, return_tensors="pt"))
+    list(model.runs.last_hidden_states([batch], lambda done, total: None))
+    blocks = model.config.num_hidden_layers
+    assert len(taken) >= 6 * blocks, "four matrices of attention and two behind it in each block"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_language_model_that_learns_takes_them_on_both_ways(twice: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that compute twice do so on the way back, where no context of the forward holds any more."""
+    taken = products_taken(monkeypatch)
+    options = {"name": "full", "gradient_checkpointing": twice}
+    tuning = components.create("tuning", components.resolve("tuning", options))
+    trunk = tuning.trunk(source(tiny_models.folder("opt")))
+    vectors = trunk(torch.arange(1, 3))
+    forward = len(taken)
+    vectors.square().sum().backward()
+    assert forward > 0 and len(taken) == (2 * forward if twice else forward)
+
+
+def products_taken(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is computed so from now on, on any CPU."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    taken, asked = list[object](), products._is_rough
+
+    def is_rough(arguments: list[object]) -> bool:
+        rough = asked(arguments)
+        taken.extend([arguments] * rough)
+        return rough
+
+    monkeypatch.setattr(products, "_is_rough", is_rough)
+    return taken
+
+
+def source(folder: Path) -> Source:
+    def load(how: loading.Loading) -> loading.LanguageModel:
+        return loading.load(loading.find(str(folder)), "bf16", how)
+
+    return Source(list, ["", "Toy Story", "Heat"], load, "resident", "mean", "bf16", 30)

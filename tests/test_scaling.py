@@ -63,7 +63,7 @@ def test_parameters_are_those_that_a_text_passes() -> None:
 
 def test_every_system_has_a_name_of_its_own() -> None:
     systems = [each for stage in scaling.STAGES.values() for each in stage(scaling.MODELS)]
-    assert len({each.name for each in systems}) == len(systems) == 8 + 4 + 2 + 6 + 8
+    assert len({each.name for each in systems}) == len(systems) == 8 + 5 + 2 + 6 + 8
 
 
 def test_the_first_seed_of_all_comes_before_the_second() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from llmrec import assets, fsdp
+from llmrec import assets
 from llmrec.errors import ConfigError, DataError, LlmrecError
 from llmrec.loading.blocks import shorten
 from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
@@ -120,7 +120,7 @@ def load(
             encoder = _in_memory(files, "bf16" if quantised else precision, **_how(loading, max_memory))
             if blocks is not None:
                 shorten(encoder, blocks)
-            if loading in ("auto", "resident") and not fsdp.asked() and fits_on_gpu(encoder):
+            if loading in ("auto", "resident") and fits_on_gpu(encoder):
                 encoder.to("cuda")  # the one that belongs to this process
             runs = Resident(encoder)
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)

@@ -86,12 +86,14 @@ class Trunk(nn.Module):
         vectors: list[Tensor] = [torch.empty(0)] * len(wanted)
         groups = list(batches_by_length(self.tokens.lengths[wanted.cpu().numpy()]))
         # Where weights are spread, a process that runs the model once less than the others would leave them waiting.
-        more = fsdp.most(len(groups), self.modules(), self.row.device) - len(groups)
+        more = range(len(groups), fsdp.most(len(groups), self.modules(), self.row.device))
         for group in groups:
             for at, vector in zip(group, self.pooled(wanted[group].tolist()), strict=True):
                 vectors[at] = vector
-        nothing = sum(0.0 * self.pooled([0]).sum() for _ in range(more))
-        return torch.stack(vectors)[back] + nothing
+        found = torch.stack(vectors)[back]
+        for _ in more:
+            found = found + 0.0 * self.pooled([0]).sum()
+        return found
 
     def train(self, mode: bool = True) -> "Trunk":
         """Only says so: the language model stays without dropout."""
@@ -105,7 +107,9 @@ class Trunk(nn.Module):
         device = self.row.device
         self.place(device)
         given = {key: value.to(device) for key, value in self.given(batch, texts).items()}
-        with quick_products(), torch.autocast(device.type, torch.bfloat16, enabled=self.mixed):
+        # What autocast keeps of a weight would outlive its being whole.
+        rounding = torch.autocast(device.type, torch.bfloat16, enabled=self.mixed, cache_enabled=not fsdp.asked())
+        with quick_products(), rounding:
             hidden = self.encoder(**given).last_hidden_state
         return pool(hidden, own.to(device), self.pooling)
 
@@ -115,8 +119,19 @@ class Trunk(nn.Module):
             self.encoder.to(device)
 
     def prepare(self, blocks: Iterable[nn.Module]) -> None:
-        """Has blocks compute twice, if that is wanted; called by each tuning for those that take part in learning."""
+        """Has blocks compute twice, if that is wanted; called by each tuning for those that take part in learning.
+
+        Raises:
+            ConfigError: they are to be spread and would be whole again in bf16.
+        """
         blocks = list(blocks)
+        if fsdp.asked():
+            self.place(torch.device("cpu"))  # only a part of it belongs on the GPU
+            if self.mixed and not self.learning.gradient_checkpointing:
+                raise ConfigError(
+                    "under FSDP each process would keep all weights in bf16 until the way back: take "
+                    "tuning.gradient_checkpointing=true, or features.precision=fp32"
+                )
         self.learning_blocks = sorted({type(block).__name__ for block in blocks})
         if self.learning.gradient_checkpointing:
             for block in blocks:
