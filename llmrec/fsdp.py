@@ -54,7 +54,9 @@ def check_begun(accelerator: Any) -> None:
     if plugin is None or not accelerator.is_fsdp2:
         here = f"{torch.cuda.device_count()} are here"
         raise ConfigError(f"FSDP was asked for: it takes GPUs, of which {here}, and fsdp_version 2, {how}")
-    if plugin.cpu_offload or plugin.cpu_ram_efficient_loading:
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    if isinstance(plugin.cpu_offload, CPUOffloadPolicy) or plugin.cpu_ram_efficient_loading:
         raise ConfigError(f"FSDP is to go without fsdp_offload_params and fsdp_cpu_ram_efficient_loading, {how}")
 
 
