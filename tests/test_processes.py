@@ -335,14 +335,16 @@ def test_a_run_under_fsdp_trains_what_two_whole_processes_do(
     done = execute(*command, "--resume")
     assert done.returncode == 0, done.stderr
     assert "2 processes with FSDP on cpu" in done.stderr
-    assert_equal_tables(spread, whole)
+    rough = "features.precision=bf16" in more  # what is in a batch of texts, and so is rounded alike, differs
     assert {row["step"]: row["loss"] for row in rows(spread, "step")} == pytest.approx(
-        {row["step"]: row["loss"] for row in rows(whole, "step")}, abs=1e-5
+        {row["step"]: row["loss"] for row in rows(whole, "step")}, abs=0.01 if rough else 1e-5
     )
     weights, wanted = load_file(spread / "model.safetensors"), load_file(whole / "model.safetensors")
     assert weights.keys() == wanted.keys()
     for name, weight in weights.items():
-        assert torch.allclose(weight, wanted[name], atol=2e-4), name
+        assert torch.allclose(weight, wanted[name], atol=0.02 if rough else 2e-4), name
+    if not rough:
+        assert_equal_tables(spread, whole)
 
 
 @pytest.mark.slow
