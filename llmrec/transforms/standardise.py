@@ -16,7 +16,7 @@ class Standardise:
     def fit(self, vectors: Float[Tensor, "n dim"]) -> tuple[Tensor, Tensor]:
         """Mean and reciprocal standard deviation; a constant dimension becomes 0.
 
-        Dead ones, of which MiniLM has three, hold a rounding's noise: blown up to variance 1 they would be features made
+        Dead ones, of which MiniLM has three, hold noise of rounding: blown up to variance 1 they would be features made
         of nothing, and a language model that learns would get all its gradient through them.
         """
         spread = vectors.std(dim=0, correction=0)
