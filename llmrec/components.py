@@ -14,11 +14,13 @@ from pydantic import ConfigDict, ValidationError, create_model
 from llmrec.errors import ConfigError, nearest
 
 KINDS = {
+    "backends": "backend",
     "baselines": "baseline",
     "encoders": "encoder",
     "heads": "head",
     "losses": "loss",
     "metrics": "metric",
+    "scorings": "scoring",
     "sources": "source",
     "splits": "split",
     "transforms": "transform",

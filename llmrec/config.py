@@ -201,6 +201,16 @@ def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunC
     for flag, value in flags.items():
         if value is not None:
             _set(options, _FLAGS.get(flag, flag), value)
+    return parse(read_overrides(overrides, options))
+
+
+def read_overrides(overrides: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Puts ``key.path=value``, the value in YAML, into a mapping of options.
+
+    Raises:
+        ConfigError: one of another form.
+    """
+    options = {} if options is None else options
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals:
@@ -211,7 +221,7 @@ def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunC
             _set(options, path, yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from None
-    return parse(options)
+    return options
 
 
 def parse(options: dict[str, Any]) -> RunConfig:

@@ -7,6 +7,7 @@ LlmrecError
 ├── PromptError     a prompt file or what it asks for
 ├── ProtocolError   numbers that were measured differently and must not be compared
 ├── RunError        a run folder that is missing, unfinished, finished or damaged
+├── BackendError    a model or server that does not answer
 └── MemoryLimitError    a model larger than the free memory
 
 A message says what came, what is allowed and what to do.
@@ -51,6 +52,10 @@ class ProtocolError(LlmrecError):
 
 class RunError(LlmrecError):
     """A run folder in another state than the command needs."""
+
+
+class BackendError(LlmrecError):
+    """A model or server that does not answer, or not in a way that can be used."""
 
 
 class MemoryLimitError(LlmrecError):

@@ -12,7 +12,7 @@ from llmrec import components
 from llmrec.errors import ConfigError, DataError, PromptError, nearest
 from llmrec.interactions import Dataset
 from llmrec.prompt_fields import TABLES
-from llmrec.prompt_rows import PromptRows, columns, emptied, filled
+from llmrec.prompt_rows import HISTORY, PromptRows, columns, emptied, filled, labelled
 from llmrec.prompting import Prompt, found, item_texts
 from llmrec.splits import Split
 
@@ -152,7 +152,7 @@ class _Trial:
         """One line per kind of fault, with the number of cases and the first user."""
         met: dict[str, list[str]] = defaultdict(list)
         for row in range(len(self.cases)):
-            variables = self._variables(row)
+            variables = self._variables(prompt, row)
             for fault, detail in _faults_of_case(prompt, variables):
                 met[fault].append(f"user {variables['user']['user_id']!r}{detail and ': '}{detail}")
         lines = {
@@ -163,19 +163,20 @@ class _Trial:
             self.findings.notes.append(f"{prompt.name}: {repeats}")
         return list(lines.values()) + ([] if _UNRENDERED in lines else self._alike(prompt))
 
-    def _variables(self, row: int) -> _Variables:
-        return self.rows.variables(self.cases, row, self.rows.draw_candidates(self.cases, row, CANDIDATES, self.seed))
+    def _variables(self, prompt: Prompt, row: int) -> _Variables:
+        candidates = self.rows.draw_candidates(self.cases, row, CANDIDATES, self.seed)
+        return self.rows.variables(self.cases, row, candidates, HISTORY if prompt.kind == "zeroshot" else None)
 
     def _alike(self, prompt: Prompt) -> list[str]:
         """Items of the catalogue that the prompt shows as the same candidate: an answer could mean either."""
         if not any(use.variable == "candidates" for use in prompt.anatomy.uses):
             return []
-        variables = self._variables(0)
+        variables = self._variables(prompt, 0)
         seen: dict[str, str] = {}
         pairs = []
         for item in self.rows.items[1:]:
             try:
-                text = prompt.given(**variables | {"candidates": [item] * len(variables["candidates"])})
+                text = prompt.given(**variables | {"candidates": labelled([item] * len(variables["candidates"]))})
             except PromptError as error:
                 return [f"{_UNRENDERED} with candidate {item['item_id']!r}: {error}"]
             first = seen.setdefault(text, item["item_id"])

@@ -16,7 +16,7 @@ SECTIONS = {"items": ("text",), "p5": ("input", "target"), "zeroshot": ("system"
 """Kinds of prompts (the folders below ``prompts/``) and the blocks of each."""
 ANSWERS = ("target", "answer")
 """Blocks that say what the model is to answer; the others of the same kind are what it is given."""
-TABLES = {"user": "user", "item": "item", "interaction": "interaction", "history": "item", "candidates": "item"}
+TABLES = {"user": "user", "item": "item", "interaction": "interaction", "history": "shown", "candidates": "candidate"}
 """Variables of the templates and the table whose columns they have."""
 _LISTS = ("history", "candidates")
 _SAME_ROWS = ("list", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "unique")
@@ -46,7 +46,7 @@ class Anatomy:
         """One line for each field that no row has.
 
         Args:
-            columns: by table (``user``, ``item``, ``interaction``).
+            columns: by table, the values of :data:`TABLES`.
         """
         wrong = [use for use in self.uses if use.field and use.field not in columns[TABLES[use.variable]]]
         return [

@@ -12,7 +12,7 @@ from llmrec.errors import DataError, PromptError
 from llmrec.interactions import Dataset
 from llmrec.prompt_check import cut
 from llmrec.prompt_fields import SECTIONS
-from llmrec.prompt_rows import PromptRows, columns
+from llmrec.prompt_rows import HISTORY, PromptRows, columns
 from llmrec.prompting import Prompt, found
 from llmrec.splits import Split
 
@@ -59,7 +59,7 @@ def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[
     parts = cut(dataset, split)
     row, rows = _case_of(parts, user), PromptRows(parts.dataset)
     candidates = rows.draw_candidates(parts.test, row, CANDIDATES, seed=0)
-    variables = rows.variables(parts.test, row, candidates)
+    variables = rows.variables(parts.test, row, candidates, HISTORY if prompt.kind == "zeroshot" else None)
     return {
         "prompt": name,
         "user": variables["user"]["user_id"],

@@ -1,8 +1,14 @@
-"""Rows of a data set as templates see them: every known column is there, and an absent text is an empty one."""
+"""Rows of a data set as templates see them: every known column is there, and an absent text is an empty one.
+
+Items of a history or among the candidates have a field more than the table: ``text``, how they are shown (by an item
+prompt, else the title, else the id). Candidates have a ``label`` too: A, B ... by their place.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import islice, product
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -12,6 +18,9 @@ from llmrec.interactions import INTERACTION_COLUMNS, ITEM_COLUMNS, USER_COLUMNS,
 from llmrec.splits import Cases
 
 Row = dict[str, Any]
+HISTORY = 10
+"""Recent items that a prompted model is shown unless told otherwise; longer histories seem not to help one
+(arXiv:2601.20316, 50 users)."""
 _KNOWN: dict[str, dict[str, Any]] = {"user": USER_COLUMNS, "item": ITEM_COLUMNS, "interaction": INTERACTION_COLUMNS}
 
 
@@ -29,8 +38,9 @@ def tables(dataset: Dataset) -> dict[str, pl.DataFrame]:
 
 
 def columns(dataset: Dataset) -> dict[str, list[str]]:
-    """Names of the fields, by table."""
-    return {name: frame.columns for name, frame in tables(dataset).items()}
+    """Names of the fields, by table; ``shown`` and ``candidate`` are items in a history and among candidates."""
+    found = {name: frame.columns for name, frame in tables(dataset).items()}
+    return found | {"shown": [*found["item"], "text"], "candidate": [*found["item"], "text", "label"]}
 
 
 def item_rows(dataset: Dataset) -> list[Row]:
@@ -40,10 +50,24 @@ def item_rows(dataset: Dataset) -> list[Row]:
 
 def filled(dataset: Dataset) -> dict[str, set[str]]:
     """By table, the fields that at least one row fills."""
-    return {
+    found = {
         name: {column for column in frame.columns if _is_filled(frame[column])}
         for name, frame in tables(dataset).items()
     }
+    return found | {"shown": {*found["item"], "text"}, "candidate": {*found["item"], "text", "label"}}
+
+
+def labels(number: int) -> list[str]:
+    """What stands before so many candidates: A to Z, of more AA, AB ...; none is the beginning of another."""
+    width = 1
+    while len(ascii_uppercase) ** width < number:
+        width += 1
+    return ["".join(letters) for letters in islice(product(ascii_uppercase, repeat=width), number)]
+
+
+def labelled(rows: Sequence[Row]) -> list[Row]:
+    """Rows as candidates."""
+    return [row | {"label": label} for row, label in zip(rows, labels(len(rows)), strict=True)]
 
 
 def emptied(row: Row) -> Row:
@@ -54,42 +78,45 @@ def emptied(row: Row) -> Row:
 class PromptRows:
     """Turns cases into the variables of a prompt.
 
-    A title that several items share ends with the item's id here, for a title is what a model answers with.
+    A title or text that several items share ends with the item's id here, for a title is what a model answers with.
 
     Args:
         dataset: the data that the cases were cut from.
+        texts: how items are shown, by index; None: by their titles, else their ids.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset, texts: Sequence[str] | None = None) -> None:
+        self.dataset, self.texts = dataset, texts
         self._tables = tables(dataset)
 
     @cached_property
     def items(self) -> list[Row]:
         """Item rows by index; entry 0 (padding) is empty."""
         rows = _rows(self._tables["item"])
-        counts = Counter(row["title"] for row in rows)
-        shared = {title for title, number in counts.items() if title and number > 1}
-        for row in rows:
-            if row["title"] in shared:
-                row["title"] = f"{row['title']} [{row['item_id']}]"
+        _tell_apart(rows, "title")
+        for place, row in enumerate(rows, 1):
+            row["text"] = self.texts[place] if self.texts else row["title"] or row["item_id"]
+        _tell_apart(rows, "text")
         return [{}, *rows]
 
-    def variables(self, cases: Cases, row: int, candidates: Sequence[int] = ()) -> dict[str, Any]:
+    def variables(
+        self, cases: Cases, row: int, candidates: Sequence[int] = (), last: int | None = None
+    ) -> dict[str, Any]:
         """What the templates know of one case.
 
         Args:
             cases: of a split of the data set.
             row: which case.
             candidates: item indices, in the order in which the model is to see them.
+            last: how many recent items of the history are known; None: all.
         """
-        user, target = int(cases.user[row]), int(cases.target[row])
+        user, target, known = int(cases.user[row]), int(cases.target[row]), cases.histories[row]
         return {
             "user": _rows(self._tables["user"][user - 1])[0],
-            "history": [self.items[item] for item in cases.histories[row]],
+            "history": [self.items[item] for item in known[max(0, len(known) - last) if last is not None else 0 :]],
             "item": self.items[target],
-            "candidates": [self.items[item] for item in candidates],
-            "interaction": self._interaction(user, target, len(cases.histories[row])),
+            "candidates": labelled([self.items[item] for item in candidates]),
+            "interaction": self._interaction(user, target, len(known)),
         }
 
     def draw_candidates(self, cases: Cases, row: int, number: int, seed: int) -> list[int]:
@@ -117,6 +144,14 @@ class PromptRows:
     @cached_property
     def _items(self) -> np.ndarray:
         return self.dataset.interactions["item"].to_numpy()
+
+
+def _tell_apart(rows: list[Row], field: str) -> None:
+    """Ends what several rows share with their ids."""
+    counts = Counter(row[field] for row in rows)
+    for row in rows:
+        if row[field] and counts[row[field]] > 1:
+            row[field] = f"{row[field]} [{row['item_id']}]"
 
 
 def _rows(frame: pl.DataFrame) -> list[Row]:

@@ -238,5 +238,6 @@ def test_of_transformers_only_what_is_public_is_imported():
     assert {module for module, _ in taken} == {"transformers", "transformers.utils"}
     assert {name for module, name in taken if module == "transformers.utils"} == {"logging"}
     assert {name for module, name in taken if module == "transformers"} == {
-        "AutoConfig", "AutoModel", "AutoModelForTextEncoding", "AutoTokenizer", "BitsAndBytesConfig",
+        "AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForTextEncoding", "AutoTokenizer",
+        "BitsAndBytesConfig", "DynamicCache",
     }  # fmt: skip

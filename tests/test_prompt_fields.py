@@ -5,8 +5,11 @@ import pytest
 from llmrec.errors import PromptError
 from llmrec.prompting import Prompt
 
+ITEM = ["item_id", "title", "genres"]
 COLUMNS = {
-    "item": ["item_id", "title", "genres"],
+    "item": ITEM,
+    "shown": ITEM,
+    "candidate": ITEM,
     "user": ["user_id", "age"],
     "interaction": ["timestamp", "rating", "review"],
 }

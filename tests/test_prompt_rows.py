@@ -8,7 +8,7 @@ import pytest
 from conftest import toy_tables
 
 from llmrec.interactions import INTERACTION_COLUMNS, ITEM_COLUMNS, USER_COLUMNS, Dataset
-from llmrec.prompt_rows import PromptRows, columns, emptied, filled, item_rows
+from llmrec.prompt_rows import PromptRows, columns, emptied, filled, item_rows, labels
 from llmrec.prompting import Prompt
 from llmrec.splits.leave_one_out import LeaveOneOut
 
@@ -48,10 +48,14 @@ def test_rows_have_every_known_column_and_an_absent_text_is_empty():
 def test_the_fields_are_the_known_columns_and_those_of_the_data():
     known = columns(replace(shop(), items=shop().items.with_columns(shelf=pl.lit(3))))
     assert set(known["item"]) == {"item_id", "shelf", *ITEM_COLUMNS}
+    assert known["shown"] == [*known["item"], "text"]
+    assert known["candidate"] == [*known["shown"], "label"]
     assert set(known["user"]) == {"user_id", *USER_COLUMNS}
     assert set(known["interaction"]) == {"timestamp", *INTERACTION_COLUMNS}
     assert filled(shop()) == {
         "item": {"item_id", "title"},
+        "shown": {"item_id", "title", "text"},
+        "candidate": {"item_id", "title", "text", "label"},
         "user": {"user_id"},
         "interaction": {"timestamp", "rating"},
     }
@@ -78,6 +82,34 @@ def test_titles_that_several_items_share_end_with_the_id_in_prompts_but_not_in_i
     titles = [row["title"] for row in PromptRows(shop()).items[1:]]
     assert titles == ["Sabrina (1954)", "Sabrina (1995)", "Heat [c]", "Heat [d]", ""]
     assert [row["title"] for row in item_rows(shop())][2:4] == ["Heat", "Heat"]
+
+
+def test_items_are_shown_by_a_text_that_tells_them_apart_else_by_title_or_id():
+    assert [row["text"] for row in PromptRows(shop()).items[1:]] == [
+        "Sabrina (1954)", "Sabrina (1995)", "Heat [c]", "Heat [d]", "e",
+    ]  # fmt: skip
+    texts = ["", "Sabrina, romance", "Sabrina, comedy", "Heat, crime", "Heat, crime", "Brazil"]
+    assert [row["text"] for row in PromptRows(shop(), texts).items[1:]] == [
+        *texts[1:3], "Heat, crime [c]", "Heat, crime [d]", "Brazil",
+    ]  # fmt: skip
+
+
+def test_candidates_have_labels_none_of_which_begins_another():
+    split = LeaveOneOut().split(shop())
+    asked = PromptRows(shop()).variables(split.test, 0, candidates=[5, 1, 2])
+    assert [(row["label"], row["item_id"]) for row in asked["candidates"]] == [("A", "e"), ("B", "a"), ("C", "b")]
+    assert labels(26)[-1] == "Z"
+    assert labels(100)[:2] == ["AA", "AB"]
+    for number in (1, 26, 27, 700):
+        assert len(set(labels(number))) == number
+        assert len({len(label) for label in labels(number)}) == 1
+
+
+def test_of_a_history_only_the_last_items_are_shown_where_that_is_asked_for():
+    split, rows = LeaveOneOut().split(shop()), PromptRows(shop())
+    for last, shown in ((None, "abcd"), (2, "cd"), (9, "abcd"), (0, "")):
+        history = rows.variables(split.test, 0, last=last)["history"]
+        assert "".join(row["item_id"] for row in history) == shown
 
 
 def test_titles_of_blanks_are_empty_and_no_titles_that_items_share():

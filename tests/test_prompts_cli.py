@@ -77,7 +77,7 @@ def test_show_renders_for_a_real_user(llmrec, toy_folder: Path):
     log, items = toy_tables()
     own = log.filter(user_id="u7")["item_id"].to_list()
     titles = dict(zip(items["item_id"], items["title"]))
-    assert (shown["user"], shown["target"], shown["history"]) == ("u7", own[-1], own[:-1])
+    assert (shown["user"], shown["target"], shown["history"]) == ("u7", own[-1], own[:-1][-10:])
     assert len(shown["candidates"]) == 5
     sections = shown["sections"]
     assert list(sections) == ["system", "user", "answer"]

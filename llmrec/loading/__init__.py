@@ -24,9 +24,10 @@ from llmrec.loading.streamed import Streamed
 
 __all__ = [
     "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "cached_models",
-    "find", "load", "pooling_of", "repository_of", "require_memory",
+    "find", "load", "load_writer", "pooling_of", "repository_of", "require_memory",
 ]  # fmt: skip
 
+Held = Literal["resident", "sharded", "8bit", "4bit"]
 Loading = Literal["auto", "resident", "sharded", "8bit", "4bit", "streamed"]
 Batch = dict[str, Tensor]
 Progress = Callable[[int, int], None]
@@ -98,10 +99,8 @@ def load(
         DataError: the files cannot be read as a model.
     """
     from transformers import AutoConfig, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    _quiet()
     options = where(files)
     if loading not in ("auto", "resident") and files.path.is_file():
         raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take features.loading=resident")
@@ -131,6 +130,52 @@ def load(
     return LanguageModel(runs, _with_padding(tokenizer, files), config, files)
 
 
+def load_writer(
+    files: ModelFiles, precision: Precision, loading: Held = "resident", *, max_memory: MaxMemory = None
+) -> tuple[Any, Any]:
+    """Loads a model that writes text, with its head, and its tokenizer.
+
+    Args:
+        files: of the model.
+        precision: of weights and hidden states.
+        loading: how it is held, see :func:`load`; what is streamed would be read anew for every token.
+        max_memory: of a sharded model.
+
+    Raises:
+        ConfigError: a ``.gguf`` file is to be taken otherwise than whole, or bitsandbytes is not installed.
+        MemoryLimitError: the weights are larger than the free memory.
+        DataError: the files cannot be read as such a model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    _quiet()
+    if loading != "resident" and files.path.is_file():
+        raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take backend.loading=resident")
+    try:
+        config = AutoConfig.from_pretrained(**where(files))
+        if config.is_encoder_decoder:
+            raise DataError(f"{files.path} is an encoder with a decoder ({config.model_type}); take a decoder alone")
+        if loading == "resident":
+            require_memory(files.name, parameters(outline(config)), precision)
+        quantised = loading in ("8bit", "4bit")
+        model = _weighed(AutoModelForCausalLM, files, "bf16" if quantised else precision, _how(loading, max_memory))
+        if loading == "resident" and fits_on_gpu(model):
+            model.to("cuda")
+        tokenizer = AutoTokenizer.from_pretrained(padding_side="left", **where(files))
+    except LlmrecError:
+        raise
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
+    return model, _with_padding(tokenizer, files)
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def _with_padding(tokenizer: Any, files: ModelFiles) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token  # masked everywhere, so any token will do
@@ -157,7 +202,7 @@ def _streamed(files: ModelFiles, config: Any, precision: Precision, blocks: int 
     return Streamed(model, files.path, DTYPES[precision], revision, _workspace())
 
 
-def _how(loading: Loading, max_memory: MaxMemory) -> dict[str, Any]:
+def _how(loading: Loading | Held, max_memory: MaxMemory) -> dict[str, Any]:
     """Arguments of ``from_pretrained``."""
     if loading == "sharded":
         folder = _workspace() / "offload"
@@ -171,14 +216,21 @@ def _how(loading: Loading, max_memory: MaxMemory) -> dict[str, Any]:
 
 
 def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> Any:
-    import transformers
     from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+
+    two_sided = AutoConfig.from_pretrained(**where(files)).is_encoder_decoder
+    kind = AutoModelForTextEncoding if two_sided else AutoModel  # of T5 the decoder is twice the rest
+    model = _weighed(kind, files, precision, how)
+    return model.get_encoder() if two_sided else model
+
+
+def _weighed(kind: Any, files: ModelFiles, precision: Precision, how: dict[str, Any]) -> Any:
+    """The model with its weights, all of them."""
+    import transformers
 
     # Versions that can leave a .gguf file packed do so with the right kernels at hand, and nothing could learn then.
     if files.path.is_file() and hasattr(transformers, "GgufConfig"):
-        how["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    two_sided = AutoConfig.from_pretrained(**where(files)).is_encoder_decoder
-    kind = AutoModelForTextEncoding if two_sided else AutoModel  # of T5 the decoder is twice the rest
+        how = how | {"quantization_config": transformers.GgufConfig(dequantize=True)}
     with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own progress bar cannot be switched off
         model, report = kind.from_pretrained(
             dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where(files), **how
@@ -186,7 +238,7 @@ def _in_memory(files: ModelFiles, precision: Precision, **how: Any) -> Any:
     # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
         raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    return model.get_encoder() if two_sided else model
+    return model
 
 
 def _workspace() -> Path:

@@ -1,0 +1,209 @@
+"""What a zero-shot study says: one table, and under it what was seen of the prompted model's answers."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from llmrec import evaluation, protocol
+from llmrec.errors import RunError
+from llmrec.evaluation import Interval
+from llmrec.report import PairedTest, interval
+from llmrec.runs import read_json, write_atomically, write_json, write_text
+
+if TYPE_CHECKING:
+    from eval.zeroshot_rows import Result, Study
+    from llmrec.zeroshot import Outcome
+
+_MOST_PLACES = 10
+"""Places of which each has a line."""
+
+
+def open_folder(folder: Path, facts: dict[str, Any], *, overwrite: bool) -> None:
+    """Makes the folder ready; the same study may be written again.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        saved = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        if different := [key for key in sorted({*saved, *facts}) if saved.get(key) != facts.get(key)]:
+            raise RunError(
+                f"{folder} holds a study with other options ({', '.join(different)}); --output names another folder, "
+                "--overwrite writes over it"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", facts)
+
+
+def save(folder: Path, study: "Study", result: "Result") -> None:
+    """Writes run tables, records of the answers, candidates, the table and its figures, ``metrics.json`` last."""
+    study.candidates.save(folder / "candidates.parquet")
+    for name, tables in result.rows.items():
+        for number, table in enumerate(tables):
+            table.save(folder / "rows" / f"{_file(name)}{f'-{number}' if len(tables) > 1 else ''}")
+    for name, outcome in result.outcomes.items():
+        write_atomically(folder / f"answers-{_file(name)}.parquet", outcome.records.write_parquet)
+    write_text(folder / "table.md", markdown(result))
+    write_json(folder / "metrics.json", as_json(result))
+
+
+def show(result: "Result", width: int | None = None) -> str:
+    """The table and what stands under it, as text for a terminal."""
+    console = Console(width=width, highlight=False)
+    first, second = result.task.shown
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table.add_column("model", overflow="fold", min_width=12)
+    for heading in (first, second):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(f"{first} less the model's", overflow="fold")
+    for cells in _cells(result):
+        table.add_row(*map(escape, cells))
+    with console.capture() as captured:
+        console.print(table)
+        for line in lines(result):
+            console.print(line, markup=False, style="dim")
+    return captured.get()
+
+
+def markdown(result: "Result") -> str:
+    """The same as Markdown."""
+    first, second = result.task.shown
+    rows = [f"| model | {first} | {second} | {first} less the model's |", "|---|---|---|---|"]
+    rows += ["| " + " | ".join(cells) + " |" for cells in _cells(result)]
+    return "\n".join([*rows, "", *(f"- {line}" for line in lines(result)), ""])
+
+
+def as_json(result: "Result") -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "model": result.model,
+        "rows": {name: _figures(tables, result.task.shown) for name, tables in result.rows.items()},
+        "chance": {name: evaluation.chance(result.rows[result.model][0], name) for name in result.task.shown},
+        "paired_tests": [
+            {"row": test.first, "against": test.second, "metric": test.metric, **test.difference._asdict()}
+            for test in _tests(result)
+        ],
+        "lines": lines(result),
+        "protocol": result.rows[result.model][0].protocol.model_dump(),
+    }
+
+
+def lines(result: "Result") -> list[str]:
+    """What must be known beside the table."""
+    first = result.rows[result.model][0]
+    outcome = result.outcomes[result.model]
+    found = [first.protocol.line(), *result.notes]
+    found += [f"{result.model}: {line}" for line in _answers(outcome)]
+    found += [f"{result.model}: {line}" for line in _places(outcome)]
+    if result.varied is not None:
+        found.append(
+            f"{result.model}: asked again, the best candidate is another one in {result.varied:.1%} of the cases"
+        )
+    if result.recall:
+        by_id, behind = (interval(each) for each in (result.recall.title_from_id, result.recall.next_line))
+        found.append(f"{result.model} knows by heart: titles from ids {by_id}, next lines of the item file {behind}")
+    for name, each in result.outcomes.items():
+        usage = each.usage
+        found.append(
+            f"{name}: {usage.requests} questions, {usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} "
+            f"written, {usage.seconds:.0f} s of asking, cost {usage.cost:.4f}"
+        )
+    told = {key: value for key, value in result.facts.items() if not isinstance(value, dict)}
+    found.append(f"{result.model}: " + ", ".join(f"{key} {value}" for key, value in told.items()))
+    found.append(
+        "Intervals: 95 %, 10,000 bootstrap draws over users. Candidates that an answer does not name tie below those "
+        "that it names. popularity, co-occurrence, item_knn and mix read the site's log, the prompted model does not."
+    )
+    return found
+
+
+def _cells(result: "Result") -> list[list[str]]:
+    protocol.require_equal({name: tables[0].protocol for name, tables in result.rows.items()})
+    first, second = result.task.shown
+    model = result.rows[result.model]
+    chance = [_number(evaluation.chance(model[0], name)) for name in (first, second)]
+    tests = {test.first: test for test in _tests(result)}
+    rows = [["chance", *chance, ""]]
+    for name, tables in result.rows.items():
+        values = [interval(_interval(tables, first)), _number(_interval(tables, second).value)]
+        test = tests.get(name)
+        seeds = f" ({len(tables)} seeds)" if len(tables) > 1 else ""
+        told = f"{interval(test.difference, sign='+')} {test.verdict}" if test else ""
+        rows.append([name + seeds, *values, told])
+    return rows
+
+
+def _tests(result: "Result") -> list[PairedTest]:
+    metric, model = result.task.shown[0], result.rows[result.model]
+    return [
+        PairedTest(name, result.model, metric, evaluation.paired_difference(tables, model, metric))
+        for name, tables in result.rows.items()
+        if name != result.model
+    ]
+
+
+def _figures(tables: list[Any], metrics: tuple[str, ...]) -> dict[str, Any]:
+    return {name: {**_interval(tables, name)._asdict(), "n": tables[0].cases["user_id"].n_unique()} for name in metrics}
+
+
+def _interval(tables: list[Any], metric: str) -> Interval:
+    return evaluation.bootstrap(evaluation.mean_over_runs(tables, metric)["value"].to_numpy())
+
+
+def _answers(outcome: "Outcome") -> list[str]:
+    """How answers could be read, where they were texts; and how the rounds agree, where there were several."""
+    records, found = outcome.records, []
+    texts = records.filter(pl.col("named").is_not_null())
+    if len(texts):
+        status = dict(texts["status"].value_counts(sort=True).iter_rows())
+        invented = int(texts["invented"].list.len().sum())
+        named, repeated = int(texts["named"].sum()), int(texts["duplicates"].sum())
+        sizes = [len(scores) for scores in outcome.scores]
+        ratio = f"{named / (named + invented):.4f}" if named + invented else "none named"
+        found.append(
+            "answers "
+            + ", ".join(f"{name} {number / len(texts):.1%}" for name, number in status.items())
+            + f"; valid ratio {ratio} ({invented} invented, {repeated} named twice); {named / len(texts):.2f} of "
+            f"{np.mean(sizes):.0f} candidates named"
+        )
+    if outcome.taus:
+        rounds = len(records) / len(outcome.scores)
+        found.append(
+            f"Kendall's tau between rounds {np.mean(outcome.taus):.3f}; {rounds:.2f} rounds a case until settled"
+        )
+    return found
+
+
+def _places(outcome: "Outcome") -> list[str]:
+    """How often the target is picked and what is picked, by the place where it stands."""
+    records = outcome.records.filter(pl.col("place_of_target").is_not_null())
+    size = max(map(len, outcome.scores))
+    picked = records["picked"]
+    edges = np.linspace(0, size, min(size, _MOST_PLACES) + 1).round().astype(int)
+    parts = []
+    for low, high in pairwise(edges):
+        there = records.filter(pl.col("place_of_target").is_between(low, high - 1))
+        right = (there["picked"] == there["place_of_target"]).fill_null(False).mean()
+        share = picked.is_between(low, high - 1).fill_null(False).mean()
+        place = f"{low + 1}" if high == low + 1 else f"{low + 1}-{high}"
+        parts.append(f"{place}: {_share(right)} right, {_share(share)} of the picks")
+    return ["by place of the target, " + "; ".join(parts)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}".replace("0.", ".", 1)
+
+
+def _share(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _file(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

@@ -1,0 +1,315 @@
+"""Who ranks the candidates in a zero-shot study: the prompted model, what needs no training, and trained runs."""
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.zeroshot import TASKS, Task, _model
+from llmrec import assets, components, evaluation, memorised, prompt_statistics, runs, slices, zeroshot
+from llmrec.answer_store import AnswerStore
+from llmrec.asking import Asker, Prices
+from llmrec.baselines import Chooses
+from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
+from llmrec.config import RunConfig
+from llmrec.console import Console
+from llmrec.errors import ConfigError, DataError, ProtocolError
+from llmrec.item_text import ItemText
+from llmrec.memorised import Recall
+from llmrec.prompt_rows import PromptRows
+from llmrec.prompting import Prompt
+from llmrec.protocol import Protocol
+from llmrec.recommender import Recommender
+from llmrec.runs import RunFolder, RunTable
+from llmrec.sequences import Sequences
+from llmrec.splits import Cases, Split
+from llmrec.zeroshot import Outcome, Way
+
+_SAME = ("data_hash", "split", "targets", "filter")
+"""Fields of a protocol that say what a run was trained on."""
+_SEED = 0
+"""Of the order of shuffled histories."""
+
+
+@dataclass
+class Result:
+    """Run tables by name, seeds of one model together, and what was seen of the prompted model's answers.
+
+    ``outcomes``: of the prompted model's rows by name, the first is the model as asked for; ``varied``: the share of
+    cases whose best candidate is another one when they are asked again, None where they are asked once.
+    """
+
+    task: Task
+    rows: dict[str, list[RunTable]]
+    outcomes: dict[str, Outcome]
+    recall: Recall | None
+    varied: float | None
+    facts: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def model(self) -> str:
+        """The row that all others are tested against."""
+        return next(iter(self.outcomes))
+
+
+@dataclass
+class Study:
+    """One task on one data set: everything that is settled before anybody is asked."""
+
+    arguments: argparse.Namespace
+    task: Task
+    options: RunConfig
+    split: Split
+    candidates: Candidates
+    way: Way
+    asker: Asker
+    console: Console
+    specifications: dict[str, Any]
+    notes: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        arguments: argparse.Namespace,
+        task: Task,
+        options: RunConfig,
+        split: Split,
+        scoring: dict[str, Any],
+        backend: dict[str, Any],
+        console: Console,
+    ) -> "Study":
+        """Draws users and candidates and makes the backend.
+
+        Raises:
+            ConfigError: options that do not go together.
+            DataError: candidates that cannot be made.
+        """
+        notes: list[str] = []
+        number = arguments.depth or arguments.candidates or task.candidates
+        cases = _drawn_users(split.test, split, arguments.users, arguments.seed, notes)
+        candidates = _candidates(arguments, cases, split, number, notes)
+        model = _model(arguments)
+        made = components.create("backends", backend, model)
+        chosen = components.create("scorings", scoring)
+        if chosen.needs_options and not made.scores_options():
+            notes.append(f"{model} tells no log-probabilities: generate takes the place of {scoring['name']}")
+            scoring = components.resolve("scorings", "generate")
+            chosen = components.create("scorings", scoring)
+        prompt = Prompt.load(arguments.prompt or chosen.prompt or task.prompt)
+        wanted = min(task.wanted, number)
+        way = Way(prompt, chosen, wanted, arguments.history, arguments.rounds, arguments.merge, arguments.seed)
+        prices = Prices.read(arguments.prices, model) if arguments.prices else Prices()
+        store = AnswerStore(arguments.answers or assets.cache_folder() / "answers.sqlite")
+        asker = Asker(made, store, prices, arguments.max_cost)
+        told = {"scoring": scoring, "backend": backend}
+        study = cls(arguments, task, options, split, candidates, way, asker, console, told, notes)
+        if hasattr(made, "tell"):
+            targets = [study.rows.items[item] for item in candidates.cases.target]
+            titles = [(row["title"] or row["item_id"], row["text"]) for row in targets]
+            made.tell(dict(zip(candidates.ids, titles, strict=True)))
+        if arguments.shots:
+            turns = zeroshot.examples(split.validation, study.rows, way, arguments.shots, number)
+            study.way = replace(way, turns=turns)
+        return study
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        task = next(name for name, task in TASKS.items() if task is self.task)
+        model = Path(_model(self.arguments)).name.removesuffix(".gguf")
+        data = Path(self.options.data).stem
+        return f"zeroshot-{data}-{task}-{model}-{self.specifications['scoring']['name']}-s{self.arguments.seed}"
+
+    @property
+    def label(self) -> str:
+        """Of the prompted model's row."""
+        scoring = self.specifications["scoring"]
+        words = [str(value) for key, value in scoring.items() if key == "norm"]
+        return " ".join([Path(_model(self.arguments)).name.removesuffix(".gguf"), scoring["name"], *words])
+
+    def facts(self) -> dict[str, Any]:
+        """All options, for ``config.json``."""
+        apart = ("output", "overwrite", "json", "dry_run", "answers", "max_cost", "overrides", "data_dir", "against")
+        flags = {name: value for name, value in vars(self.arguments).items() if name not in apart}
+        data = self.options.model_dump(mode="json", include={"data", "filter", "split", "features", "model"})
+        known = {"candidates": self.candidates.hash, "prompt": self.way.prompt.source}
+        return {"zeroshot": {key: str(value) for key, value in flags.items()}, **data, **self.specifications, **known}
+
+    @cached_property
+    def text(self) -> ItemText:
+        """Of the items, as the prompt shows them."""
+        return ItemText.of(self.options, self.split.dataset, lambda done, total: None)
+
+    @cached_property
+    def rows(self) -> PromptRows:
+        """What prompts know of users and items."""
+        return PromptRows(self.split.dataset, self.text.texts)
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """Of every row."""
+        full = evaluation.protocol_of(self.split, self.options)
+        longest = max(map(len, self.candidates.items))
+        return full.model_copy(
+            update={
+                "candidates": f"{self.candidates.words} ({self.candidates.hash})",
+                "candidate_seed": self.candidates.seed,
+                "k": longest,
+                "cases": evaluation.cases_hash(self.candidates.ids),
+            }
+        )
+
+    def estimate(self) -> str:
+        """What asking would take, in words."""
+        known = len(self.candidates.items) * self.way.rounds
+        usage = zeroshot.estimate(self.candidates, self.rows, self.way, self.asker)
+        ways = 2 + len(_curve(self.arguments.curve))
+        return (
+            f"{len(self.candidates.items)} cases, up to {known} orders: {usage.requests} questions are not answered "
+            f"yet, some {usage.prompt_tokens:,} tokens to read and up to {usage.completion_tokens:,} to write, at most "
+            f"{usage.cost:.4f} by the price file. With the shuffled history and the curve up to {ways} times as much, "
+            "and 64 short questions for what the model knows by heart. Nothing was asked."
+        )
+
+    def measure(self) -> Result:
+        """Asks, ranks with all others, and makes run tables."""
+        asked = self._asked()
+        outcomes = {}
+        for name, candidates, way in asked:
+            with self.console.counting(f"{name}: {len(candidates.items)} cases") as self.asker.progress:
+                outcomes[name] = zeroshot.rank(candidates, self.rows, way, self.asker)
+        varied = self._varied(*asked[0][1:], outcomes[self.label])
+        with self.console.counting("what it knows by heart") as self.asker.progress:
+            recall = memorised.probe(self.split.dataset, self.asker)
+        told = {"model": _model(self.arguments), **self.asker.backend.identity(), "prompt": self.way.prompt.name}
+        rows = {name: [self._table(scores, **how)] for name, scores, how in self._free()}
+        rows |= {name: [self._table(each.scores, **told)] for name, each in outcomes.items()}
+        rows |= self._trained()
+        facts = {**told, **self.specifications}
+        return Result(self.task, rows, outcomes, recall, varied, facts, self.notes)
+
+    def _asked(self) -> list[tuple[str, Candidates, Way]]:
+        """Rows of the prompted model: as asked for, with the shown items shuffled, with other numbers of them."""
+        shown = _cut(self.candidates.cases, self.way.last)
+        shuffled = replace(self.candidates, cases=slices.shuffled(shown, _SEED))
+        asked = [(self.label, self.candidates, self.way), (f"{self.label}, history shuffled", shuffled, self.way)]
+        for last in _curve(self.arguments.curve):
+            asked.append((f"{self.label}, history {last}", self.candidates, replace(self.way, last=last)))
+        return asked
+
+    def _varied(self, candidates: Candidates, way: Way, first: Outcome) -> float | None:
+        again = [
+            zeroshot.rank(candidates, self.rows, way, self.asker, repeat) for repeat in range(1, self.arguments.repeats)
+        ]
+        if not again:
+            return None
+        best = [[int(scores.argmax()) for scores in outcome.scores] for outcome in (first, *again)]
+        return float(np.mean([len(set(places)) > 1 for places in zip(*best, strict=True)]))
+
+    def _free(self) -> Iterator[tuple[str, list[Scores], dict[str, Any]]]:
+        """What needs no training."""
+        with self.console.counting("item vectors") as self.text.progress:
+            known = self.text.known(self.split)
+        for name in components.names("baselines"):
+            specification = components.resolve("baselines", name)
+            baseline = components.create("baselines", specification)
+            if name != "random" and known.has(baseline.needs):
+                scorer = baseline.fit(known)
+                chosen = {"chosen": scorer.chosen} if isinstance(scorer, Chooses) else {}
+                yield name, self.candidates.scores(scorer), {"baseline": specification, **chosen}
+        if self.text.missing:
+            self.notes.append(f"without the rows that read texts: {self.text.missing}")
+        overlap = prompt_statistics.overlap(self.candidates, self.rows, self.way.last)
+        yield "prompt statistics", overlap, {"baseline": {"name": "prompt_statistics", "last": self.way.last}}
+
+    def _trained(self) -> dict[str, list[RunTable]]:
+        """The runs of ``--against``, seeds of one model together."""
+        rows: dict[str, list[RunTable]] = {}
+        for folder in self.arguments.against:
+            name = re.sub(r"-s\d+$", "", folder.absolute().name)
+            saved = _require_held_out(folder, self.protocol)
+            model = Recommender.load(folder)
+            if model.item_ids.tolist() != self.split.dataset.item_ids.tolist():
+                raise DataError(f"{folder} has another catalogue than {self.split.dataset.name}")
+            rows.setdefault(name, []).append(self._table(self.candidates.scores(model), **saved.provenance))
+        return rows
+
+    def _table(self, scores: Sequence[Scores], **facts: Any) -> RunTable:
+        cases, lists = self.candidates.ranked(scores)
+        made = facts if "versions" in facts else runs.provenance(**facts)
+        return RunTable(slices.with_counts(cases, self.split), lists, self.protocol, made)
+
+
+def _drawn_users(cases: Cases, split: Split, number: int, seed: int, notes: list[str]) -> Cases:
+    """The cases of so many users."""
+    users = np.unique(cases.user)
+    if len(users) <= number:
+        return cases
+    notes.append(f"{number} of {len(users)} users, drawn by seed {seed}")
+    ids = split.dataset.user_ids[users]
+    chosen = users[np.isin(ids, generator(seed, "users").choice(np.sort(ids), number, replace=False))]
+    return cases.take(np.flatnonzero(np.isin(cases.user, chosen)))
+
+
+def _candidates(arguments: argparse.Namespace, cases: Cases, split: Split, number: int, notes: list[str]) -> Candidates:
+    source, insert = arguments.candidates_from, arguments.insert_target
+    if source is None:
+        return drawn(cases, split.dataset, number, arguments.seed)
+    if source.is_dir():
+        saved = _require_held_out(source, None, split)
+        model = Recommender.load(source)
+        _, lists = evaluation.rank_cases(
+            model, cases, split.dataset, mask_history=saved.protocol.mask_history, k=number
+        )
+        name = f"{source.name} ({saved.provenance.get('finished', '?')})"
+        return retrieved(cases, split.dataset, lists, name, number, insert_target=insert)
+    found, left_out = stored(cases, split.dataset, source, number, arguments.seed, insert_target=insert)
+    notes += left_out
+    return found
+
+
+def _require_held_out(folder: Path, protocol: Protocol | None, split: Split | None = None) -> RunTable:
+    """The saved test table of a run that was trained without the targets asked about.
+
+    Raises:
+        RunError: no finished run.
+        ProtocolError: its split is another one, so its training part may hold them.
+    """
+    RunFolder(folder).require_finished()
+    saved = RunTable.load(folder / "test")
+    if split is not None:
+        asked: dict[str, Any] = {
+            "data_hash": split.dataset.content_hash, "split": split.name, "targets": split.description
+        }  # fmt: skip
+    else:
+        assert protocol is not None
+        asked = {name: getattr(protocol, name) for name in _SAME}
+    different = {name: (getattr(saved.protocol, name), value) for name, value in asked.items()}
+    different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
+    if different:
+        pairs = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, (theirs, ours) in different.items())
+        raise ProtocolError(
+            f"{folder} was trained on other parts of the data ({pairs}), so it may have seen the targets that are "
+            "asked about; train it with the split and filter of this study"
+        )
+    return saved
+
+
+def _cut(cases: Cases, last: int) -> Cases:
+    """The same cases with the last items of their histories alone."""
+    known = [cases.histories[row] for row in range(len(cases))]
+    histories = [history[max(0, len(history) - last) :] for history in known]
+    return replace(cases, histories=replace(Sequences.from_lists(histories), users=cases.histories.users))
+
+
+def _curve(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part]
+    except ValueError:
+        raise ConfigError(f"--curve takes numbers with commas between, came {text!r}") from None
