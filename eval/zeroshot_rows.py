@@ -18,7 +18,7 @@ from llmrec.baselines import Chooses
 from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
 from llmrec.config import RunConfig
 from llmrec.console import Console
-from llmrec.errors import ConfigError, DataError, ProtocolError
+from llmrec.errors import ConfigError, DataError, ProtocolError, nearest
 from llmrec.item_text import ItemText
 from llmrec.memorised import Recall
 from llmrec.prompt_rows import PromptRows
@@ -103,6 +103,8 @@ class Study:
             chosen = components.create("scorings", scoring)
         prompt = Prompt.load(arguments.prompt or chosen.prompt or task.prompt)
         wanted = min(task.wanted, number)
+        if arguments.merge not in zeroshot.MERGES:
+            raise ConfigError(f"--merge: no way {arguments.merge!r}{nearest(arguments.merge, zeroshot.MERGES)}")
         way = Way(prompt, chosen, wanted, arguments.history, arguments.rounds, arguments.merge, arguments.seed)
         prices = Prices.read(arguments.prices, model) if arguments.prices else Prices()
         store = AnswerStore(arguments.answers or assets.cache_folder() / "answers.sqlite")

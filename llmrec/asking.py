@@ -40,7 +40,7 @@ class Prices:
             raise ConfigError(f"{path}: {model} must have 'input' and 'output', per million tokens; has {found!r}")
         if not all(isinstance(value, int | float) and value >= 0 for value in found.values()):
             raise ConfigError(f"{path}: the prices of {model} must be numbers of at least 0, are {found!r}")
-        return cls(**found)
+        return cls(float(found["input"]), float(found["output"]))
 
     def cost(self, prompt: int, completion: int) -> float:
         """Of so many tokens."""

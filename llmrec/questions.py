@@ -67,8 +67,8 @@ class Question:
         return replace(self, variables=self.variables | {"candidates": labelled(bare)})
 
     def without_history(self) -> "Question":
-        """The same asked of somebody of whom nothing is known."""
-        return replace(self, variables=self.variables | {"history": []}, turns=())
+        """The same asked about nobody."""
+        return replace(self, variables=self.variables | {"history": []}, turns=(), case="")
 
     def without_content(self) -> "Question":
         """The same form with nothing in it, to learn what the form alone answers (arXiv:2102.09690).
@@ -77,7 +77,7 @@ class Question:
         """
         nothing = {"item_id": _NOTHING, "title": _NOTHING, "text": _NOTHING}
         rows = [emptied(row) | nothing | {"label": row["label"]} for row in self.candidates]
-        return replace(self, variables=self.variables | {"history": rows[:1], "candidates": rows})
+        return replace(self, variables=self.variables | {"history": rows[:1], "candidates": rows}, case="")
 
 
 @dataclass(frozen=True)

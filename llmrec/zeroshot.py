@@ -25,7 +25,7 @@ from llmrec.scorings import Scoring
 from llmrec.splits import Cases
 
 Merge = Literal["borda", "kemeny"]
-_MERGES: dict[str, Callable[[merging.Rounds], Scores]] = {"borda": merging.borda, "kemeny": merging.kemeny}
+MERGES: dict[str, Callable[[merging.Rounds], Scores]] = {"borda": merging.borda, "kemeny": merging.kemeny}
 RECORDS: Any = {
     "case_id": pl.String,
     "round": pl.Int64,
@@ -61,8 +61,6 @@ class Way:
     def __post_init__(self) -> None:
         if self.last < 0 or self.rounds < 1:
             raise ConfigError(f"history must be at least 0 and rounds at least 1, came {self.last} and {self.rounds}")
-        if self.merge not in _MERGES:
-            raise ConfigError(f"no way {self.merge!r} to merge rounds (have: {', '.join(_MERGES)})")
 
 
 @dataclass
@@ -164,7 +162,7 @@ def _judge(
 
 
 def _merge(rounds: list[Scores], merge: Merge) -> Scores:
-    return rounds[0] if len(rounds) == 1 else _MERGES[merge](np.stack(rounds))
+    return rounds[0] if len(rounds) == 1 else MERGES[merge](np.stack(rounds))
 
 
 def _record(

@@ -37,6 +37,15 @@ def test_every_folder_of_components_is_a_kind_and_has_a_component():
     assert {kind for kind, _ in ALL} == set(components.KINDS)
 
 
+@pytest.mark.parametrize("kind", components.KINDS)
+def test_no_name_of_a_package_is_that_of_a_component(kind):
+    """Importing ``llmrec.losses.bce`` puts a module ``bce`` in the place of whatever the package calls so."""
+    tree = ast.parse((ROOT / "llmrec" / kind / "__init__.py").read_text(encoding="utf-8"))
+    own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert own & set(components.names(kind)) == set()
+
+
 @every_component
 def test_a_file_has_one_public_class_with_a_docstring(kind, name):
     path = ROOT / "llmrec" / kind / f"{name}.py"

@@ -72,9 +72,11 @@ class Continuations:
         distinct = sorted(places)
         longest = max((len(some) for each in options for some in each), default=0)
         shares = max(map(len, distinct), default=0) + longest <= self.window
-        for batch in self._batches(_groups(distinct) if shares else [(prompt, [prompt]) for prompt in distinct]):
+        groups = _groups(distinct) if shares else [(prompt, [prompt]) for prompt in distinct]
+        root = self._root([beginning for beginning, _ in groups]) if shares else None
+        for batch in self._batches(groups):
             rows = [member for _, members in batch for member in members]
-            seen, first = self._read(batch)
+            seen, first = self._read(batch, root)
             wanted = [
                 (row, place, number)
                 for row, member in enumerate(rows)
@@ -105,14 +107,23 @@ class Continuations:
             if batch:
                 yield batch
 
+    def _root(self, beginnings: list[tuple[int, ...]]) -> _Seen | None:
+        """What sorted prompts all begin with, read once; None where that is too little to be worth it."""
+        if len(beginnings) < 2:
+            return None
+        shared = min(common(beginnings[0], beginnings[-1]), *(len(each) - 1 for each in beginnings))
+        return self._extend(None, [list(beginnings[0][:shared])], 1)[0] if shared >= _WORTH else None
+
     def _read(
-        self, batch: list[tuple[tuple[int, ...], list[tuple[int, ...]]]]
+        self, batch: list[tuple[tuple[int, ...], list[tuple[int, ...]]]], root: _Seen | None
     ) -> tuple[_Seen, Float[Tensor, "rows vocabulary"]]:
         """Reads the prompts of a batch; returns also the log-probabilities of what follows."""
-        seen, logits = self._extend(None, [list(common) for common, _ in batch], 1)
+        known = root.mask.shape[1] if root else 0
+        seen = root.take([0] * len(batch)) if root else None
+        seen, logits = self._extend(seen, [list(beginning[known:]) for beginning, _ in batch], 1)
         if len(batch[0][1]) > 1:
             parents = [parent for parent, (_, members) in enumerate(batch) for _ in members]
-            rests = [list(member[len(common) :]) for common, members in batch for member in members]
+            rests = [list(member[len(beginning) :]) for beginning, members in batch for member in members]
             seen, logits = self._extend(seen.take(parents), rests, 1)
         return seen, logits[:, -1].float().log_softmax(dim=-1)
 

@@ -7,7 +7,7 @@ import numpy as np
 from llmrec.backends import Reply, Request
 from llmrec.errors import ConfigError
 from llmrec.questions import Judged, Question
-from llmrec.scorings import likelihood, spellings
+from llmrec.scorings import either, spellings
 
 
 class Pairwise:
@@ -42,7 +42,7 @@ class Pairwise:
         """Mean probabilities of being preferred; where nothing is told, both are as good."""
         sums, times = np.zeros(len(question.titles)), np.zeros(len(question.titles))
         for (first, second), reply in zip(self._pairs(question), replies, strict=True):
-            for_first, for_second = likelihood(reply.logprobs[:2]), likelihood(reply.logprobs[2:])
+            for_first, for_second = either(reply.logprobs[:2]), either(reply.logprobs[2:])
             known = np.isfinite(np.logaddexp(for_first, for_second))
             share = float(np.exp(for_first - np.logaddexp(for_first, for_second))) if known else 0.5
             sums[first] += share

@@ -1,0 +1,28 @@
+"""Times llmrec's vllm backend in vllm's own environment: MODEL, a file of requests, how often; prints seconds."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    """Answers once, which is not counted, then so often."""
+    from llmrec.backends.vllm import Vllm
+
+    from llmrec.backends import Request
+
+    model, path, repeats = sys.argv[1:]
+    asked = json.loads(Path(path).read_text(encoding="utf-8"))
+    requests = [Request(**{**each, "turns": (), "options": tuple(each["options"])}) for each in asked]
+    backend, seconds = Vllm(model), []
+    for turn in range(int(repeats) + 1):
+        started = time.perf_counter()
+        list(backend.answer(requests))
+        if turn:
+            seconds.append(time.perf_counter() - started)
+    print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()

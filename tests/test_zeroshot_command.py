@@ -1,0 +1,231 @@
+"""``python -m eval.zeroshot``: one table for the prompted model, what needs no training, and trained runs."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import toy_tables, write_recbole
+from fake_openai import FakeOpenAI, Handler, ok
+from small_runs import Answer, arguments
+
+from eval import zeroshot
+from llmrec import train
+from llmrec.answer_store import AnswerStore
+from llmrec.runs import read_json
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of more items than the one that most tests share: a user must have enough that he has not met."""
+    return write_recbole(tmp_path_factory.mktemp("data") / "toy", "toy", *toy_tables(num_users=24, num_items=60))
+
+
+@pytest.fixture
+def command(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Runs the command on that log with answers of its own; ``more`` are flags."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*more: object, output: str = "study") -> Answer:
+        capsys.readouterr()  # of runs trained before
+        fixed = ["--data", "toy", "--data-dir", log, "--answers", tmp_path / "answers.sqlite"]
+        flags = map(str, [*fixed, "--output", tmp_path / output, *more])
+        code = zeroshot.main(list(flags))
+        found = capsys.readouterr()
+        return Answer(code, found.out, found.err)
+
+    return run
+
+
+@contextmanager
+def running(server: FakeOpenAI) -> Iterator[FakeOpenAI]:
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def scripted(script: str) -> list[str]:
+    return ["--backend", "scripted", f"backend.script={script}"]
+
+
+def figures(answer: Answer) -> dict[str, dict[str, dict[str, float]]]:
+    assert answer.code == 0, answer.err
+    rows: dict[str, dict[str, dict[str, float]]] = json.loads(answer.out)["rows"]
+    return rows
+
+
+@pytest.mark.parametrize("task", ["hr@1", "ndcg@10"])
+@pytest.mark.parametrize("scoring", ["letters", "generate", "likelihood", "pointwise", "pairwise"])
+def test_an_oracle_scores_one_and_stands_beside_what_needs_no_model(command, task, scoring):
+    answer = command("--task", task, "--scoring", scoring, *scripted("oracle"), "--users", 8, "--json")
+    rows = figures(answer)
+    metric = {"hr@1": "HR@1", "ndcg@10": "nDCG@10"}[task]
+    model = json.loads(answer.out)["model"]
+    assert rows[model][metric] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 8}
+    assert {"popularity", "tfidf", "bm25", "prompt statistics", f"{model}, history shuffled"} <= set(rows)
+
+
+@pytest.mark.parametrize("script", ["refusing", "chatty"])
+def test_an_answer_that_names_nothing_is_worth_exactly_chance(command, script):
+    answer = command("--scoring", "generate", *scripted(script), "--json")
+    rows, found = figures(answer), json.loads(answer.out)
+    assert rows[found["model"]]["HR@1"]["value"] == found["chance"]["HR@1"] == 0.25
+    assert rows[found["model"]]["MRR@10"]["value"] == pytest.approx(found["chance"]["MRR@10"])
+    assert any(f"{ {'refusing': 'refused', 'chatty': 'failed'}[script] } 100.0%" in line for line in found["lines"])
+
+
+def test_the_same_command_asks_nothing_twice_and_prints_the_same_bytes(command, tmp_path):
+    """F3: second run, zero requests left."""
+    first = command("--users", 10, *scripted("random"), "--curve", "1,3")
+    asked = len(AnswerStore(tmp_path / "answers.sqlite"))
+    table = (tmp_path / "study" / "table.md").read_bytes()
+    second = command("--users", 10, *scripted("random"), "--curve", "1,3")
+    assert (first.code, second.code) == (0, 0)
+    assert first.out == second.out
+    assert (tmp_path / "study" / "table.md").read_bytes() == table
+    assert len(AnswerStore(tmp_path / "answers.sqlite")) == asked > 0
+    for row in ("history 1", "history 3", "history shuffled"):
+        assert row in " ".join(first.out.split())
+
+
+def test_trained_runs_rank_the_same_candidates_and_seeds_stand_together(command, log, tmp_path):
+    for seed in ("0", "1"):
+        flags = arguments(log, tmp_path / f"mine-s{seed}", "--epochs", "1", "--seed", seed, "--json")
+        assert train.main(flags) == 0
+    command_line = ["--users", 12, *scripted("oracle"), "--against", tmp_path / "mine-s0", tmp_path / "mine-s1"]
+    answer = command(*command_line)
+    assert answer.code == 0, answer.err
+    assert "mine (2 seeds)" in answer.out
+    rows = tmp_path / "study" / "rows"
+    cases = [pl.read_parquet(rows / name / "cases.parquet")["case_id"] for name in ("mine-0", "mine-1", "popularity")]
+    assert cases[0].to_list() == cases[1].to_list() == cases[2].to_list()
+    lists = [pl.read_parquet(rows / name / "rankings.parquet") for name in ("mine-0", "popularity")]
+    sets = [dict(each.group_by("case_id").agg(pl.col("item_id").sort()).iter_rows()) for each in lists]
+    assert sets[0] == sets[1]
+
+
+def test_a_run_that_may_have_seen_the_targets_is_refused(command, log, tmp_path):
+    flags = arguments(log, tmp_path / "other-s0", "--epochs", "1", "--json", "split=user_ratio")
+    assert train.main(flags) == 0
+    for how in (["--against", tmp_path / "other-s0"], ["--task", "rerank", "--candidates-from", tmp_path / "other-s0"]):
+        answer = command(*scripted("oracle"), *how)
+        assert answer.code == 2
+        assert "was trained on other parts of the data (split: 'user_ratio' there, 'leave_one_out' here" in answer.err
+        assert "may have seen the targets" in answer.err
+
+
+def test_what_a_run_retrieves_is_ranked_again_and_a_missing_target_stays_missing(command, log, tmp_path):
+    assert train.main(arguments(log, tmp_path / "mine-s0", "--epochs", "1", "--json")) == 0
+    rerank = ["--task", "rerank", "--candidates-from", tmp_path / "mine-s0", "--depth", 5, "--scoring", "generate"]
+    found = figures(command(*rerank, *scripted("oracle"), "--json"))
+    value = found["script generate"]["HR@10"]["value"]
+    assert 0 < value < 1, "the oracle finds what the retriever brings, and no more"
+    inserted = command(*rerank, "--insert-target", *scripted("oracle"), "--json", output="inserted")
+    assert figures(inserted)["script generate"]["HR@10"]["value"] == 1
+    assert "target inserted where it was missing" in json.loads(inserted.out)["protocol"]["candidates"]
+
+
+def test_published_candidates_are_read_from_their_file(command, log, tmp_path):
+    items = [f"i{number}" for number in range(40)]
+    path = tmp_path / "toy.random"
+    path.write_text("".join(f"u{user}\t{' '.join(items)}\n" for user in (3, 7)), encoding="utf-8")
+    answer = command("--task", "ndcg@10", "--candidates-from", path, "--insert-target", *scripted("oracle"), "--json")
+    assert next(iter(figures(answer).values()))["nDCG@10"]["n"] == 2
+    assert "target inserted among 19 drawn of toy.random" in json.loads(answer.out)["protocol"]["candidates"]
+
+
+def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(command, tmp_path):
+    (tmp_path / "prices.yaml").write_text("script: {input: 10, output: 40}\n", encoding="utf-8")
+    answer = command(*scripted("oracle"), "--prices", tmp_path / "prices.yaml", "--dry-run")
+    assert answer.code == 0
+    assert "24 cases" in answer.out
+    assert "25 questions are not answered yet" in " ".join(answer.out.split())
+    assert "Nothing was asked." in answer.out
+    assert len(AnswerStore(tmp_path / "answers.sqlite")) == 0
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_sum_is_not_passed_and_what_was_paid_for_is_kept(command, tmp_path):
+    (tmp_path / "prices.yaml").write_text("script: {input: 1000, output: 1000}\n", encoding="utf-8")
+    how = [*scripted("oracle"), "--prices", tmp_path / "prices.yaml"]
+    stopped = command(*how, "--max-cost", "1")
+    assert stopped.code == 2
+    assert "--max-cost 1" in stopped.err
+    kept = len(AnswerStore(tmp_path / "answers.sqlite"))
+    assert 0 < kept < 25
+    assert command(*how, "--max-cost", "100").code == 0
+
+
+def test_a_server_without_log_probabilities_is_asked_for_a_text_with_a_notice(command):
+    """F5: fake chat server that ignores `logprobs`."""
+    with running(FakeOpenAI(otherwise=ok("A"))) as server:
+        server_flags = ["--backend", "openai", "--model", "some-model", f"backend.url={server.url}"]
+        answer = command(*server_flags, "--users", 6, "--vectors", "id", "--json")
+    found = json.loads(answer.out)
+    assert found["model"] == "some-model generate"
+    assert "some-model tells no log-probabilities: generate takes the place of letters" in found["lines"]
+
+
+def test_a_server_that_answers_otherwise_every_time_is_reported(command):
+    """F7: server whose answer depends on batch size."""
+    answers = iter("ABCDC" * 200)
+
+    def one_after_the_other(handler: Handler) -> None:
+        ok(next(answers))(handler)
+
+    with running(FakeOpenAI(otherwise=one_after_the_other)) as server:
+        how = ["--backend", "openai", "--model", "m", f"backend.url={server.url}", "backend.concurrency=1"]
+        answer = command(*how, "--scoring", "generate", "--repeats", 2, "--users", 6, "--vectors", "id", "--json")
+    said = next(line for line in json.loads(answer.out)["lines"] if "asked again" in line)
+    assert "in 0.0% of the cases" not in said
+
+
+def test_a_folder_of_another_study_is_not_written_over(command, tmp_path):
+    assert command(*scripted("oracle"), "--users", 5).code == 0
+    answer = command(*scripted("oracle"), "--users", 6)
+    assert answer.code == 2
+    assert "holds a study with other options (candidates, zeroshot)" in " ".join(answer.err.split())
+    assert command(*scripted("oracle"), "--users", 6, "--overwrite").code == 0
+    assert read_json(tmp_path / "study" / "metrics.json")["rows"]["script letters"]["HR@1"]["n"] == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task", "hr@5"], "no task 'hr@5'"),
+        (["--task", "rerank"], "--task rerank needs --candidates-from"),
+        (["--scoring", "letter"], "no scoring 'letter'; did you mean 'letters'"),
+        (["scoring.calibrated=false"], "has no option 'calibrated'; did you mean 'calibrate'"),
+        (["--candidates", "200"], "too few for 200 candidates"),
+        (["--candidates", "1"], "at least 2 candidates"),
+        (["--prompt", "zeroshot/pickone"], "no prompt 'zeroshot/pickone'; did you mean 'zeroshot/pick_one'"),
+        (["--merge", "mean"], "--merge: no way 'mean'"),
+        (["--rounds", "0"], "rounds at least 1"),
+        (["--curve", "1;2"], "--curve takes numbers with commas between"),
+        (["--shots", "999"], "999 examples were asked for"),
+        (["--prices", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+    ],
+)
+def test_bad_flags_end_with_one_message(command, flags, message):
+    answer = command(*scripted("oracle"), *flags)
+    assert answer.code == 2
+    assert message in " ".join(answer.err.split())
+
+
+def test_a_server_has_no_model_of_its_own(command):
+    answer = command("--backend", "openai")
+    assert answer.code == 2
+    assert "--backend openai needs --model, as the server calls it" in answer.err
+
+
+def test_examples_of_other_users_come_before_the_question(command, tmp_path):
+    assert command(*scripted("oracle"), "--shots", 2, "--users", 5).code == 0
+    with sqlite3.connect(tmp_path / "answers.sqlite") as database:
+        turns = [json.loads(text)["turns"] for (text,) in database.execute("SELECT request FROM answers")]
+    asked = [each for each in turns if each]
+    assert {len(each) for each in asked} == {2}
+    assert all(answer[1] == "." for each in asked for _, answer in each), "a letter and a title"
