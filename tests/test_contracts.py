@@ -42,7 +42,8 @@ def test_no_name_of_a_package_is_that_of_a_component(kind):
     """Importing ``llmrec.losses.bce`` puts a module ``bce`` in the place of whatever the package calls so."""
     tree = ast.parse((ROOT / "llmrec" / kind / "__init__.py").read_text(encoding="utf-8"))
     own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    own |= {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    own |= {alias.asname or alias.name for node in imports for alias in node.names}
     assert own & set(components.names(kind)) == set()
 
 
