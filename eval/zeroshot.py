@@ -8,11 +8,11 @@ prompted model. Every answer is kept, so the same command asks nothing twice.
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eval import cells
+from eval.zeroshot_tasks import TASKS, Task, model_of
 from llmrec import components, config
 from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, LlmrecError, nearest
@@ -28,27 +28,6 @@ EXAMPLES = """examples:
       --prices prices.yaml --max-cost 2 --dry-run
   python -m eval.zeroshot --help letters                       the options of a scoring or a backend
 """
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked: among how many candidates, how many names, by which prompt, and what is measured."""
-
-    candidates: int
-    wanted: int
-    prompt: str
-    shown: tuple[str, ...]
-    says: str
-
-
-TASKS = {
-    "hr@1": Task(4, 1, "zeroshot/pick_one", ("HR@1", "MRR@10"), "the target among 3 others, one is to be picked"),
-    "hr@10": Task(100, 10, "zeroshot/top_ten", ("HR@10", "nDCG@10"), "the target among 99 others, the ten best"),
-    "ndcg@10": Task(20, 20, "zeroshot/rank", ("nDCG@10", "nDCG@1"), "the target among 19 others, all in order"),
-    "rerank": Task(20, 20, "zeroshot/rank", ("nDCG@10", "HR@10"), "what --candidates-from names, all in order"),
-}
-DEFAULTS = {"transformers": "smollm2-135m", "vllm": "HuggingFaceTB/SmolLM2-135M-Instruct", "scripted": "script"}
-"""Models of the backends; a server's has to be named."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -160,19 +139,11 @@ def data_options(arguments: argparse.Namespace, overrides: list[str]) -> RunConf
     """What the data are, how they are cut, and whose vectors are compared."""
     local = arguments.backend in ("transformers", "vllm")
     model = arguments.vectors or (
-        _model(arguments) if local else "id" if arguments.backend == "scripted" else "minilm-l6"
+        model_of(arguments) if local else "id" if arguments.backend == "scripted" else "minilm-l6"
     )
     folder = Path(arguments.data_dir[1]) if arguments.data_dir else None
     flags = {"data": arguments.data, "data_dir": folder, "model": model, "seed": arguments.seed}
     return config.load(None, overrides, flags).resolved()
-
-
-def _model(arguments: argparse.Namespace) -> str:
-    if arguments.model:
-        return str(arguments.model)
-    if arguments.backend not in DEFAULTS:
-        raise ConfigError(f"--backend {arguments.backend} needs --model, as the server calls it")
-    return DEFAULTS[arguments.backend]
 
 
 def _task(arguments: argparse.Namespace) -> Task:

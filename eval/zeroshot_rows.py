@@ -10,28 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from eval.zeroshot import TASKS, Task, _model
+from eval import zeroshot_candidates
+from eval.zeroshot_tasks import Task, model_of
 from llmrec import assets, components, evaluation, memorised, prompt_statistics, runs, slices, zeroshot
 from llmrec.answer_store import AnswerStore
 from llmrec.asking import Asker, Prices
+from llmrec.backends.scripted import Scripted
 from llmrec.baselines import Chooses
-from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
+from llmrec.candidates import Candidates, Scores
 from llmrec.config import RunConfig
 from llmrec.console import Console
-from llmrec.errors import ConfigError, DataError, ProtocolError, nearest
+from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.item_text import ItemText
 from llmrec.memorised import Recall
 from llmrec.prompt_rows import PromptRows
 from llmrec.prompting import Prompt
 from llmrec.protocol import Protocol
 from llmrec.recommender import Recommender
-from llmrec.runs import RunFolder, RunTable
+from llmrec.runs import RunTable
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases, Split
 from llmrec.zeroshot import Outcome, Way
 
-_SAME = ("data_hash", "split", "targets", "filter")
-"""Fields of a protocol that say what a run was trained on."""
 _SEED = 0
 """Of the order of shuffled histories."""
 
@@ -90,31 +90,24 @@ class Study:
             ConfigError: options that do not go together.
             DataError: candidates that cannot be made.
         """
-        notes: list[str] = []
         number = arguments.depth or arguments.candidates or task.candidates
-        cases = _drawn_users(split.test, split, arguments.users, arguments.seed, notes)
-        candidates = _candidates(arguments, cases, split, number, notes)
-        model = _model(arguments)
-        made = components.create("backends", backend, model)
-        chosen = components.create("scorings", scoring)
-        if chosen.needs_options and not made.scores_options():
+        full = evaluation.protocol_of(split, options)
+        candidates, notes = zeroshot_candidates.settle(arguments, split, full, number)
+        model = model_of(arguments)
+        asked = components.create("backends", backend, model)
+        if components.create("scorings", scoring).needs_options and not asked.scores_options():
             notes.append(f"{model} tells no log-probabilities: generate takes the place of {scoring['name']}")
             scoring = components.resolve("scorings", "generate")
-            chosen = components.create("scorings", scoring)
-        prompt = Prompt.load(arguments.prompt or chosen.prompt or task.prompt)
-        wanted = min(task.wanted, number)
-        if arguments.merge not in zeroshot.MERGES:
-            raise ConfigError(f"--merge: no way {arguments.merge!r}{nearest(arguments.merge, zeroshot.MERGES)}")
-        way = Way(prompt, chosen, wanted, arguments.history, arguments.rounds, arguments.merge, arguments.seed)
         prices = Prices.read(arguments.prices, model) if arguments.prices else Prices()
         store = AnswerStore(arguments.answers or assets.cache_folder() / "answers.sqlite")
-        asker = Asker(made, store, prices, arguments.max_cost)
+        asker = Asker(asked, store, prices, arguments.max_cost)
+        way = _way(arguments, task, scoring, number)
         told = {"scoring": scoring, "backend": backend}
         study = cls(arguments, task, options, split, candidates, way, asker, console, told, notes)
-        if hasattr(made, "tell"):
+        if isinstance(asked, Scripted):
             targets = [study.rows.items[item] for item in candidates.cases.target]
             titles = [(row["title"] or row["item_id"], row["text"]) for row in targets]
-            made.tell(dict(zip(candidates.ids, titles, strict=True)))
+            asked.tell(dict(zip(candidates.ids, titles, strict=True)))
         if arguments.shots:
             turns = zeroshot.examples(split.validation, study.rows, way, arguments.shots, number)
             study.way = replace(way, turns=turns)
@@ -123,17 +116,17 @@ class Study:
     @property
     def name(self) -> str:
         """Of the folder."""
-        task = next(name for name, task in TASKS.items() if task is self.task)
-        model = Path(_model(self.arguments)).name.removesuffix(".gguf")
+        model = Path(model_of(self.arguments)).name.removesuffix(".gguf")
         data = Path(self.options.data).stem
-        return f"zeroshot-{data}-{task}-{model}-{self.specifications['scoring']['name']}-s{self.arguments.seed}"
+        parts = [data, self.arguments.task, model, self.specifications["scoring"]["name"], f"s{self.arguments.seed}"]
+        return "-".join(["zeroshot", *parts])
 
     @property
     def label(self) -> str:
         """Of the prompted model's row."""
         scoring = self.specifications["scoring"]
         words = [str(value) for key, value in scoring.items() if key == "norm"]
-        return " ".join([Path(_model(self.arguments)).name.removesuffix(".gguf"), scoring["name"], *words])
+        return " ".join([Path(model_of(self.arguments)).name.removesuffix(".gguf"), scoring["name"], *words])
 
     def facts(self) -> dict[str, Any]:
         """All options, for ``config.json``."""
@@ -189,7 +182,7 @@ class Study:
         varied = self._varied(*asked[0][1:], outcomes[self.label])
         with self.console.counting("what it knows by heart") as self.asker.progress:
             recall = memorised.probe(self.split.dataset, self.asker)
-        told = {"model": _model(self.arguments), **self.asker.backend.identity(), "prompt": self.way.prompt.name}
+        told = {"model": model_of(self.arguments), **self.asker.backend.identity(), "prompt": self.way.prompt.name}
         rows = {name: [self._table(scores, **how)] for name, scores, how in self._free()}
         rows |= {name: [self._table(each.scores, **told)] for name, each in outcomes.items()}
         rows |= self._trained()
@@ -235,7 +228,7 @@ class Study:
         rows: dict[str, list[RunTable]] = {}
         for folder in self.arguments.against:
             name = re.sub(r"-s\d+$", "", folder.absolute().name)
-            saved = _require_held_out(folder, self.protocol)
+            saved = zeroshot_candidates.require_held_out(folder, self.protocol)
             model = Recommender.load(folder)
             if model.item_ids.tolist() != self.split.dataset.item_ids.tolist():
                 raise DataError(f"{folder} has another catalogue than {self.split.dataset.name}")
@@ -248,59 +241,13 @@ class Study:
         return RunTable(slices.with_counts(cases, self.split), lists, self.protocol, made)
 
 
-def _drawn_users(cases: Cases, split: Split, number: int, seed: int, notes: list[str]) -> Cases:
-    """The cases of so many users."""
-    users = np.unique(cases.user)
-    if len(users) <= number:
-        return cases
-    notes.append(f"{number} of {len(users)} users, drawn by seed {seed}")
-    ids = split.dataset.user_ids[users]
-    chosen = users[np.isin(ids, generator(seed, "users").choice(np.sort(ids), number, replace=False))]
-    return cases.take(np.flatnonzero(np.isin(cases.user, chosen)))
-
-
-def _candidates(arguments: argparse.Namespace, cases: Cases, split: Split, number: int, notes: list[str]) -> Candidates:
-    source, insert = arguments.candidates_from, arguments.insert_target
-    if source is None:
-        return drawn(cases, split.dataset, number, arguments.seed)
-    if source.is_dir():
-        saved = _require_held_out(source, None, split)
-        model = Recommender.load(source)
-        _, lists = evaluation.rank_cases(
-            model, cases, split.dataset, mask_history=saved.protocol.mask_history, k=number
-        )
-        name = f"{source.name} ({saved.provenance.get('finished', '?')})"
-        return retrieved(cases, split.dataset, lists, name, number, insert_target=insert)
-    found, left_out = stored(cases, split.dataset, source, number, arguments.seed, insert_target=insert)
-    notes += left_out
-    return found
-
-
-def _require_held_out(folder: Path, protocol: Protocol | None, split: Split | None = None) -> RunTable:
-    """The saved test table of a run that was trained without the targets asked about.
-
-    Raises:
-        RunError: no finished run.
-        ProtocolError: its split is another one, so its training part may hold them.
-    """
-    RunFolder(folder).require_finished()
-    saved = RunTable.load(folder / "test")
-    if split is not None:
-        asked: dict[str, Any] = {
-            "data_hash": split.dataset.content_hash, "split": split.name, "targets": split.description
-        }  # fmt: skip
-    else:
-        assert protocol is not None
-        asked = {name: getattr(protocol, name) for name in _SAME}
-    different = {name: (getattr(saved.protocol, name), value) for name, value in asked.items()}
-    different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
-    if different:
-        pairs = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, (theirs, ours) in different.items())
-        raise ProtocolError(
-            f"{folder} was trained on other parts of the data ({pairs}), so it may have seen the targets that are "
-            "asked about; train it with the split and filter of this study"
-        )
-    return saved
+def _way(arguments: argparse.Namespace, task: Task, scoring: dict[str, Any], number: int) -> Way:
+    if arguments.merge not in zeroshot.MERGES:
+        raise ConfigError(f"--merge: no way {arguments.merge!r}{nearest(arguments.merge, zeroshot.MERGES)}")
+    chosen = components.create("scorings", scoring)
+    prompt = Prompt.load(arguments.prompt or chosen.prompt or task.prompt)
+    wanted = min(task.wanted, number)
+    return Way(prompt, chosen, wanted, arguments.history, arguments.rounds, arguments.merge, arguments.seed)
 
 
 def _cut(cases: Cases, last: int) -> Cases:

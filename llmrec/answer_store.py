@@ -7,6 +7,7 @@ answers still under way.
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,14 +22,18 @@ CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, identity TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL,
     arrived TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) WITHOUT ROWID;
+SELECT key, identity, request, reply, arrived FROM answers LIMIT 0;
 CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON answers BEGIN SELECT RAISE(ABORT, 'answers are kept'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON answers BEGIN SELECT RAISE(ABORT, 'answers are kept'); END;
+CREATE TRIGGER IF NOT EXISTS no_replace BEFORE INSERT ON answers WHEN EXISTS (SELECT 1 FROM answers WHERE key = NEW.key)
+BEGIN SELECT RAISE(IGNORE); END;
 """
 _INSERT = "INSERT OR IGNORE INTO answers (key, identity, request, reply) VALUES (?, ?, ?, ?)"
 _AT_ONCE = 900
 """Keys of one look-up; older SQLite takes no more than 999 values."""
 _WAIT = 60.0
 """Seconds for which another process may write."""
+_PAUSE = 0.01
 
 
 class AnswerStore:
@@ -46,16 +51,16 @@ class AnswerStore:
         with self._guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
+            self._log_ahead()
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
         """Those of the answers that are here."""
-        found = {}
+        found, ordered = {}, sorted(set(keys))  # neighbours lie on one page
         with self._guarded():
-            for start in range(0, len(keys), _AT_ONCE):
-                some = keys[start : start + _AT_ONCE]
+            for start in range(0, len(ordered), _AT_ONCE):
+                some = ordered[start : start + _AT_ONCE]
                 places = ",".join("?" * len(some))
                 rows = self._database.execute(f"SELECT key, reply FROM answers WHERE key IN ({places})", some)
                 found.update({key: _reply(text) for key, text in rows})
@@ -74,6 +79,18 @@ class AnswerStore:
     def close(self) -> None:
         """Lets the file go."""
         self._database.close()
+
+    def _log_ahead(self) -> None:
+        """Readers and a writer at once; SQLite does not wait for others here, as it does elsewhere."""
+        stop = time.monotonic() + _WAIT
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > stop:
+                    raise
+                time.sleep(_PAUSE)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -38,7 +38,7 @@ class Prices:
         found = listed[model]
         if not isinstance(found, dict) or set(found) != {"input", "output"}:
             raise ConfigError(f"{path}: {model} must have 'input' and 'output', per million tokens; has {found!r}")
-        if not all(isinstance(value, int | float) and value >= 0 for value in found.values()):
+        if not all(type(value) in (int, float) and value >= 0 for value in found.values()):
             raise ConfigError(f"{path}: the prices of {model} must be numbers of at least 0, are {found!r}")
         return cls(float(found["input"]), float(found["output"]))
 

@@ -20,8 +20,9 @@ from llmrec.runs import RANKINGS, write_atomically
 from llmrec.scoring import CHUNK_SCORES, Scorer
 from llmrec.splits import Cases
 
-Places = Int[np.ndarray, " candidates"]
-Scores = Float[np.ndarray, " candidates"]
+# The underscore: cases may differ in how many candidates they have.
+Places = Int[np.ndarray, " _candidates"]
+Scores = Float[np.ndarray, " _candidates"]
 
 
 def generator(*words: object) -> np.random.Generator:
@@ -199,7 +200,7 @@ def retrieved(
         insert_target: whether the target is put in; that makes the task easier, and the protocol says so.
 
     Raises:
-        DataError: a case without a list.
+        DataError: a case without a list, or an item that the data has not.
     """
     _require_several(depth)
     lists = rankings.filter(pl.col("rank") <= depth).sort("case_id", "rank").group_by("case_id", maintain_order=True)
@@ -209,6 +210,10 @@ def retrieved(
     for row, case in enumerate(cases.case_ids(dataset.user_ids)):
         if case not in found:
             raise DataError(f"{retriever} has no list for case {case!r}")
+        if unknown := [item for item in found[case] if item not in index]:
+            raise DataError(
+                f"{retriever} lists {unknown[0]!r}, which is none of the {dataset.num_items} items of the data"
+            )
         mine = np.array([index[item] for item in found[case]])
         if insert_target and cases.target[row] not in mine:
             mine = np.append(mine[: depth - 1], cases.target[row])

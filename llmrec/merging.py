@@ -56,9 +56,12 @@ def settled(before: Float[np.ndarray, " candidates"], after: Float[np.ndarray, "
 
 
 def kendall(first: Float[np.ndarray, " candidates"], second: Float[np.ndarray, " candidates"]) -> float:
-    """Kendall's tau-a between two rankings: pairs in the same order less pairs in the other, as a share of all."""
-    number = len(first)
-    return float((_signs(first) * _signs(second)).sum() / (number * (number - 1)))
+    """Kendall's tau-a between two rankings: pairs in the same order less pairs in the other, as a share of all.
+
+    It is 1 where there is no pair.
+    """
+    pairs = len(first) * (len(first) - 1)
+    return float((_signs(first) * _signs(second)).sum() / pairs) if pairs else 1.0
 
 
 def _last(

@@ -67,7 +67,7 @@ class Question:
         return replace(self, variables=self.variables | {"candidates": labelled(bare)})
 
     def without_history(self) -> "Question":
-        """The same asked about nobody."""
+        """The same asked of somebody of whom nothing is known."""
         return replace(self, variables=self.variables | {"history": []}, turns=(), case="")
 
     def without_content(self) -> "Question":

@@ -41,6 +41,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
 
     from eval.speed import alternate
     from llmrec import components
+    from llmrec.backends._rendering import prompt_of
     from llmrec.backends.transformers import Transformers
 
     torch.set_num_threads(arguments.threads)
@@ -48,7 +49,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
     cases, questions = _questions(arguments.users)
     requests = {name: [each.requests(question) for question in questions] for name, each in scorings.items()}
     backend = Transformers(arguments.model)
-    texts = [backend.prompt(request)[0] for (request,) in requests["generate"]]
+    texts = [prompt_of(backend.loaded()[1], request)[0] for (request,) in requests["generate"]]
     longest = max(backend.count_tokens(request) for (request,) in requests["generate"])
     backend.batch_tokens = arguments.batch * longest
     distinct = list(dict.fromkeys(request for some in requests["letters"] for request in some))
@@ -59,11 +60,11 @@ def measure(arguments: argparse.Namespace) -> Timing:
         answers["letters"] = [[found[request] for request in some] for some in requests["letters"]]
 
     def plain() -> None:
-        answers["generate"] = [[reply] for reply in _generate(backend.model, texts, arguments.batch)]
+        answers["generate"] = [[reply] for reply in _generate(backend.loaded(), texts, arguments.batch)]
 
     whole = Transformers(arguments.model, precision="fp32") if backend.precision != "fp32" else backend
     few = texts[: arguments.naive_users]
-    systems = {LETTERS: letters, PLAIN: plain, NAIVE: lambda: _generate(whole.model, few, 1)}
+    systems = {LETTERS: letters, PLAIN: plain, NAIVE: lambda: _generate(whole.loaded(), few, 1)}
     seconds = alternate(systems, arguments.repeats)
     seconds[NAIVE] = [taken * len(texts) / len(few) for taken in seconds[NAIVE]]
     if arguments.vllm_python:

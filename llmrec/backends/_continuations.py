@@ -58,7 +58,6 @@ class Continuations:
         # A window counts padding between two texts, so a row beyond it would see less than it does alone.
         self.window = getattr(config, "sliding_window", None) or float("inf")
 
-    @torch.inference_mode()
     def score(self, prompts: Sequence[Ids], options: Sequence[Sequence[Ids]]) -> Iterator[tuple[int, list[float]]]:
         """For each prompt its place and the log-likelihood of each of its options in nats, as they are ready.
 
@@ -71,8 +70,12 @@ class Continuations:
             places.setdefault(tuple(prompt), []).append(place)
         distinct = sorted(places)
         longest = max((len(some) for each in options for some in each), default=0)
-        shares = max(map(len, distinct), default=0) + longest <= self.window
-        groups = _groups(distinct) if shares else [(prompt, [prompt]) for prompt in distinct]
+        groups = list(self._parts(_groups(distinct)))
+        # A beginning, what follows it and an option, each with the padding that the longest of a batch needs.
+        width = max((len(beginning) for beginning, _ in groups), default=0) + longest
+        width += max((len(member) - len(beginning) for beginning, members in groups for member in members), default=0)
+        if not (shares := width <= self.window):
+            groups = [(prompt, [prompt]) for prompt in distinct]
         root = self._root([beginning for beginning, _ in groups]) if shares else None
         for batch in self._batches(groups):
             rows = [member for _, members in batch for member in members]
@@ -89,6 +92,21 @@ class Continuations:
                 values.setdefault(place, []).append(value)
             yield from values.items()
 
+    def _parts(
+        self, groups: list[tuple[tuple[int, ...], list[tuple[int, ...]]]]
+    ) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+        """Groups with no more members than may pass at once; what is left alone is its own beginning."""
+        for beginning, members in groups:
+            width = max(map(len, members))
+            most = max(1, min(self.batch_tokens // max(1, width - len(beginning)), self._held(width)))
+            for start in range(0, len(members), most):
+                some = members[start : start + most]
+                yield (beginning if len(some) > 1 else some[0]), some
+
+    def _held(self, width: int) -> int:
+        """How many rows the memory is meant to hold."""
+        return min(_CACHE_BYTES // (width * self.token_bytes), _LOGITS // self.vocabulary)
+
     def _batches(
         self, groups: list[tuple[tuple[int, ...], list[tuple[int, ...]]]]
     ) -> Iterator[list[tuple[tuple[int, ...], list[tuple[int, ...]]]]]:
@@ -99,7 +117,8 @@ class Continuations:
             rows = width = 0
             for group in sorted(some, key=lambda group: max(map(len, group[1]))):
                 width = max(map(len, group[1]))
-                if batch and (rows + len(group[1])) * width > self.batch_tokens:
+                number = rows + len(group[1])
+                if batch and (number * width > self.batch_tokens or number > self._held(width)):
                     yield batch
                     batch, rows = [], 0
                 batch.append(group)
@@ -166,6 +185,7 @@ class Continuations:
         if chunk:
             yield chunk
 
+    @torch.inference_mode()
     def _extend(
         self, seen: _Seen | None, texts: list[Ids], keep: int
     ) -> tuple[_Seen, Float[Tensor, "rows keep vocabulary"]]:

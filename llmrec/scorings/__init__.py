@@ -37,7 +37,7 @@ def spellings(word: str) -> tuple[str, str]:
     return word, f" {word}"
 
 
-def either(logprobs: Sequence[float | None]) -> float:
+def of_any(logprobs: Sequence[float | None]) -> float:
     """The log-likelihood of any of several spellings; minus infinity where none is told."""
     told = [value for value in logprobs if value is not None]
     return float(np.logaddexp.reduce(told)) if told else -np.inf

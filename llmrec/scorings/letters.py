@@ -6,7 +6,7 @@ import numpy as np
 
 from llmrec.backends import Reply, Request
 from llmrec.questions import Judged, Question
-from llmrec.scorings import either, finite, spellings
+from llmrec.scorings import finite, of_any, spellings
 
 
 class Letters:
@@ -43,4 +43,4 @@ class Letters:
 
 def _by_label(reply: Reply) -> np.ndarray:
     pairs = zip(reply.logprobs[::2], reply.logprobs[1::2], strict=True)
-    return np.array([either(pair) for pair in pairs])
+    return np.array([of_any(pair) for pair in pairs])

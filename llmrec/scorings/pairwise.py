@@ -7,7 +7,7 @@ import numpy as np
 from llmrec.backends import Reply, Request
 from llmrec.errors import ConfigError
 from llmrec.questions import Judged, Question
-from llmrec.scorings import either, spellings
+from llmrec.scorings import of_any, spellings
 
 
 class Pairwise:
@@ -42,19 +42,21 @@ class Pairwise:
         """Mean probabilities of being preferred; where nothing is told, both are as good."""
         sums, times = np.zeros(len(question.titles)), np.zeros(len(question.titles))
         for (first, second), reply in zip(self._pairs(question), replies, strict=True):
-            for_first, for_second = either(reply.logprobs[:2]), either(reply.logprobs[2:])
+            for_first, for_second = of_any(reply.logprobs[:2]), of_any(reply.logprobs[2:])
             known = np.isfinite(np.logaddexp(for_first, for_second))
             share = float(np.exp(for_first - np.logaddexp(for_first, for_second))) if known else 0.5
             sums[first] += share
             sums[second] += 1 - share
             times[[first, second]] += 1
-        return Judged(sums / times)
+        return Judged(sums / np.maximum(times, 1))
 
     def _pairs(self, question: Question) -> list[tuple[int, int]]:
         """The same for every call with one question: they depend on nothing but the places shown."""
         number = len(question.titles)
         if self.calls < number and number > 2:
             raise ConfigError(f"scoring.calls={self.calls} are too few to compare each of {number} candidates")
+        if number == 1:
+            return []
         pairs = {
             frozenset((place, (place + step) % number))
             for step in range(1, 1 + max(1, min(number // 2, self.calls // number)))

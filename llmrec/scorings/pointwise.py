@@ -6,7 +6,7 @@ import numpy as np
 
 from llmrec.backends import Reply, Request
 from llmrec.questions import Judged, Question
-from llmrec.scorings import either, finite, spellings
+from llmrec.scorings import finite, of_any, spellings
 
 
 class Pointwise:
@@ -22,6 +22,6 @@ class Pointwise:
 
     def judge(self, question: Question, replies: Sequence[Reply]) -> Judged:
         """Differences of log-likelihoods."""
-        yes = np.array([either(reply.logprobs[:2]) for reply in replies])
-        no = np.array([either(reply.logprobs[2:]) for reply in replies])
+        yes = np.array([of_any(reply.logprobs[:2]) for reply in replies])
+        no = np.array([of_any(reply.logprobs[2:]) for reply in replies])
         return Judged(finite(yes) - finite(no))
