@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llmrec import evaluation, protocol
+from llmrec import evaluation, protocol, report
 from llmrec.errors import RunError
 from llmrec.evaluation import Interval
 from llmrec.report import PairedTest, interval
@@ -43,7 +43,7 @@ def open_folder(folder: Path, facts: dict[str, Any], *, overwrite: bool) -> None
 
 
 def save(folder: Path, study: "Study", result: "Result") -> None:
-    """Writes run tables, records of the answers, candidates, the table and its figures, ``metrics.json`` last."""
+    """Writes run tables, records of the answers, candidates, table and plot, ``metrics.json`` last."""
     study.candidates.save(folder / "candidates.parquet")
     for name, tables in result.rows.items():
         for number, table in enumerate(tables):
@@ -51,6 +51,7 @@ def save(folder: Path, study: "Study", result: "Result") -> None:
     for name, outcome in result.outcomes.items():
         write_atomically(folder / f"answers-{_file(name)}.parquet", outcome.records.write_parquet)
     write_text(folder / "table.md", markdown(result))
+    report.plot(result.rows, folder / "table.png", result.task.shown)
     write_json(folder / "metrics.json", as_json(result))
 
 

@@ -32,6 +32,7 @@ from llmrec.sequences import Sequences
 from llmrec.splits import Cases, Split
 from llmrec.zeroshot import Outcome, Way
 
+_FEW_CANDIDATES = ("pointwise", "pairwise")
 _SEED = 0
 """Of the order of shuffled histories."""
 
@@ -108,8 +109,10 @@ class Study:
             targets = [study.rows.items[item] for item in candidates.cases.target]
             titles = [(row["title"] or row["item_id"], row["text"]) for row in targets]
             asked.tell(dict(zip(candidates.ids, titles, strict=True)))
+        if arguments.shots and scoring["name"] in _FEW_CANDIDATES:
+            raise ConfigError(f"--shots are for prompts that list all candidates, which {scoring['name']} does not")
         if arguments.shots:
-            turns = zeroshot.examples(split.validation, study.rows, way, arguments.shots, number)
+            turns = zeroshot.examples(split, study.rows, way, arguments.shots, number)
             study.way = replace(way, turns=turns)
         return study
 

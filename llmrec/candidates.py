@@ -127,8 +127,15 @@ class Candidates:
         return pl.DataFrame(columns, schema=RANKINGS)
 
 
-def drawn(cases: Cases, dataset: Dataset, number: int, seed: int) -> Candidates:
+def drawn(cases: Cases, dataset: Dataset, number: int, seed: int, barred: Sequence[Places] | None = None) -> Candidates:
     """The target and ``number - 1`` items drawn uniformly from those that are not in the history.
+
+    Args:
+        cases: whose targets are to be found.
+        dataset: of the cases.
+        number: candidates of each.
+        seed: of the draw.
+        barred: of each case, items that are not drawn either.
 
     Raises:
         ConfigError: fewer than two candidates, or more than a case has items to draw from.
@@ -137,7 +144,8 @@ def drawn(cases: Cases, dataset: Dataset, number: int, seed: int) -> Candidates:
     everything = np.arange(1, dataset.num_items + 1)
     items = []
     for row, case in enumerate(cases.case_ids(dataset.user_ids)):
-        others = np.setdiff1d(everything, [*cases.histories[row], cases.target[row]])
+        never = () if barred is None else barred[row]
+        others = np.setdiff1d(everything, [*cases.histories[row], cases.target[row], *never])
         if len(others) < number - 1:
             raise ConfigError(
                 f"case {case!r} has {len(others)} items outside of its history besides the target, too few for "

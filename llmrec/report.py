@@ -53,8 +53,8 @@ class PairedTest:
         return "not worse" if self.difference.high >= 0 else "worse"
 
 
-def rows(runs: Runs) -> list[Row]:
-    """One row per name, the per-user metric averaged over its seeds.
+def rows(runs: Runs, metrics: tuple[str, ...] = evaluation.METRICS) -> list[Row]:
+    """One row per name, the per-user metrics averaged over its seeds.
 
     Raises:
         ProtocolError: the runs were measured differently.
@@ -62,7 +62,7 @@ def rows(runs: Runs) -> list[Row]:
     protocol.require_equal(
         {f"{name} ({i})": table.protocol for name, tables in runs.items() for i, table in enumerate(tables)}
     )
-    return [_row(name, tables) for name, tables in runs.items()]
+    return [_row(name, tables, metrics) for name, tables in runs.items()]
 
 
 def paired_tests(
@@ -189,9 +189,9 @@ def frame(runs: Runs) -> pl.DataFrame:
     return pl.DataFrame(flat, infer_schema_length=None)
 
 
-def plot(runs: Runs, path: Path) -> None:
-    """Both metrics with their intervals as a PNG, chance level dashed."""
-    _plot([("", rows(runs), name) for name in SHOWN], path)
+def plot(runs: Runs, path: Path, shown: tuple[str, ...] = SHOWN) -> None:
+    """Metrics beside each other with their intervals as a PNG, chance level dashed."""
+    _plot([("", rows(runs, shown), name) for name in shown], path)
 
 
 def plot_groups(groups: dict[str, Runs], path: Path) -> None:
@@ -229,14 +229,14 @@ def _plot(panels: list[tuple[str, list[Row], str]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _row(name: str, tables: list[RunTable]) -> Row:
-    metrics = {each: evaluation.mean_over_runs(tables, each) for each in evaluation.METRICS}
+def _row(name: str, tables: list[RunTable], shown: tuple[str, ...]) -> Row:
+    metrics = {each: evaluation.mean_over_runs(tables, each) for each in shown}
     first = tables[0].provenance
     seconds = [sum(table.provenance["seconds"].values()) for table in tables if "seconds" in table.provenance]
     return Row(
         name=name,
         metrics={each: evaluation.bootstrap(values["value"].to_numpy()) for each, values in metrics.items()},
-        n=len(metrics[TESTED]),
+        n=len(metrics[shown[0]]),
         chance={each: evaluation.chance(tables[0], each) for each in metrics},
         seeds=len(tables),
         trainable_parameters=first.get("trainable_parameters"),

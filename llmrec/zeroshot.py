@@ -16,13 +16,13 @@ import polars as pl
 from llmrec import merging
 from llmrec.asking import Asker, Usage
 from llmrec.backends import Reply, Request
-from llmrec.candidates import Candidates, Scores, generator
+from llmrec.candidates import Candidates, Scores, drawn, generator
 from llmrec.errors import ConfigError
 from llmrec.prompt_rows import HISTORY, PromptRows
 from llmrec.prompting import Prompt
 from llmrec.questions import Judged, Question
 from llmrec.scorings import Scoring
-from llmrec.splits import Cases
+from llmrec.splits import Split
 
 Merge = Literal["borda", "kemeny"]
 MERGES: dict[str, Callable[[merging.Rounds], Scores]] = {"borda": merging.borda, "kemeny": merging.kemeny}
@@ -87,8 +87,12 @@ def rank(candidates: Candidates, rows: PromptRows, way: Way, asker: Asker, repea
         repeat: for the how-manieth time, of a model that may answer otherwise.
 
     Raises:
+        ConfigError: more candidates than the rounds can be merged of.
         BackendError: the model does not answer.
     """
+    longest = max(map(len, candidates.items), default=0)
+    if way.merge == "kemeny" and way.rounds > 1 and longest > merging.SHORT:
+        raise ConfigError(f"kemeny is for at most {merging.SHORT} candidates, came {longest}; take borda")
     rounds: list[list[Scores]] = [[] for _ in candidates.items]
     merged: list[Scores] = [np.zeros(len(items)) for items in candidates.items]
     records, usage, open_cases = [], Usage(), list(range(len(candidates.items)))
@@ -123,25 +127,30 @@ def question(candidates: Candidates, rows: PromptRows, way: Way, row: int, order
     return Question(way.prompt, variables, way.wanted, candidates.ids[row], way.turns)
 
 
-def examples(cases: Cases, rows: PromptRows, way: Way, number: int, size: int) -> tuple[tuple[str, str], ...]:
-    """Questions of other cases with their right answers, to be shown before the one that is asked.
+def examples(split: Split, rows: PromptRows, way: Way, number: int, size: int) -> tuple[tuple[str, str], ...]:
+    """Questions with their right answers, to be shown before the one that is asked: validation cases.
+
+    No test target of their users stands among the wrong candidates.
 
     Args:
-        cases: whose targets may be shown: those of the validation part.
-        rows: of their data.
+        split: of the data.
+        rows: of the same.
         way: the prompt and the seed.
         number: of examples.
         size: candidates of each.
 
     Raises:
-        ConfigError: more examples than cases.
+        ConfigError: more examples than cases, or more candidates than there are items to draw from.
     """
+    cases = split.validation
     if number > len(cases):
         raise ConfigError(f"{number} examples were asked for, and there are {len(cases)} validation cases")
-    chosen = np.sort(generator(way.seed, "examples").choice(len(cases), number, replace=False))
+    chosen = cases.take(np.sort(generator(way.seed, "examples").choice(len(cases), number, replace=False)))
+    barred = [split.test.target[split.test.user == user] for user in chosen.user]
+    shown = drawn(chosen, split.dataset, size, way.seed, barred)
     turns = []
-    for row in chosen.tolist():
-        variables = rows.variables(cases, row, rows.draw_candidates(cases, row, size, way.seed), way.last)
+    for row in range(number):
+        variables = rows.variables(chosen, row, shown.items[row].tolist(), way.last)
         turns.append((way.prompt.render("user", **variables), way.prompt.render("answer", **variables)))
     return tuple(turns)
 

@@ -8,7 +8,8 @@ from conftest import ROOT
 TABLE = ROOT / "tests" / "complaints.md"
 ASKED = [*(f"B{number}" for number in (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)), "C3", "C5"]
 ASKED += [f"A{number}" for number in range(1, 27) if number not in (5, 9, 18, 25)] + ["C1", "C4"]
-ASKED += [f"F{number}" for number in (1, 2, 9, 10, 11, 13, 15, 17)]
+ASKED += [f"F{number}" for number in (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17)]
+ASKED += ["Z1", "Z2", "Z3"] + [f"D{number}" for number in (1, 2, 3, 5, 6, 7, 10, 11, 12, 13, 14, 16)]
 
 
 def rows() -> dict[str, list[str]]:

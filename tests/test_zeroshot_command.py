@@ -17,6 +17,8 @@ from llmrec import train
 from llmrec.answer_store import AnswerStore
 from llmrec.runs import read_json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -207,6 +209,7 @@ def test_a_folder_of_another_study_is_not_written_over(command, tmp_path):
         (["--rounds", "0"], "rounds at least 1"),
         (["--curve", "1;2"], "--curve takes numbers with commas between"),
         (["--shots", "999"], "999 examples were asked for"),
+        (["--shots", "1", "--scoring", "pairwise"], "--shots are for prompts that list all candidates"),
         (["--prices", "nowhere.yaml"], "nowhere.yaml cannot be read"),
     ],
 )

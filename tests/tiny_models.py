@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoModelForCausalLM,
     BertConfig,
     BertModel,
     Gemma3TextConfig,
@@ -96,6 +97,19 @@ def folder(kind: str) -> Path:
         torch.manual_seed(0)
         architecture(config).save_pretrained(place)
     _tokenizer(kind).save_pretrained(place)
+    return place
+
+
+@cache
+def writer(kind: str, template: str | None = None) -> Path:
+    """Where a model of that kind with a head that writes is saved; with a chat template it takes messages."""
+    place = Path(tempfile.mkdtemp(prefix=f"{kind}-writer-", dir=_FOLDER.name))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(ARCHITECTURES[kind][1]).save_pretrained(place)
+    tokenizer = _tokenizer(kind)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(place)
     return place
 
 
