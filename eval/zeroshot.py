@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
         help="options of the data (split=temporal, features.prompt=items/title), of the scoring or of the backend",
     )
     result.add_argument("--task", default="hr@1", help=f"{', '.join(TASKS)} (default: %(default)s)")
-    result.add_argument("--model", help="as --model of train.py, or what the server calls it (default: smollm2-135m)")
+    result.add_argument(
+        "--model", help="as --model of train.py, what a server calls it, or a server's address (default: smollm2-135m)"
+    )
     result.add_argument(
         "--backend", default="transformers", help=f"{', '.join(components.names('backends'))} (default: %(default)s)"
     )
@@ -119,6 +121,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     task = _task(arguments)
     own = [each for each in arguments.overrides if each.startswith(("scoring.", "backend."))]
+    if str(arguments.model).startswith(("http://", "https://")):
+        _take_server(arguments, own)
     options = data_options(arguments, [each for each in arguments.overrides if each not in own])
     scoring, backend = (_component(kind, getattr(arguments, kind), own) for kind in ("scoring", "backend"))
     console = Console()
@@ -144,6 +148,14 @@ def data_options(arguments: argparse.Namespace, overrides: list[str]) -> RunConf
     folder = Path(arguments.data_dir[1]) if arguments.data_dir else None
     flags = {"data": arguments.data, "data_dir": folder, "model": model, "seed": arguments.seed}
     return config.load(None, overrides, flags).resolved()
+
+
+def _take_server(arguments: argparse.Namespace, own: list[str]) -> None:
+    """An address in the place of a model: the one that a compatible server has there."""
+    own.append(f"backend.url={arguments.model}")
+    arguments.backend = "openai"
+    server = components.create("backends", _component("backend", "openai", own), "unknown")
+    arguments.model = server.served()
 
 
 def _task(arguments: argparse.Namespace) -> Task:

@@ -27,6 +27,12 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             self.server.owner.end()
 
+    def do_GET(self) -> None:
+        """The list of models."""
+        self.server.owner.paths.append(self.path)
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "me"} for name in self.server.owner.models]
+        self.send(200, json.dumps({"object": "list", "data": models}))
+
     def send(self, status: int, body: str, headers: Mapping[str, str] | None = None, kind: str = "application/json"):
         data = body.encode()
         self.send_response(status)
@@ -57,6 +63,7 @@ class FakeOpenAI:
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.paths: list[str] = []
+        self.models = ["some-model"]
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
         self.httpd = _Httpd(("127.0.0.1", 0), Handler)

@@ -172,6 +172,16 @@ def test_a_server_without_log_probabilities_is_asked_for_a_text_with_a_notice(co
     assert "some-model tells no log-probabilities: generate takes the place of letters" in found["lines"]
 
 
+def test_an_address_is_asked_which_model_it_has(command):
+    with running(FakeOpenAI(otherwise=ok("A"))) as server:
+        answer = command("--model", server.url, "--users", 5, "--vectors", "id", "--json")
+        assert json.loads(answer.out)["model"] == "some-model generate"
+        server.models = ["one", "two"]
+        answer = command("--model", server.url, "--users", 5, "--vectors", "id", "--json", output="other")
+    assert answer.code == 2
+    assert "has 2 models (one, two); name one with --model" in answer.err
+
+
 def test_a_server_that_answers_otherwise_every_time_is_reported(command):
     """F7: server whose answer depends on batch size."""
     answers = iter("ABCDC" * 200)

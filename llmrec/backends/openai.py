@@ -106,6 +106,24 @@ class OpenAI:
                 self._scores = self._told()
             return self._scores
 
+    def served(self) -> str:
+        """What the server calls its model.
+
+        Raises:
+            BackendError: it does not answer, or has none or several.
+        """
+        import openai
+
+        try:
+            names = [str(model.id) for model in self._connected().models.list()]
+        except openai.OpenAIError as error:
+            fault = fault_of(error)
+            said = replace(fault, said=blanked(fault.said, self._secrets))
+            raise BackendError(self._message(said, 0)) from None
+        if len(names) != 1:
+            raise BackendError(f"{self.url} has {len(names)} models ({', '.join(names[:5])}); name one with --model")
+        return names[0]
+
     def count_tokens(self, request: Request) -> int:
         """A quarter of the characters of all messages and options; the server alone knows better."""
         return _count(message["content"] for message in request.messages()) + _count(request.options)
