@@ -17,6 +17,7 @@ from llmrec import components, config
 from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, LlmrecError, nearest
 
+RESULTS = Path("eval/results")
 EXAMPLES = """examples:
   python -m eval.zeroshot --task hr@1
   python -m eval.zeroshot --task hr@1 --scoring generate --against runs/ml-100k-sasrec-id-softmax-s0
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     _add_asking(result)
     result.add_argument("--output", type=Path, help="folder (default: runs/zeroshot-<data>-<task>-<model>-...)")
     result.add_argument("--overwrite", action="store_true", help="write over a folder of other options")
+    result.add_argument("--save", action="store_true", help="also write the table to eval/results/")
     result.add_argument("--json", action="store_true", help="print the figures as JSON instead of the table")
     return result
 
@@ -135,6 +137,8 @@ def run(arguments: argparse.Namespace) -> None:
     zeroshot_report.open_folder(folder, study.facts(), overwrite=arguments.overwrite)
     result = study.measure()
     zeroshot_report.save(folder, study, result)
+    if arguments.save:
+        zeroshot_report.save_table(RESULTS / study.name, result)
     print(json.dumps(zeroshot_report.as_json(result), indent=2) if arguments.json else zeroshot_report.show(result))
     console.say(f"{folder}: tables, answers and candidates")
 

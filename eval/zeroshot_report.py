@@ -50,9 +50,15 @@ def save(folder: Path, study: "Study", result: "Result") -> None:
             table.save(folder / "rows" / f"{_file(name)}{f'-{number}' if len(tables) > 1 else ''}")
     for name, outcome in result.outcomes.items():
         write_atomically(folder / f"answers-{_file(name)}.parquet", outcome.records.write_parquet)
-    write_text(folder / "table.md", markdown(result))
-    report.plot(result.rows, folder / "table.png", result.task.shown)
+    save_table(folder / "table", result)
     write_json(folder / "metrics.json", as_json(result))
+
+
+def save_table(path: Path, result: "Result") -> None:
+    """Writes the table as Markdown, its figures as JSON and its plot, beside each other."""
+    write_text(path.with_name(path.name + ".md"), markdown(result))
+    write_json(path.with_name(path.name + ".json"), as_json(result))
+    report.plot(result.rows, path.with_name(path.name + ".png"), result.task.shown)
 
 
 def show(result: "Result", width: int | None = None) -> str:

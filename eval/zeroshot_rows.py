@@ -133,7 +133,18 @@ class Study:
 
     def facts(self) -> dict[str, Any]:
         """All options, for ``config.json``."""
-        apart = ("output", "overwrite", "json", "dry_run", "answers", "max_cost", "overrides", "data_dir", "against")
+        apart = (
+            "output",
+            "overwrite",
+            "json",
+            "save",
+            "dry_run",
+            "answers",
+            "max_cost",
+            "overrides",
+            "data_dir",
+            "against",
+        )
         flags = {name: value for name, value in vars(self.arguments).items() if name not in apart}
         data = self.options.model_dump(mode="json", include={"data", "filter", "split", "features", "model"})
         known = {"candidates": self.candidates.hash, "prompt": self.way.prompt.source}

@@ -196,6 +196,15 @@ def test_a_server_that_answers_otherwise_every_time_is_reported(command):
     assert "in 0.0% of the cases" not in said
 
 
+def test_the_table_goes_where_results_are_kept_if_asked(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(zeroshot, "RESULTS", tmp_path)
+    assert command(*scripted("oracle"), "--users", 5, "--save").code == 0
+    name = "zeroshot-toy-hr@1-script-letters-s0"
+    assert (tmp_path / f"{name}.md").read_bytes() == (tmp_path / "study" / "table.md").read_bytes()
+    assert read_json(tmp_path / f"{name}.json")["rows"]["script letters"]["HR@1"]["n"] == 5
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_folder_of_another_study_is_not_written_over(command, tmp_path):
     assert command(*scripted("oracle"), "--users", 5).code == 0
     answer = command(*scripted("oracle"), "--users", 6)
