@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eval import zeroshot_candidates
 from llmrec import assets, components, config, evaluation, metrics, prompt_statistics, train, zeroshot
 from llmrec.answer_store import AnswerStore
 from llmrec.asking import Asker
 from llmrec.candidates import Candidates, Scores, drawn, generator, stored
 from llmrec.config import RunConfig
 from llmrec.console import Console
-from llmrec.errors import LlmrecError
+from llmrec.errors import DataError, LlmrecError
 from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows
 from llmrec.prompting import Prompt
-from llmrec.recommender import Recommender
 from llmrec.report import interval
 from llmrec.runs import provenance, write_json, write_text
 from llmrec.splits import Cases, Split
@@ -106,7 +106,9 @@ def study(name: str, folder: Path, against: Sequence[Path], answers: Path | None
     chosen = choose(others, systems.scores(others))
     test = _with_target(published)
     pool = systems.scores(test)
-    pool |= {run.absolute().name: test.scores(Recommender.load(run)) for run in against}
+    trained = zeroshot_candidates.trained_runs(against, evaluation.protocol_of(split, options))
+    for run, folders in trained.items():
+        pool[f"{run} (trained)"] = zeroshot_candidates.scores_of(next(iter(folders)), test)
     pool |= {label: _weighted(pool, weights) for label, weights in chosen.items()}
     found = {system: measure(test, scores) for system, scores in pool.items()}
     text = report(name, found, chosen, systems.facts(), len(others.items))
@@ -230,7 +232,7 @@ def _pairs(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield best, other
     yield PROMPTED, "prompt statistics"
     yield PROMPTED, f"cosine {LLM}"
-    yield from ((best, system) for system in found if "sasrec" in system)
+    yield from ((best, system) for system in found if system.endswith("(trained)"))
 
 
 def _chance() -> float:
@@ -274,12 +276,16 @@ def _own_ids(folder: Path, file: str) -> Path:
     renamed = folder / "sas_to_original_users.txt"
     if not renamed.is_file():
         return folder / file
-    pairs = (line.split() for line in renamed.read_text(encoding="utf-8").splitlines())
-    own = {original: number for number, original in pairs}
-    lines = ((folder / file).read_text(encoding="utf-8")).splitlines()
+    try:
+        pairs = (line.split() for line in renamed.read_text(encoding="utf-8").splitlines())
+        own = {original: number for number, original in pairs}
+        lines = [line.partition("\t") for line in (folder / file).read_text(encoding="utf-8").splitlines()]
+        text = "".join(f"{own[user]}\t{items}\n" for user, _, items in lines)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{folder / file} and {renamed.name} do not fit together: {error!r}") from None
     path = Path("runs") / f"{Path(file).name}.renamed"
     path.parent.mkdir(exist_ok=True)
-    write_text(path, "".join(f"{own[line.split(chr(9))[0]]}\t{line.partition(chr(9))[2]}\n" for line in lines))
+    write_text(path, text)
     return path
 
 

@@ -91,7 +91,9 @@ def _add_question(result: argparse.ArgumentParser) -> None:
         "--scoring", default="letters", help=f"{', '.join(components.names('scorings'))} (default: %(default)s)"
     )
     result.add_argument("--history", type=int, default=10, help="recent items that are shown (default: %(default)s)")
-    result.add_argument("--shots", type=int, default=0, help="answered questions of other users shown before (0)")
+    result.add_argument(
+        "--shots", type=_from_zero, default=0, help="answered questions of other users shown before (0)"
+    )
     result.add_argument("--rounds", type=int, default=1, help="orders of the candidates, at most (default: 1)")
     result.add_argument("--merge", default="borda", help="borda, or kemeny for up to 8 candidates (default: borda)")
     result.add_argument("--curve", default="", help="more history lengths to ask with, such as 1,5,20")
@@ -99,11 +101,11 @@ def _add_question(result: argparse.ArgumentParser) -> None:
 
 
 def _add_candidates(result: argparse.ArgumentParser) -> None:
-    result.add_argument("--candidates", type=int, help="of each case (default: the task's)")
+    result.add_argument("--candidates", type=cells.positive, help="of each case (default: the task's)")
     result.add_argument(
         "--candidates-from", type=Path, help="a run that retrieves them, or a file of one user and his item ids a line"
     )
-    result.add_argument("--depth", type=int, help="how many of them, as --candidates")
+    result.add_argument("--depth", type=cells.positive, help="how many of them (default: the task's)")
     result.add_argument("--insert-target", action="store_true", help="put the target in where it is missing")
 
 
@@ -167,7 +169,19 @@ def _task(arguments: argparse.Namespace) -> Task:
         raise ConfigError(f"no task {arguments.task!r}{nearest(arguments.task, TASKS)}")
     if arguments.task == "rerank" and not arguments.candidates_from:
         raise ConfigError("--task rerank needs --candidates-from, a run that retrieves candidates or a file of them")
+    if arguments.insert_target and not arguments.candidates_from:
+        raise ConfigError("--insert-target goes with --candidates-from; drawn candidates always hold the target")
+    if arguments.depth and (arguments.candidates or not arguments.candidates_from):
+        raise ConfigError("--depth goes with --candidates-from and in the place of --candidates")
+    if arguments.max_cost is not None and not (arguments.prices and arguments.max_cost >= 0):
+        raise ConfigError(f"--max-cost must be at least 0 and needs --prices, came {arguments.max_cost:g}")
     return TASKS[arguments.task]
+
+
+def _from_zero(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, came {text}")
+    return number
 
 
 def _component(kind: str, name: str, overrides: list[str]) -> dict[str, Any]:

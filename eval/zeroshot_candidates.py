@@ -1,16 +1,19 @@
-"""Which users a zero-shot study asks about, and among which candidates."""
+"""Which users a zero-shot study asks about, among which candidates, and which trained runs may rank them too."""
 
 import argparse
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from llmrec import evaluation
-from llmrec.candidates import Candidates, drawn, generator, retrieved, stored
-from llmrec.errors import ProtocolError
+from llmrec import components, evaluation
+from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
+from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.protocol import Protocol
 from llmrec.recommender import Recommender
-from llmrec.runs import RunFolder, RunTable
+from llmrec.runs import RunFolder, RunTable, read_json
 from llmrec.splits import Cases, Split
 
 _SAME = ("data_hash", "split", "targets", "filter")
@@ -36,18 +39,54 @@ def settle(
         DataError: a file of candidates that cannot be used.
         ProtocolError: a retriever that may have seen the targets.
     """
-    cases, notes = _drawn_users(split.test, split, arguments.users, arguments.seed)
     source, insert = arguments.candidates_from, arguments.insert_target
+    if source is not None and not source.is_dir():
+        found, left_out = stored(split.test, split.dataset, source, number, arguments.seed, insert_target=insert)
+        rows, notes = _of_drawn_users(found.cases, split, arguments.users, arguments.seed)
+        return found.take(rows), left_out + notes
+    rows, notes = _of_drawn_users(split.test, split, arguments.users, arguments.seed)
+    cases = split.test.take(rows)
     if source is None:
         return drawn(cases, split.dataset, number, arguments.seed), notes
-    if not source.is_dir():
-        found, left_out = stored(cases, split.dataset, source, number, arguments.seed, insert_target=insert)
-        return found, notes + left_out
     saved = require_held_out(source, protocol)
     model, mask = Recommender.load(source), saved.protocol.mask_history
     _, lists = evaluation.rank_cases(model, cases, split.dataset, mask_history=mask, k=number)
     name = f"{source.name} ({saved.provenance.get('finished', '?')})"
     return retrieved(cases, split.dataset, lists, name, number, insert_target=insert), notes
+
+
+def trained_runs(folders: Sequence[Path], protocol: Protocol) -> dict[str, dict[Path, RunTable]]:
+    """Runs to measure beside the prompted model, by name; seeds of one model together.
+
+    Raises:
+        RunError: no finished run.
+        ProtocolError: one that may have seen the targets.
+        ConfigError: a folder named twice, or two models of one name.
+    """
+    found: dict[str, dict[Path, RunTable]] = {}
+    options: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        name = re.sub(r"-s\d+$", "", folder.absolute().name)
+        saved, config = require_held_out(folder, protocol), read_json(folder / "config.json")
+        rest = {key: value for key, value in config.items() if key not in ("seed", "output")}
+        if folder.absolute() in found.setdefault(name, {}):
+            raise ConfigError(f"--against names {folder} twice")
+        if name in components.names("baselines") or options.setdefault(name, rest) != rest:
+            raise ConfigError(f"--against: {folder} has the name of another row, {name!r}; rename its folder")
+        found[name][folder.absolute()] = saved
+    return found
+
+
+def scores_of(folder: Path, candidates: Candidates) -> list[Scores]:
+    """What a trained run gives the candidates.
+
+    Raises:
+        DataError: it was trained on another catalogue.
+    """
+    model = Recommender.load(folder)
+    if model.item_ids.tolist() != candidates.dataset.item_ids.tolist():
+        raise DataError(f"{folder} has another catalogue than {candidates.dataset.name}")
+    return candidates.scores(model)
 
 
 def require_held_out(folder: Path, protocol: Protocol) -> RunTable:
@@ -69,11 +108,11 @@ def require_held_out(folder: Path, protocol: Protocol) -> RunTable:
     return saved
 
 
-def _drawn_users(cases: Cases, split: Split, number: int, seed: int) -> tuple[Cases, list[str]]:
-    """The cases of so many users, and how many there are."""
+def _of_drawn_users(cases: Cases, split: Split, number: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Which cases are of so many users, and how many there are."""
     users = np.unique(cases.user)
     if len(users) <= number:
-        return cases, []
+        return np.arange(len(cases)), []
     ids = split.dataset.user_ids[users]
     chosen = users[np.isin(ids, generator(seed, "users").choice(np.sort(ids), number, replace=False))]
-    return cases.take(np.flatnonzero(np.isin(cases.user, chosen))), [f"{number} of {len(users)} users, by seed {seed}"]
+    return np.flatnonzero(np.isin(cases.user, chosen)), [f"{number} of {len(users)} users, by seed {seed}"]

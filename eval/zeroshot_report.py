@@ -1,5 +1,6 @@
 """What a zero-shot study says: one table, and under it what was seen of the prompted model's answers."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmrec import evaluation, protocol, report
+from llmrec.asking import Usage
 from llmrec.errors import RunError
 from llmrec.evaluation import Interval
 from llmrec.report import PairedTest, interval
@@ -31,15 +33,34 @@ def open_folder(folder: Path, facts: dict[str, Any], *, overwrite: bool) -> None
     Raises:
         RunError: it holds something else.
     """
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        saved = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-        if different := [key for key in sorted({*saved, *facts}) if saved.get(key) != facts.get(key)]:
-            raise RunError(
-                f"{folder} holds a study with other options ({', '.join(different)}); --output names another folder, "
-                "--overwrite writes over it"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            saved = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+            if different := _different(saved, facts):
+                if not overwrite:
+                    raise RunError(
+                        f"{folder} holds a study with other options ({', '.join(different)}); --output names another "
+                        "folder, --overwrite writes over it"
+                    )
+                _clear(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written to: {error.strerror}; --output names another folder") from None
     write_json(folder / "config.json", facts)
+
+
+def _different(saved: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    """Options that differ, those of the command by their own names."""
+    before, now = ({**each, **each.get("zeroshot", {})} for each in (saved, facts))
+    return [key for key in sorted({*before, *now} - {"zeroshot"}) if before.get(key) != now.get(key)]
+
+
+def _clear(folder: Path) -> None:
+    """Takes away what an earlier study says, its last file first."""
+    (folder / "metrics.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "rows", ignore_errors=True)
+    for path in [*folder.glob("answers-*.parquet"), *folder.glob("table.*")]:
+        path.unlink()
 
 
 def save(folder: Path, study: "Study", result: "Result") -> None:
@@ -69,7 +90,7 @@ def show(result: "Result", width: int | None = None) -> str:
     table.add_column("model", overflow="fold", min_width=12)
     for heading in (first, second):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(f"{first} less the model's", overflow="fold")
+    table.add_column(f"{first} minus the model", overflow="fold")
     for cells in _cells(result):
         table.add_row(*map(escape, cells))
     with console.capture() as captured:
@@ -82,7 +103,7 @@ def show(result: "Result", width: int | None = None) -> str:
 def markdown(result: "Result") -> str:
     """The same as Markdown."""
     first, second = result.task.shown
-    rows = [f"| model | {first} | {second} | {first} less the model's |", "|---|---|---|---|"]
+    rows = [f"| model | {first} | {second} | {first} minus the model |", "|---|---|---|---|"]
     rows += ["| " + " | ".join(cells) + " |" for cells in _cells(result)]
     return "\n".join([*rows, "", *(f"- {line}" for line in lines(result)), ""])
 
@@ -106,29 +127,39 @@ def lines(result: "Result") -> list[str]:
     """What must be known beside the table."""
     first = result.rows[result.model][0]
     outcome = result.outcomes[result.model]
-    found = [first.protocol.line(), *result.notes]
+    found = [first.protocol.line(), *result.notes, *_missing(outcome)]
     found += [f"{result.model}: {line}" for line in _answers(outcome)]
     found += [f"{result.model}: {line}" for line in _places(outcome)]
-    if result.varied is not None:
-        found.append(
-            f"{result.model}: asked again, the best candidate is another one in {result.varied:.1%} of the cases"
-        )
+    if result.again:
+        best = [[int(each.argmax()) for each in asked.scores] for asked in (outcome, *result.again)]
+        varied = np.mean([len(set(places)) > 1 for places in zip(*best, strict=True)])
+        found.append(f"{result.model}: asked again, the best candidate is another one in {varied:.1%} of the cases")
     if result.recall:
         by_id, behind = (interval(each) for each in (result.recall.title_from_id, result.recall.next_line))
         found.append(f"{result.model} knows by heart: titles from ids {by_id}, next lines of the item file {behind}")
-    for name, each in result.outcomes.items():
-        usage = each.usage
-        found.append(
-            f"{name}: {usage.requests} questions, {usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} "
-            f"written, {usage.seconds:.0f} s of asking, cost {usage.cost:.4f}"
-        )
-    told = {key: value for key, value in result.facts.items() if not isinstance(value, dict)}
-    found.append(f"{result.model}: " + ", ".join(f"{key} {value}" for key, value in told.items()))
+    found += [f"{name}: {_usage(usage)}" for name, usage in _usages(result).items()]
+    found.append(f"{result.model}: " + ", ".join(f"{key} {value}" for key, value in result.facts.items()))
     found.append(
-        "Intervals: 95 %, 10,000 bootstrap draws over users. Candidates that an answer does not name tie below those "
-        "that it names. popularity, co-occurrence, item_knn and mix read the site's log, the prompted model does not."
+        "Intervals: 95 %, 10,000 bootstrap draws over users. not worse: the interval reaches 0. Candidates that an "
+        "answer does not name tie below those that it names. popularity, recent_popularity, co_occurrence, item_knn, "
+        "mix and trained runs read the site's log; the prompted model does not, but for examples (shots)."
     )
     return found
+
+
+def _usages(result: "Result") -> dict[str, Usage]:
+    """What each set of questions took."""
+    found = {name: each.usage for name, each in result.outcomes.items()}
+    found |= {f"{result.model}, asked again": each.usage for each in result.again}
+    return found | ({"what it knows by heart": result.recall.usage} if result.recall else {})
+
+
+def _usage(usage: Usage) -> str:
+    cost = f", cost {usage.cost:.4f}" if usage.cost else ""
+    return (
+        f"{usage.requests} questions, {usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written, "
+        f"{usage.seconds:.0f} s of asking{cost}"
+    )
 
 
 def _cells(result: "Result") -> list[list[str]]:
@@ -186,6 +217,13 @@ def _answers(outcome: "Outcome") -> list[str]:
             f"Kendall's tau between rounds {np.mean(outcome.taus):.3f}; {rounds:.2f} rounds a case until settled"
         )
     return found
+
+
+def _missing(outcome: "Outcome") -> list[str]:
+    """How often the target is no candidate; nothing where it always is one."""
+    first = outcome.records.filter(pl.col("round") == 0)
+    there = len(first) - first["place_of_target"].null_count()
+    return [f"The target is among the candidates in {there} of {len(first)} cases."] if there < len(first) else []
 
 
 def _places(outcome: "Outcome") -> list[str]:

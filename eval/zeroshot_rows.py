@@ -1,38 +1,35 @@
 """Who ranks the candidates in a zero-shot study: the prompted model, what needs no training, and trained runs."""
 
 import argparse
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eval import zeroshot_candidates
 from eval.zeroshot_tasks import Task, model_of
 from llmrec import assets, components, evaluation, memorised, prompt_statistics, runs, slices, zeroshot
 from llmrec.answer_store import AnswerStore
 from llmrec.asking import Asker, Prices
+from llmrec.backends import Backend
 from llmrec.backends.scripted import Scripted
 from llmrec.baselines import Chooses
 from llmrec.candidates import Candidates, Scores
 from llmrec.config import RunConfig
 from llmrec.console import Console
-from llmrec.errors import ConfigError, DataError, nearest
+from llmrec.errors import ConfigError, nearest
 from llmrec.item_text import ItemText
 from llmrec.memorised import Recall
-from llmrec.prompt_rows import PromptRows
+from llmrec.prompt_rows import PromptRows, labels
 from llmrec.prompting import Prompt
 from llmrec.protocol import Protocol
-from llmrec.recommender import Recommender
+from llmrec.questions import shows_letters
 from llmrec.runs import RunTable
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases, Split
 from llmrec.zeroshot import Outcome, Way
 
-_FEW_CANDIDATES = ("pointwise", "pairwise")
 _SEED = 0
 """Of the order of shuffled histories."""
 
@@ -41,15 +38,15 @@ _SEED = 0
 class Result:
     """Run tables by name, seeds of one model together, and what was seen of the prompted model's answers.
 
-    ``outcomes``: of the prompted model's rows by name, the first is the model as asked for; ``varied``: the share of
-    cases whose best candidate is another one when they are asked again, None where they are asked once.
+    ``outcomes``: of the prompted model's rows by name, the first is the model as asked for; ``again``: the same asked
+    once more each.
     """
 
     task: Task
     rows: dict[str, list[RunTable]]
     outcomes: dict[str, Outcome]
+    again: list[Outcome]
     recall: Recall | None
-    varied: float | None
     facts: dict[str, Any]
     notes: list[str]
 
@@ -73,6 +70,7 @@ class Study:
     console: Console
     specifications: dict[str, Any]
     notes: list[str]
+    trained: dict[str, dict[Path, RunTable]]
 
     @classmethod
     def of(
@@ -93,27 +91,26 @@ class Study:
         """
         number = arguments.depth or arguments.candidates or task.candidates
         full = evaluation.protocol_of(split, options)
+        trained = zeroshot_candidates.trained_runs(arguments.against, full)
         candidates, notes = zeroshot_candidates.settle(arguments, split, full, number)
-        model = model_of(arguments)
-        asked = components.create("backends", backend, model)
-        if components.create("scorings", scoring).needs_options and not asked.scores_options():
-            notes.append(f"{model} tells no log-probabilities: generate takes the place of {scoring['name']}")
+        asked = components.create("backends", backend, model_of(arguments))
+        if not arguments.dry_run and not _tells(asked, scoring["name"], number):
+            why = "likely options of several tokens are" if asked.scores_options() else "likely an option is"
+            notes.append(f"{model_of(arguments)} does not tell how {why}: generate in the place of {scoring['name']}")
             scoring = components.resolve("scorings", "generate")
-        prices = Prices.read(arguments.prices, model) if arguments.prices else Prices()
+        prices = Prices.read(arguments.prices, model_of(arguments)) if arguments.prices else Prices()
         store = AnswerStore(arguments.answers or assets.cache_folder() / "answers.sqlite")
         asker = Asker(asked, store, prices, arguments.max_cost)
         way = _way(arguments, task, scoring, number)
         told = {"scoring": scoring, "backend": backend}
-        study = cls(arguments, task, options, split, candidates, way, asker, console, told, notes)
+        study = cls(arguments, task, options, split, candidates, way, asker, console, told, notes, trained)
         if isinstance(asked, Scripted):
             targets = [study.rows.items[item] for item in candidates.cases.target]
             titles = [(row["title"] or row["item_id"], row["text"]) for row in targets]
             asked.tell(dict(zip(candidates.ids, titles, strict=True)))
-        if arguments.shots and scoring["name"] in _FEW_CANDIDATES:
-            raise ConfigError(f"--shots are for prompts that list all candidates, which {scoring['name']} does not")
         if arguments.shots:
-            turns = zeroshot.examples(split, study.rows, way, arguments.shots, number)
-            study.way = replace(way, turns=turns)
+            size = 2 if scoring["name"] == "pairwise" else number
+            study.way = replace(way, turns=zeroshot.examples(split, study.rows, way, arguments.shots, size))
         return study
 
     @property
@@ -147,7 +144,7 @@ class Study:
         )
         flags = {name: value for name, value in vars(self.arguments).items() if name not in apart}
         data = self.options.model_dump(mode="json", include={"data", "filter", "split", "features", "model"})
-        known = {"candidates": self.candidates.hash, "prompt": self.way.prompt.source}
+        known = {"candidate_hash": self.candidates.hash, "prompt": self.way.prompt.source}
         return {"zeroshot": {key: str(value) for key, value in flags.items()}, **data, **self.specifications, **known}
 
     @cached_property
@@ -176,14 +173,13 @@ class Study:
 
     def estimate(self) -> str:
         """What asking would take, in words."""
-        known = len(self.candidates.items) * self.way.rounds
         usage = zeroshot.estimate(self.candidates, self.rows, self.way, self.asker)
-        ways = 2 + len(_curve(self.arguments.curve))
+        cost = f", at most {usage.cost:.4f} by the price file" if self.arguments.prices else ""
         return (
-            f"{len(self.candidates.items)} cases, up to {known} orders: {usage.requests} questions are not answered "
-            f"yet, some {usage.prompt_tokens:,} tokens to read and up to {usage.completion_tokens:,} to write, at most "
-            f"{usage.cost:.4f} by the price file. With the shuffled history and the curve up to {ways} times as much, "
-            "and 64 short questions for what the model knows by heart. Nothing was asked."
+            f"{len(self.candidates.items)} cases, up to {self.way.rounds} orders each: {usage.requests} questions are "
+            f"not answered yet, some {usage.prompt_tokens:,} tokens to read and up to {usage.completion_tokens:,} to "
+            f"write{cost}. The shuffled history, each length of --curve and each repeat take as much again, and what "
+            f"the model knows by heart is asked in {2 * memorised.PROBES} short questions. Nothing was asked."
         )
 
     def measure(self) -> Result:
@@ -193,15 +189,17 @@ class Study:
         for name, candidates, way in asked:
             with self.console.counting(f"{name}: {len(candidates.items)} cases") as self.asker.progress:
                 outcomes[name] = zeroshot.rank(candidates, self.rows, way, self.asker)
-        varied = self._varied(*asked[0][1:], outcomes[self.label])
+        again = [self._again(*asked[0][1:], repeat) for repeat in range(1, self.arguments.repeats)]
         with self.console.counting("what it knows by heart") as self.asker.progress:
             recall = memorised.probe(self.split.dataset, self.asker)
         told = {"model": model_of(self.arguments), **self.asker.backend.identity(), "prompt": self.way.prompt.name}
         rows = {name: [self._table(scores, **how)] for name, scores, how in self._free()}
         rows |= {name: [self._table(each.scores, **told)] for name, each in outcomes.items()}
         rows |= self._trained()
-        facts = {**told, **self.specifications}
-        return Result(self.task, rows, outcomes, recall, varied, facts, self.notes)
+        shown = {"history": self.way.last, "rounds": self.way.rounds, "shots": len(self.way.turns)}
+        facts = {**told, **shown, "merge": self.way.merge}
+        facts |= {kind: _words(each) for kind, each in self.specifications.items()}
+        return Result(self.task, rows, outcomes, again, recall, facts, self.notes)
 
     def _asked(self) -> list[tuple[str, Candidates, Way]]:
         """Rows of the prompted model: as asked for, with the shown items shuffled, with other numbers of them."""
@@ -212,14 +210,9 @@ class Study:
             asked.append((f"{self.label}, history {last}", self.candidates, replace(self.way, last=last)))
         return asked
 
-    def _varied(self, candidates: Candidates, way: Way, first: Outcome) -> float | None:
-        again = [
-            zeroshot.rank(candidates, self.rows, way, self.asker, repeat) for repeat in range(1, self.arguments.repeats)
-        ]
-        if not again:
-            return None
-        best = [[int(scores.argmax()) for scores in outcome.scores] for outcome in (first, *again)]
-        return float(np.mean([len(set(places)) > 1 for places in zip(*best, strict=True)]))
+    def _again(self, candidates: Candidates, way: Way, repeat: int) -> Outcome:
+        with self.console.counting(f"{self.label}, asked again") as self.asker.progress:
+            return zeroshot.rank(candidates, self.rows, way, self.asker, repeat)
 
     def _free(self) -> Iterator[tuple[str, list[Scores], dict[str, Any]]]:
         """What needs no training."""
@@ -239,15 +232,13 @@ class Study:
 
     def _trained(self) -> dict[str, list[RunTable]]:
         """The runs of ``--against``, seeds of one model together."""
-        rows: dict[str, list[RunTable]] = {}
-        for folder in self.arguments.against:
-            name = re.sub(r"-s\d+$", "", folder.absolute().name)
-            saved = zeroshot_candidates.require_held_out(folder, self.protocol)
-            model = Recommender.load(folder)
-            if model.item_ids.tolist() != self.split.dataset.item_ids.tolist():
-                raise DataError(f"{folder} has another catalogue than {self.split.dataset.name}")
-            rows.setdefault(name, []).append(self._table(self.candidates.scores(model), **saved.provenance))
-        return rows
+        return {
+            name: [
+                self._table(zeroshot_candidates.scores_of(folder, self.candidates), **saved.provenance)
+                for folder, saved in runs_of_one.items()
+            ]
+            for name, runs_of_one in self.trained.items()
+        }
 
     def _table(self, scores: Sequence[Scores], **facts: Any) -> RunTable:
         cases, lists = self.candidates.ranked(scores)
@@ -255,11 +246,31 @@ class Study:
         return RunTable(slices.with_counts(cases, self.split), lists, self.protocol, made)
 
 
+def _tells(backend: Backend, scoring: str, number: int) -> bool:
+    """Whether a backend tells what a scoring needs of so many candidates."""
+    if not components.load("scorings", scoring).needs_options:  # type: ignore[attr-defined]
+        return True
+    several_tokens = scoring == "likelihood" or (scoring == "letters" and len(labels(number)[0]) > 1)
+    return backend.scores_options() and (backend.scores_whole or not several_tokens)
+
+
+def _words(specification: dict[str, Any]) -> str:
+    """A component and its options in one word each."""
+    options = [f"{key}={value}" for key, value in specification.items() if key != "name"]
+    return " ".join([specification["name"], *options])
+
+
 def _way(arguments: argparse.Namespace, task: Task, scoring: dict[str, Any], number: int) -> Way:
     if arguments.merge not in zeroshot.MERGES:
         raise ConfigError(f"--merge: no way {arguments.merge!r}{nearest(arguments.merge, zeroshot.MERGES)}")
     chosen = components.create("scorings", scoring)
     prompt = Prompt.load(arguments.prompt or chosen.prompt or task.prompt)
+    if prompt.kind != "zeroshot":
+        raise ConfigError(f"--prompt {prompt.name}: must be one of prompts/zeroshot/")
+    if scoring["name"] in ("letters", "pairwise") and not shows_letters(prompt):
+        raise ConfigError(f"--prompt {prompt.name} shows no labels, which --scoring {scoring['name']} reads off")
+    if arguments.shots and not shows_letters(prompt, "answer"):
+        raise ConfigError(f"--shots need a prompt whose answer is one candidate's letter, which {prompt.name} has not")
     wanted = min(task.wanted, number)
     return Way(prompt, chosen, wanted, arguments.history, arguments.rounds, arguments.merge, arguments.seed)
 

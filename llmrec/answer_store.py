@@ -34,6 +34,7 @@ _AT_ONCE = 900
 _WAIT = 60.0
 """Seconds for which another process may write."""
 _PAUSE = 0.01
+_MAGIC = b"SQLite format 3\0"
 
 
 class AnswerStore:
@@ -50,6 +51,7 @@ class AnswerStore:
         self.path = path
         with self._guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
+            _require_database(path)
             self._database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
             self._log_ahead()
             self._database.execute("PRAGMA synchronous=NORMAL")
@@ -100,6 +102,14 @@ class AnswerStore:
             raise RunError(
                 f"the answers in {self.path} cannot be read or written: {error}; --answers names another file"
             ) from None
+
+
+def _require_database(path: Path) -> None:
+    """SQLite takes a file of a few bytes for an empty database and writes over it."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise sqlite3.DatabaseError("it is no database")
 
 
 def key_of(identity: dict[str, Any], request: Request, repeat: int = 0) -> bytes:

@@ -28,6 +28,7 @@ class Recall:
 
     title_from_id: Interval
     next_line: Interval
+    usage: Usage
 
 
 def probe(dataset: Dataset, asker: Asker, seed: int = 0) -> Recall | None:
@@ -49,9 +50,10 @@ def probe(dataset: Dataset, asker: Asker, seed: int = 0) -> Recall | None:
     examples = random.choice(len(rows), _SHOWN, replace=False).tolist()
     from_id = [_from_id(dataset.name, [lines[e] for e in examples if e != p], rows[p][0]) for p in places]
     behind = [_behind(dataset.name, lines[place - _SHOWN : place]) for place in places]
-    replies = asker.ask([*from_id, *behind], Usage())
+    usage = Usage()
+    replies = asker.ask([*from_id, *behind], usage)
     hits = [_says(reply.text, rows[place][1]) for reply, place in zip(replies, [*places, *places], strict=True)]
-    return Recall(_share(hits[: len(places)]), _share(hits[len(places) :]))
+    return Recall(_share(hits[: len(places)]), _share(hits[len(places) :]), usage)
 
 
 def _from_id(name: str, examples: list[str], item: str) -> Request:

@@ -56,12 +56,13 @@ def settled(before: Float[np.ndarray, " candidates"], after: Float[np.ndarray, "
 
 
 def kendall(first: Float[np.ndarray, " candidates"], second: Float[np.ndarray, " candidates"]) -> float:
-    """Kendall's tau-a between two rankings: pairs in the same order less pairs in the other, as a share of all.
+    """Kendall's tau-b between two rankings: pairs in the same order less pairs in the other, ties left out of account.
 
-    It is 1 where there is no pair.
+    Two rankings that tell nothing apart agree (1); one that does and one that does not have nothing in common (0).
     """
-    pairs = len(first) * (len(first) - 1)
-    return float((_signs(first) * _signs(second)).sum() / pairs) if pairs else 1.0
+    a, b = _signs(first), _signs(second)
+    pairs = np.sqrt(float((a != 0).sum()) * float((b != 0).sum()))
+    return float((a * b).sum() / pairs) if pairs else float(not (a.any() or b.any()))
 
 
 def _last(

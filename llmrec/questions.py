@@ -42,9 +42,10 @@ class Question:
 
     @property
     def labels(self) -> list[str]:
-        """What stands before each candidate where the prompt shows it: letters, else its number."""
-        lettered = any(use.variable == "candidates" and use.field == "label" for use in self.prompt.anatomy.uses)
-        return [row["label"] if lettered else str(place) for place, row in enumerate(self.candidates, 1)]
+        """What stands before each candidate where the prompt shows it: letters, numbers, or nothing."""
+        if shows_letters(self.prompt):
+            return [row["label"] for row in self.candidates]
+        return [str(place) for place, _ in enumerate(self.candidates, 1)] if "loop.index" in self.prompt.body else []
 
     def request(self, options: Sequence[str] = (), max_new_tokens: int = 64) -> Request:
         """The prompt as it is, with these options."""
@@ -78,6 +79,12 @@ class Question:
         nothing = {"item_id": _NOTHING, "title": _NOTHING, "text": _NOTHING}
         rows = [emptied(row) | nothing | {"label": row["label"]} for row in self.candidates]
         return replace(self, variables=self.variables | {"history": rows[:1], "candidates": rows}, case="")
+
+
+def shows_letters(prompt: Prompt, section: str = "user") -> bool:
+    """Whether a prompt puts the letters of candidates before them."""
+    places = {(use.section, use.variable, use.field) for use in prompt.anatomy.uses}
+    return (section, "candidates", "label") in places
 
 
 @dataclass(frozen=True)

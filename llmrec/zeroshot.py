@@ -124,6 +124,8 @@ def estimate(candidates: Candidates, rows: PromptRows, way: Way, asker: Asker) -
 def question(candidates: Candidates, rows: PromptRows, way: Way, row: int, order: np.ndarray) -> Question:
     """One case with its candidates in this order."""
     variables = rows.variables(candidates.cases, row, candidates.items[row][order].tolist(), way.last)
+    # What became of the target is nobody's business here, whatever a prompt of the user's own may say.
+    variables = {name: value for name, value in variables.items() if name not in ("item", "interaction")}
     return Question(way.prompt, variables, way.wanted, candidates.ids[row], way.turns)
 
 

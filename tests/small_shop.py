@@ -71,6 +71,8 @@ def measured(candidates: Candidates, scores: list[Scores], metric: str = "HR@1")
 class Says:
     """A model that is one function of the request; it remembers what it was asked."""
 
+    scores_whole = True
+
     def __init__(self, say: Callable[[Request], Reply]) -> None:
         self.say, self.requests = say, []
 

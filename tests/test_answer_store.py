@@ -250,3 +250,11 @@ def test_the_file_can_be_read_while_another_process_writes(tmp_path):
     other.execute("ROLLBACK")
     other.close()
     store.close()
+
+
+def test_a_small_text_file_is_not_taken_for_an_empty_store(tmp_path):
+    path = tmp_path / "answers.sqlite"
+    path.write_text("x", encoding="utf-8")
+    with pytest.raises(RunError, match="it is no database"):
+        AnswerStore(path)
+    assert path.read_text(encoding="utf-8") == "x"

@@ -15,6 +15,8 @@ from llmrec.errors import BackendError, ConfigError
 class Counted:
     """Answers with the question, the last one first; a question of n words costs n tokens, its answer as many."""
 
+    scores_whole = True
+
     def __init__(self, *, fails_after: int | None = None, says: int = 1) -> None:
         self.asked: list[str] = []
         self.fails_after, self.says = fails_after, says

@@ -289,3 +289,18 @@ def test_the_identity_names_the_revision_and_how_the_model_is_held():
     assert of.identity() == {"backend": "transformers", "revision": loading.find(of.name).revision, "precision": "fp32"}
     assert Transformers(of.name, loading="8bit").identity()["loading"] == "8bit"
     assert Transformers(of.name).precision in ("fp32", "bf16")
+
+
+def test_another_chat_template_makes_other_answers(tmp_path: Path):
+    """The weights are the same, what they are asked is not."""
+    first, second = (
+        backend(template=CHAT),
+        Transformers(str(shutil.copytree(backend(template=CHAT).name, tmp_path / "m"))),
+    )
+    assert first.identity() == second.identity() | {"precision": "fp32"}
+    for file in ("chat_template.jinja", "tokenizer_config.json"):
+        path = tmp_path / "m" / file
+        if path.is_file():
+            path.write_text(path.read_text(encoding="utf-8").replace("answer :", "says :"), encoding="utf-8")
+    changed = Transformers(second.name)
+    assert changed.identity()["reading"] != first.identity()["reading"]

@@ -25,6 +25,8 @@ NUMBER = 60
 class Says:
     """A backend that says what a function makes of the question."""
 
+    scores_whole = True
+
     def __init__(self, say: Callable[[str], str]) -> None:
         self.say = say
         self.asked: list[Request] = []

@@ -87,8 +87,15 @@ def test_kendall_without_ties_is_scipys(seed: int):
     assert merging.kendall(first, first) == 1 and merging.kendall(first, -first) == -1
 
 
-def test_for_kendall_a_pair_that_ties_speaks_for_neither():
-    assert merging.kendall(np.array([1.0, 2, 3]), np.array([1.0, 1, 3])) == pytest.approx(2 / 3)
+@pytest.mark.parametrize("seed", range(5))
+def test_kendall_with_ties_is_scipys_tau_b(seed: int):
+    first, second = np.random.default_rng(seed).integers(0, 3, (2, 8)).astype(float)
+    assert merging.kendall(first, second) == pytest.approx(kendalltau(first, second).statistic)
+    assert merging.kendall(first, first) == pytest.approx(1)
+
+
+def test_rankings_that_tell_nothing_apart_agree_with_one_another_alone():
+    assert merging.kendall(np.zeros(4), np.zeros(4)) == 1
     assert merging.kendall(np.zeros(4), np.arange(4.0)) == 0
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import toy_tables, write_recbole
-from fake_openai import FakeOpenAI, Handler, ok
+from fake_openai import FakeOpenAI, Handler, logprobs, ok
 from small_runs import Answer, arguments
 
-from eval import zeroshot
+from eval import zeroshot, zeroshot_report
 from llmrec import train
 from llmrec.answer_store import AnswerStore
 from llmrec.runs import read_json
@@ -140,6 +140,68 @@ def test_published_candidates_are_read_from_their_file(command, log, tmp_path):
     assert "target inserted among 19 drawn of toy.random" in json.loads(answer.out)["protocol"]["candidates"]
 
 
+def test_users_are_drawn_among_those_of_the_file(command, tmp_path):
+    path = tmp_path / "toy.random"
+    items = " ".join(f"i{number}" for number in range(40))
+    path.write_text("".join(f"u{user}\t{items}\n" for user in range(12)), encoding="utf-8")
+    answer = command("--candidates-from", path, "--insert-target", "--users", 5, *scripted("oracle"), "--json")
+    assert next(iter(figures(answer).values()))["HR@1"]["n"] == 5
+    assert "5 of 12 users, by seed 0" in json.loads(answer.out)["lines"]
+
+
+def test_a_dry_run_asks_no_server_either(command):
+    with running(FakeOpenAI(otherwise=ok("A"))) as server:
+        how = ["--backend", "openai", "--model", "some-model", f"backend.url={server.url}", "--vectors", "id"]
+        assert command(*how, "--dry-run").code == 0
+        assert server.bodies == []
+
+
+def test_labels_of_several_letters_are_not_read_off_a_server_that_tells_one_token(command):
+    def behave(handler: Handler) -> None:
+        (logprobs({"A": -0.1, "B": -2.0}) if handler.asked.get("logprobs") else ok("A"))(handler)
+
+    with running(FakeOpenAI(otherwise=behave)) as server:
+        how = ["--backend", "openai", "--model", "m", f"backend.url={server.url}", "--vectors", "id", "--users", 4]
+        for more in (["--candidates", 30], ["--scoring", "likelihood"]):
+            answer = command(*how, *more, "--json", output=more[0])
+            assert answer.code == 0, answer.err
+            notes = json.loads(answer.out)["lines"]
+            assert any("does not tell how likely options of several tokens are: generate" in line for line in notes)
+        assert json.loads(command(*how, "--json").out)["model"] == "m letters"
+
+
+def test_runs_of_one_name_are_seeds_of_one_model_or_refused(command, log, tmp_path):
+    for folder, more in (("a/final", []), ("b/final", ["head.num_layers=2"]), ("popularity", [])):
+        assert train.main(arguments(log, tmp_path / folder, "--epochs", "1", "--json", *more)) == 0
+    for runs, message in (
+        (["a/final", "b/final"], "has the name of another row, 'final'"),
+        (["a/final", "a/final"], "twice"),
+        (["popularity"], "has the name of another row, 'popularity'"),
+    ):
+        answer = command(*scripted("oracle"), "--against", *(tmp_path / run for run in runs))
+        assert answer.code == 2
+        assert message in " ".join(answer.err.split())
+
+
+def test_what_an_earlier_study_said_is_gone_before_another_begins(command, tmp_path):
+    assert command(*scripted("oracle"), "--users", 5).code == 0
+    (tmp_path / "answers.sqlite").unlink()
+    (tmp_path / "answers.sqlite").mkdir()
+    assert command(*scripted("oracle"), "--users", 6, "--overwrite").code == 2
+    assert (tmp_path / "study" / "metrics.json").exists(), "nothing was begun"
+    zeroshot_report.open_folder(tmp_path / "study", {"other": 1}, overwrite=True)
+    assert [path.name for path in (tmp_path / "study").iterdir() if path.name != "candidates.parquet"] == [
+        "config.json"
+    ]
+
+
+def test_an_output_that_is_no_folder_is_refused(command, tmp_path):
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    answer = command(*scripted("oracle"), "--users", 5, output="file")
+    assert answer.code == 2
+    assert "cannot be written to" in answer.err
+
+
 def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(command, tmp_path):
     (tmp_path / "prices.yaml").write_text("script: {input: 10, output: 40}\n", encoding="utf-8")
     answer = command(*scripted("oracle"), "--prices", tmp_path / "prices.yaml", "--dry-run")
@@ -169,7 +231,7 @@ def test_a_server_without_log_probabilities_is_asked_for_a_text_with_a_notice(co
         answer = command(*server_flags, "--users", 6, "--vectors", "id", "--json")
     found = json.loads(answer.out)
     assert found["model"] == "some-model generate"
-    assert "some-model tells no log-probabilities: generate takes the place of letters" in found["lines"]
+    assert "some-model does not tell how likely an option is: generate in the place of letters" in found["lines"]
 
 
 def test_an_address_is_asked_which_model_it_has(command):
@@ -209,7 +271,7 @@ def test_a_folder_of_another_study_is_not_written_over(command, tmp_path):
     assert command(*scripted("oracle"), "--users", 5).code == 0
     answer = command(*scripted("oracle"), "--users", 6)
     assert answer.code == 2
-    assert "holds a study with other options (candidates, zeroshot)" in " ".join(answer.err.split())
+    assert "holds a study with other options (candidate_hash, users)" in " ".join(answer.err.split())
     assert command(*scripted("oracle"), "--users", 6, "--overwrite").code == 0
     assert read_json(tmp_path / "study" / "metrics.json")["rows"]["script letters"]["HR@1"]["n"] == 6
 
@@ -228,7 +290,13 @@ def test_a_folder_of_another_study_is_not_written_over(command, tmp_path):
         (["--rounds", "0"], "rounds at least 1"),
         (["--curve", "1;2"], "--curve takes numbers with commas between"),
         (["--shots", "999"], "999 examples were asked for"),
-        (["--shots", "1", "--scoring", "pairwise"], "--shots are for prompts that list all candidates"),
+        (["--shots", "1", "--scoring", "generate", "--task", "ndcg@10"], "--shots need a prompt whose answer is one"),
+        (["--insert-target"], "--insert-target goes with --candidates-from"),
+        (["--depth", "5"], "--depth goes with --candidates-from"),
+        (["--max-cost", "1"], "needs --prices"),
+        (["--prompt", "zeroshot/next_title"], "zeroshot/next_title shows no labels, which --scoring letters reads off"),
+        (["--prompt", "items/title"], "must be one of prompts/zeroshot/"),
+        (["--against", "runs/nowhere"], "holds no run"),
         (["--prices", "nowhere.yaml"], "nowhere.yaml cannot be read"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eval import cells
 from eval.speed import Timing
 from llmrec import evaluation, metrics
 from llmrec.backends import Reply, Request
@@ -28,9 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The model, the users and vllm's environment."""
     parser.set_defaults(repeats=3)
     parser.add_argument("--model", default="smollm2-135m", help="language model")
-    parser.add_argument("--users", type=int, default=64, help="of MovieLens-100K, asked in one repetition")
+    parser.add_argument("--users", type=cells.positive, default=64, help="of MovieLens-100K, asked in one repetition")
     parser.add_argument("--batch", type=int, default=16, help="prompts that pass the model at a time")
-    parser.add_argument("--naive-users", type=int, default=8, help="asked one at a time; the rest is as fast")
+    parser.add_argument("--naive-users", type=cells.positive, default=8, help="asked one at a time")
     parser.add_argument("--vllm-python", type=Path, help="python of `make vllm`, to time vllm beside it")
     parser.add_argument("--vllm-model", type=Path, help="folder of the same model, which vllm reads")
 
@@ -96,7 +97,7 @@ def _questions(users: int) -> tuple[Any, list[Any]]:
     split = train.cut(options, load_dataset(options.data), Console(quiet=True))
     rows = PromptRows(split.dataset, ItemText.of(options, split.dataset, lambda done, total: None).texts)
     candidates = drawn(split.test, split.dataset, 4, seed=0)
-    candidates = candidates.take(generator("users").choice(len(split.test), users, replace=False))
+    candidates = candidates.take(generator("users").choice(ALL_USERS, min(users, ALL_USERS), replace=False))
     scoring = components.create("scorings", components.resolve("scorings", "letters"))
     way = zeroshot.Way(Prompt.load("zeroshot/pick_one"), scoring, wanted=1)
     places = range(len(candidates.items))

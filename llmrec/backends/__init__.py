@@ -62,6 +62,9 @@ class Reply:
 class Backend(Protocol):
     """What every backend offers."""
 
+    scores_whole: bool
+    """Whether it tells how likely options of several tokens are, where it scores any."""
+
     def identity(self) -> dict[str, Any]:
         """Everything besides a request that determines its answer; nothing secret."""
         ...

@@ -57,6 +57,8 @@ class OpenAI:
         retries: attempts after the first.
     """
 
+    scores_whole = False
+
     def __init__(
         self,
         model: str,
@@ -112,10 +114,11 @@ class OpenAI:
         Raises:
             BackendError: it does not answer, or has none or several.
         """
+        client = self._connected()
         import openai
 
         try:
-            names = [str(model.id) for model in self._connected().models.list()]
+            names = [str(model.id) for model in client.models.list()]
         except openai.OpenAIError as error:
             fault = fault_of(error)
             said = replace(fault, said=blanked(fault.said, self._secrets))

@@ -20,6 +20,8 @@ class Scripted:
             the question's hash draws, ``chatty`` writes many words and no title, ``refusing`` refuses.
     """
 
+    scores_whole = True
+
     def __init__(
         self, model: str, *, script: Literal["oracle", "constant", "random", "chatty", "refusing"] = "oracle"
     ) -> None:

@@ -27,6 +27,8 @@ class Transformers:
         batch_tokens: padded tokens of prompts that pass the model at a time.
     """
 
+    scores_whole = True
+
     def __init__(
         self,
         model: str,
@@ -42,9 +44,11 @@ class Transformers:
         self._loaded: tuple[Any, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Name of the backend, revision of the model, and how it is held."""
+        """Name of the backend, revision of the model, what reads messages, and how it is held."""
         how = {"precision": self.precision} if self.loading in ("resident", "sharded") else {"loading": self.loading}
-        return {"backend": "transformers", "revision": loading.find(self.name).revision, **how}
+        files = loading.find(self.name)
+        reading = {"reading": files.reading} if files.reading else {}
+        return {"backend": "transformers", "revision": files.revision, **reading, **how}
 
     def scores_options(self) -> bool:
         """Always."""

@@ -58,6 +58,8 @@ class Vllm:
         max_logprobs: of how many likeliest tokens vLLM tells the log-likelihood at once.
     """
 
+    scores_whole = True
+
     def __init__(
         self,
         model: str,
@@ -76,7 +78,8 @@ class Vllm:
     def identity(self) -> dict[str, Any]:
         """Name of the backend, revision of the model, how it is held, and vLLM's version."""
         version = str(_vllm().__version__)
-        return {"backend": "vllm", "revision": self._files.revision, "dtype": self.dtype, "version": version}
+        files = {"revision": self._files.revision, "reading": self._files.reading}
+        return {"backend": "vllm", **files, "dtype": self.dtype, "version": version}
 
     def scores_options(self) -> bool:
         """Always."""

@@ -13,7 +13,8 @@ from llmrec.errors import AssetError, ConfigError, DataError, nearest
 from llmrec.loading.memory import require_disk
 from llmrec.loading.names import MODELS
 
-_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+_OF_TEXTS = ("tokenizer*.json", "*.txt", "*.model", "*.jinja")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class ModelFiles:
         if self.path.parent.name == "snapshots" and self.path.parent.parent.name.startswith("models--"):
             return self.path.name
         return _digest(self._weights + sorted(self.path.glob("*.json") if self.path.is_dir() else []))
+
+    @cached_property
+    def reading(self) -> str:
+        """A hash of tokenizer and chat template, which make tokens of messages; empty where the revision has it."""
+        if self.path.is_file():
+            return ""
+        return _digest(sorted({path for pattern in _OF_TEXTS for path in self.path.glob(pattern)}))[:16]
 
     @property
     def _weights(self) -> list[Path]:
