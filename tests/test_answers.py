@@ -484,6 +484,7 @@ def test_refusals(text: str):
 # Any text
 
 
+@pytest.mark.slow
 @given(text=st.text(), wanted=st.integers(-1, 12), titles=st.lists(st.text(), min_size=1, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_any_text_and_any_titles_have_an_answer(text: str, wanted: int, titles: list[str]):
@@ -503,6 +504,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=40), wanted=st.integers(1, 12))
 @settings(max_examples=150, deadline=None)
 def test_any_garbled_list_has_an_answer(pieces: list[str], wanted: int):
@@ -519,6 +521,7 @@ def check(text: str, titles: list[str], wanted: int) -> None:
     assert yes_or_no(text) in (True, False, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["[" * 50_000, "[[" + '"a' * 20_000, "1. " * 20_000, "(" * 50_000, "Alien, " * 5_000])
 def test_long_answers_take_no_time(text: str):
     check(text, FILMS, 10)
@@ -536,6 +539,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(order=st.permutations(range(len(FILMS))), count=st.integers(1, 26))
 @settings(max_examples=40, deadline=None)

@@ -286,7 +286,9 @@ def test_settings_of_the_folder_that_sample_or_punish_are_not_used(tmp_path, set
 def test_the_identity_names_the_revision_and_how_the_model_is_held():
     of = backend()
     assert isinstance(of, Backend) and of.scores_options()
-    assert of.identity() == {"backend": "transformers", "revision": loading.find(of.name).revision, "precision": "fp32"}
+    files = loading.find(of.name)
+    facts = {"backend": "transformers", "revision": files.revision, "reading": files.reading, "precision": "fp32"}
+    assert of.identity() == facts
     assert Transformers(of.name, loading="8bit").identity()["loading"] == "8bit"
     assert Transformers(of.name).precision in ("fp32", "bf16")
 
