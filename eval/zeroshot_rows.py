@@ -118,7 +118,7 @@ class Study:
         """Of the folder."""
         model = Path(model_of(self.arguments)).name.removesuffix(".gguf")
         data = Path(self.options.data).stem
-        parts = [data, self.arguments.task, model, self.specifications["scoring"]["name"], f"s{self.arguments.seed}"]
+        parts = [data, self.arguments.task.replace("@", "-"), model, self.specifications["scoring"]["name"], f"s{self.arguments.seed}"]
         return "-".join(["zeroshot", *parts])
 
     @property

@@ -261,7 +261,7 @@ def test_a_server_that_answers_otherwise_every_time_is_reported(command):
 def test_the_table_goes_where_results_are_kept_if_asked(command, tmp_path, monkeypatch):
     monkeypatch.setattr(zeroshot, "RESULTS", tmp_path)
     assert command(*scripted("oracle"), "--users", 5, "--save").code == 0
-    name = "zeroshot-toy-hr@1-script-letters-s0"
+    name = "zeroshot-toy-hr-1-script-letters-s0"
     assert (tmp_path / f"{name}.md").read_bytes() == (tmp_path / "study" / "table.md").read_bytes()
     assert read_json(tmp_path / f"{name}.json")["rows"]["script letters"]["HR@1"]["n"] == 5
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
