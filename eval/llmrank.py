@@ -28,6 +28,7 @@ from llmrec.errors import DataError, LlmrecError
 from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows
 from llmrec.prompting import Prompt
+from llmrec.protocol import Protocol
 from llmrec.report import interval
 from llmrec.runs import provenance, write_json, write_text
 from llmrec.splits import Cases, Split
@@ -111,11 +112,29 @@ def study(name: str, folder: Path, against: Sequence[Path], answers: Path | None
         pool[f"{run} (trained)"] = zeroshot_candidates.scores_of(next(iter(folders)), test)
     pool |= {label: _weighted(pool, weights) for label, weights in chosen.items()}
     found = {system: measure(test, scores) for system, scores in pool.items()}
-    text = report(name, found, chosen, systems.facts(), len(others.items))
+    facts = systems.facts() | {"protocol": _protocol(split, options, test)}
+    text = report(name, found, chosen, facts, len(others.items))
     write_text(RESULTS / f"llmrank-{name}.md", text)
-    values = {system: {key: each.tolist() for key, each in by.items()} for system, by in found.items()}
-    write_json(RESULTS / f"llmrank-{name}.json", {"nDCG by user": values, "weights": chosen, **systems.facts()})
+    plain = facts | {"protocol": facts["protocol"].model_dump()}
+    write_json(RESULTS / f"llmrank-{name}.json", {"rows": _rows(found), "weights": chosen, **plain})
     return text
+
+
+def _rows(found: Mapping[str, dict[str, Float[np.ndarray, " users"]]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": system,
+            "n": len(values[SHOWN[0]]),
+            "metrics": {name: evaluation.bootstrap(each)._asdict() for name, each in values.items()},
+        }
+        for system, values in found.items()
+    ]
+
+
+def _protocol(split: Split, options: RunConfig, test: Candidates) -> Protocol:
+    words = f"target and {OTHERS} of {test.words} ({test.hash}), mean of {DRAWS} draws"
+    changed = {"candidates": words, "candidate_seed": 0, "k": OTHERS + 1, "cases": evaluation.cases_hash(test.ids)}
+    return evaluation.protocol_of(split, options).model_copy(update=changed)
 
 
 @dataclass
@@ -221,6 +240,7 @@ def report(
         f"- The target and {OTHERS} of the {DRAWN} published random items, mean of {DRAWS} draws.",
         f"- Chance: nDCG@10 {100 * _chance():.2f}. Published figures: one draw, LLMRank's tables 2 to 4.",
         f"- {SITES_LOG} and what is trained read the site's log; all others read texts and the user's own history.",
+        f"- {facts['protocol'].line()}.",
         f"- {facts['backend']}; prompt {facts['prompt']}; commit {facts['commit']}.",
     ]
     return "\n".join([*lines, "", *weights, *told, ""])

@@ -112,7 +112,7 @@ def as_json(result: "Result") -> dict[str, Any]:
     """The same as plain values."""
     return {
         "model": result.model,
-        "rows": {name: _figures(tables, result.task.shown) for name, tables in result.rows.items()},
+        "rows": [_figures(name, tables, result.task.shown) for name, tables in result.rows.items()],
         "chance": {name: evaluation.chance(result.rows[result.model][0], name) for name in result.task.shown},
         "paired_tests": [
             {"row": test.first, "against": test.second, "metric": test.metric, **test.difference._asdict()}
@@ -187,8 +187,9 @@ def _tests(result: "Result") -> list[PairedTest]:
     ]
 
 
-def _figures(tables: list[Any], metrics: tuple[str, ...]) -> dict[str, Any]:
-    return {name: {**_interval(tables, name)._asdict(), "n": tables[0].cases["user_id"].n_unique()} for name in metrics}
+def _figures(name: str, tables: list[Any], metrics: tuple[str, ...]) -> dict[str, Any]:
+    values = {each: _interval(tables, each)._asdict() for each in metrics}
+    return {"name": name, "seeds": len(tables), "n": tables[0].cases["user_id"].n_unique(), "metrics": values}
 
 
 def _interval(tables: list[Any], metric: str) -> Interval:

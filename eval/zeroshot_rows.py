@@ -118,8 +118,8 @@ class Study:
         """Of the folder."""
         model = Path(model_of(self.arguments)).name.removesuffix(".gguf")
         data = Path(self.options.data).stem
-        parts = [data, self.arguments.task.replace("@", "-"), model, self.specifications["scoring"]["name"], f"s{self.arguments.seed}"]
-        return "-".join(["zeroshot", *parts])
+        scoring, task = self.specifications["scoring"]["name"], self.arguments.task.replace("@", "-")
+        return f"zeroshot-{data}-{task}-{model}-{scoring}-s{self.arguments.seed}"
 
     @property
     def label(self) -> str:

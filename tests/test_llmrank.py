@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_shop import asked
+from tables import PROTOCOL
 
 from eval import llmrank
 from llmrec import metrics
@@ -72,7 +73,12 @@ def test_the_report_puts_the_published_figures_beside_ours(candidates):
     pool = {name: noise(candidates, seed) for seed, name in enumerate(names)}
     found = {name: llmrank.measure(candidates, scores) for name, scores in pool.items()}
     found["best of texts"] = llmrank.measure(candidates, right(candidates))
-    facts = {"backend": {"backend": "transformers"}, "prompt": "zeroshot/next_title", "commit": "abc"}
+    facts = {
+        "backend": {"backend": "transformers"},
+        "prompt": "zeroshot/next_title",
+        "commit": "abc",
+        "protocol": PROTOCOL,
+    }
     text = llmrank.report("games", found, {"best of texts": {"tfidf": 1.0}}, facts, 300)
     assert "| GPT-4 (published) | 39.50 | 58.22 | 62.88 | 65.25 |" in text
     assert "| best of texts | 100.00 | 100.00 | 100.00 [100.0, 100.0] | 100.00 |" in text

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -56,8 +57,14 @@ def scripted(script: str) -> list[str]:
 
 def figures(answer: Answer) -> dict[str, dict[str, dict[str, float]]]:
     assert answer.code == 0, answer.err
-    rows: dict[str, dict[str, dict[str, float]]] = json.loads(answer.out)["rows"]
-    return rows
+    return by_name(json.loads(answer.out))
+
+
+def by_name(saved: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        row["name"]: {metric: values | {"n": row["n"]} for metric, values in row["metrics"].items()}
+        for row in saved["rows"]
+    }
 
 
 @pytest.mark.parametrize("task", ["hr@1", "ndcg@10"])
@@ -263,7 +270,7 @@ def test_the_table_goes_where_results_are_kept_if_asked(command, tmp_path, monke
     assert command(*scripted("oracle"), "--users", 5, "--save").code == 0
     name = "zeroshot-toy-hr-1-script-letters-s0"
     assert (tmp_path / f"{name}.md").read_bytes() == (tmp_path / "study" / "table.md").read_bytes()
-    assert read_json(tmp_path / f"{name}.json")["rows"]["script letters"]["HR@1"]["n"] == 5
+    assert by_name(read_json(tmp_path / f"{name}.json"))["script letters"]["HR@1"]["n"] == 5
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -273,7 +280,7 @@ def test_a_folder_of_another_study_is_not_written_over(command, tmp_path):
     assert answer.code == 2
     assert "holds a study with other options (candidate_hash, users)" in " ".join(answer.err.split())
     assert command(*scripted("oracle"), "--users", 6, "--overwrite").code == 0
-    assert read_json(tmp_path / "study" / "metrics.json")["rows"]["script letters"]["HR@1"]["n"] == 6
+    assert by_name(read_json(tmp_path / "study" / "metrics.json"))["script letters"]["HR@1"]["n"] == 6
 
 
 @pytest.mark.parametrize(
