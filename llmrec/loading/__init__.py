@@ -130,16 +130,13 @@ def load(
     return LanguageModel(runs, _with_padding(tokenizer, files), config, files)
 
 
-def load_writer(
-    files: ModelFiles, precision: Precision, loading: Held = "resident", *, max_memory: MaxMemory = None
-) -> tuple[Any, Any]:
+def load_writer(files: ModelFiles, precision: Precision, loading: Held = "resident") -> tuple[Any, Any]:
     """Loads a model that writes text, with its head, and its tokenizer.
 
     Args:
         files: of the model.
         precision: of weights and hidden states.
         loading: how it is held, see :func:`load`; what is streamed would be read anew for every token.
-        max_memory: of a sharded model.
 
     Raises:
         ConfigError: a ``.gguf`` file is to be taken otherwise than whole, or bitsandbytes is not installed.
@@ -158,7 +155,7 @@ def load_writer(
         if loading == "resident":
             require_memory(files.name, parameters(outline(config)), precision)
         quantised = loading in ("8bit", "4bit")
-        model = _weighed(AutoModelForCausalLM, files, "bf16" if quantised else precision, _how(loading, max_memory))
+        model = _weighed(AutoModelForCausalLM, files, "bf16" if quantised else precision, _how(loading, None))
         if loading == "resident" and fits_on_gpu(model):
             model.to("cuda")
         tokenizer = AutoTokenizer.from_pretrained(padding_side="left", **where(files))
