@@ -26,7 +26,7 @@ unit: install
 	$(BIN)/pytest -n 2 -m "not slow and not network"
 
 lint: install
-	$(BIN)/ruff check
+	$(BIN)/ruff check --no-cache
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports

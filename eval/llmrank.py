@@ -62,7 +62,7 @@ _PUBLISHED = {
 }  # fmt: skip
 _SETS = {
     "games": ("llmrank-games", "Games.random", "items/title"),
-    "ml-1m": ("ml-1m", "candidates/ml-1m.random", "items/title_genres"),
+    "ml-1m": ("configs/data/ml-1m-llmrank.yaml", "candidates/ml-1m.random", "items/title_genres"),
 }
 
 

@@ -94,7 +94,7 @@ class Study:
         trained = zeroshot_candidates.trained_runs(arguments.against, full)
         candidates, notes = zeroshot_candidates.settle(arguments, split, full, number)
         asked = components.create("backends", backend, model_of(arguments))
-        if not arguments.dry_run and not _tells(asked, scoring["name"], number):
+        if not arguments.dry_run and not _tells(asked, scoring, number):
             why = "likely options of several tokens are" if asked.scores_options() else "likely an option is"
             notes.append(f"{model_of(arguments)} does not tell how {why}: generate in the place of {scoring['name']}")
             scoring = components.resolve("scorings", "generate")
@@ -246,11 +246,12 @@ class Study:
         return RunTable(slices.with_counts(cases, self.split), lists, self.protocol, made)
 
 
-def _tells(backend: Backend, scoring: str, number: int) -> bool:
+def _tells(backend: Backend, scoring: dict[str, Any], number: int) -> bool:
     """Whether a backend tells what a scoring needs of so many candidates."""
-    if not components.load("scorings", scoring).needs_options:  # type: ignore[attr-defined]
+    if not components.create("scorings", scoring).needs_options:
         return True
-    several_tokens = scoring == "likelihood" or (scoring == "letters" and len(labels(number)[0]) > 1)
+    name = scoring["name"]
+    several_tokens = name == "likelihood" or (name == "letters" and len(labels(number)[0]) > 1)
     return backend.scores_options() and (backend.scores_whole or not several_tokens)
 
 

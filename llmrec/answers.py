@@ -58,11 +58,6 @@ class Answer:
     duplicates: int = 0
 
     @property
-    def named(self) -> int:
-        """How many things the answer names in all, repeats included."""
-        return len(self.ranking) + len(self.invented) + self.duplicates
-
-    @property
     def valid_ratio(self) -> float | None:
         """Share of the named things (repeats not counted) that are candidates; None when nothing is named."""
         different = len(self.ranking) + len(self.invented)

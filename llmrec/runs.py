@@ -22,6 +22,9 @@ from llmrec import components
 from llmrec.errors import RunError
 from llmrec.protocol import Protocol
 
+_LISTED = 8
+"""Folders that an error names at most."""
+
 CASES: Mapping[Any, Any] = {
     "case_id": pl.String,
     "user_id": pl.String,
@@ -152,7 +155,8 @@ class RunFolder:
         if not self.finished:
             have = sorted(str(path.parent) for path in self.path.parent.glob("*/metrics.json"))
             state = "an unfinished run" if (self.path / "config.json").is_file() else "no run"
-            raise RunError(f"{self.path} holds {state}; finished runs beside it: {', '.join(have) or 'none'}")
+            listed = ", ".join(have[:_LISTED]) + (f" and {len(have) - _LISTED} more" if len(have) > _LISTED else "")
+            raise RunError(f"{self.path} holds {state}; finished runs beside it: {listed or 'none'}")
 
     def _holds_run(self, config: dict[str, Any]) -> bool:
         """Whether ``config.json`` has most of a run's options: model folders have a file of that name too."""

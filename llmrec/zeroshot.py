@@ -189,5 +189,5 @@ def _record(
         "named": len(answer.ranking) if answer else None,
         "invented": list(answer.invented) if answer else None,
         "duplicates": answer.duplicates if answer else None,
-        "text": replies[0].text if answer else None,
+        "text": "\n".join(reply.text for reply in replies) if answer else None,
     }

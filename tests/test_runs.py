@@ -266,6 +266,10 @@ def test_what_is_no_finished_run_is_refused_with_the_finished_ones_beside_it(tmp
         begun(tmp_path / "half").require_finished()
     with pytest.raises(RunError, match="nothing holds no run"):
         RunFolder(tmp_path / "nothing").require_finished()
+    for number in range(9):
+        begun(tmp_path / f"more{number}", finished=True)
+    with pytest.raises(RunError, match=r"more6 and 2 more$"):
+        RunFolder(tmp_path / "nothing").require_finished()
 
 
 def test_provenance_holds_the_facts_the_versions_and_the_time():

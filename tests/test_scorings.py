@@ -34,6 +34,7 @@ WAYS = {
     "pairwise": (Pairwise(), PICK, 1),
     "pairwise, few": (Pairwise(calls=5), PICK, 1),
     "pointwise": (Pointwise(), PICK, 1),
+    "pointwise, said": (Pointwise(logprobs=False), PICK, 1),
 }
 
 
@@ -69,7 +70,7 @@ def test_who_names_nothing_ties_every_candidate_and_scores_exactly_chance(tmp_pa
     assert measured(candidates, outcome.scores) == pytest.approx((0.2, 0.2))
 
 
-EXACT = ("generate ten", "sum", "mean", "lift", "letters", "pairwise", "pairwise, few", "pointwise")
+EXACT = ("generate ten", "sum", "mean", "lift", "letters", "pairwise", "pairwise, few", "pointwise", "pointwise, said")
 """Where that says the same of every candidate: nothing without labels, with letters what the form alone answers; and of
 an odd number of candidates each comes first in as many comparisons."""
 

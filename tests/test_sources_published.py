@@ -10,6 +10,7 @@ from conftest import ROOT
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources import load_dataset
+from llmrec.sources.gsasrec import Gsasrec
 
 REAL = ROOT.parent / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the published files are not in ../shared/data")
@@ -63,6 +64,9 @@ def test_gsasrec_items_get_their_movielens_ids_and_titles(tmp_path):
     assert sequences(data)["2"] == [("30", "train"), ("10", "test")]
     assert data.items["title"].to_list() == [f"Film {item} (1990)" for item in range(1, 5)], "50 is not of this set"
     assert "1 items that nobody met are left out" in data.notes
+    whole = Gsasrec(unmet="kept").read(tmp_path, "ml-1m")
+    assert whole.items["title"].to_list() == [f"Film {item} (1990)" for item in range(1, 6)]
+    assert sequences(whole) == sequences(data) and not any("left out" in note for note in whole.notes)
     (tmp_path / "sas_to_original_items.txt").write_text("1 10\n2 20\n3 30\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"has no entry for 1 items of the log, such as '4'"):
         load_dataset("ml-1m", tmp_path)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 def main() -> None:
     """Answers once, which is not counted, then so often."""
-    from llmrec.backends.vllm import Vllm
-
     from llmrec.backends import Request
+    from llmrec.backends.vllm import Vllm
 
     model, path, repeats = sys.argv[1:]
     asked = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -70,4 +70,5 @@ class Scripted:
     def _right(self, request: Request, labels: dict[str, str]) -> list[str]:
         title, text = self._targets.get(request.case, ("", ""))
         mine = [label for label, shown in labels.items() if shown == text]
-        return [title, *mine, "Yes" if text and text in request.user else "No"]
+        verdict = "Yes" if text and text in request.user else "No"
+        return [verdict] if "Yes or No" in request.user else [title, *mine, verdict]

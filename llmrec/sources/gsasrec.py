@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -24,9 +25,16 @@ class Gsasrec:
 
     Where ``sas_to_original_items.txt`` and a RecBole item file stand beside, items have their MovieLens ids, titles
     and genres; else their ids are the numbers of the files.
+
+    Args:
+        unmet: whether films of the item file that nobody met are ``left_out`` of the catalogue or ``kept`` in it, as
+            published candidates that name some of them need.
     """
 
     expects = "train/input.txt, val/input.txt, val/output.txt and test/output.txt (gSASRec's ml-1m)"
+
+    def __init__(self, *, unmet: Literal["left_out", "kept"] = "left_out") -> None:
+        self.keep_unmet = unmet == "kept"
 
     def detect(self, folder: Path) -> bool:
         """Whether all four files are there."""
@@ -57,8 +65,9 @@ class Gsasrec:
         if items is not None:
             log = _renamed(folder, log)
             met = items.filter(pl.col("item_id").is_in(log["item_id"].unique().implode()))
-            notes = [*notes, f"{len(items) - len(met)} items that nobody met are left out"]
-            items = met
+            if not self.keep_unmet:
+                notes = [*notes, f"{len(items) - len(met)} items that nobody met are left out"]
+                items = met
         lost = len(train) - len(more)
         gap = (
             f"{lost} users lack the item before their test target, which is in none of the files; they do not validate"
