@@ -19,9 +19,17 @@ ITEM_COLUMNS = {
     "categories": pl.List(pl.String),
     "features": pl.List(pl.String),
     "tags": pl.List(pl.String),
+    "price": pl.Float64,
 }
-USER_COLUMNS = {"gender": pl.String, "age": pl.Int64, "occupation": pl.String, "zip_code": pl.String}
-INTERACTION_COLUMNS = {"rating": pl.Float64, "review": pl.String, "summary": pl.String, "part": pl.String}
+USER_COLUMNS = {"name": pl.String, "gender": pl.String, "age": pl.Int64, "occupation": pl.String, "zip_code": pl.String}
+INTERACTION_COLUMNS = {
+    "rating": pl.Float64,
+    "review": pl.String,
+    "summary": pl.String,
+    "feature": pl.String,
+    "explanation": pl.String,
+    "part": pl.String,
+}
 TimeUnit = Literal["seconds", "order"]
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from llmrec import components
 from llmrec.errors import ConfigError, DataError, PromptError, nearest
 from llmrec.interactions import Dataset
-from llmrec.prompt_fields import TABLES
 from llmrec.prompt_rows import HISTORY, PromptRows, columns, emptied, filled, labelled
 from llmrec.prompting import Prompt, found, item_texts
 from llmrec.splits import Split
@@ -121,16 +120,8 @@ class _Trial:
         self.findings.faults += [f"{prompt.name}: {fault}" for fault in faults]
 
     def _never_filled(self, prompt: Prompt) -> list[str]:
-        """Fields that are empty in every row; of alternatives one filled is enough."""
-        faults = {}
-        for place in prompt.anatomy.alternatives():
-            known = [use for use in place if use.field in self.columns[TABLES[use.variable]]]
-            if known and not any(use.field in self.filled[TABLES[use.variable]] for use in known):
-                faults[place[0].variable, place[0].field] = place[0]
-        return [
-            f"line {use.line}: {use.variable}.{use.field} is never filled in {self.dataset.name}"
-            for use in faults.values()
-        ]
+        empty = prompt.anatomy.never_filled(self.columns, self.filled)
+        return [f"line {use.line}: {use.variable}.{use.field} is never filled in {self.dataset.name}" for use in empty]
 
     def _item_faults(self, prompt: Prompt) -> list[str]:
         try:
@@ -169,7 +160,7 @@ class _Trial:
 
     def _alike(self, prompt: Prompt) -> list[str]:
         """Items of the catalogue that the prompt shows as the same candidate: an answer could mean either."""
-        if not any(use.variable == "candidates" for use in prompt.anatomy.uses):
+        if not prompt.anatomy.shows("candidates"):
             return []
         variables = self._variables(prompt, 0)
         seen: dict[str, str] = {}

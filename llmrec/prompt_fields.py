@@ -3,7 +3,7 @@
 Nothing is rendered here, so a fault is found in a branch that no row takes, too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ ANSWERS = ("target", "answer")
 TABLES = {"user": "user", "item": "item", "interaction": "interaction", "history": "shown", "candidates": "candidate"}
 """Variables of the templates and the table whose columns they have."""
 _LISTS = ("history", "candidates")
+SCALARS = {"p5": ("separator", "claimed")}
+"""Variables without fields, by kind: what stands between the items of a history, and a number of stars that somebody
+claims was given."""
 _SAME_ROWS = ("list", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "unique")
 _ONE_ROW = ("first", "last")
 _FOREIGN = (nodes.Macro, nodes.CallBlock, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
@@ -54,6 +57,26 @@ class Anatomy:
             + nearest(str(use.field), columns[TABLES[use.variable]])
             for use in wrong
         ]
+
+    def never_filled(
+        self, columns: Mapping[str, Collection[str | None]], filled: Mapping[str, Collection[str | None]]
+    ) -> list[Use]:
+        """Fields that are empty in every row; of alternatives one filled is enough.
+
+        Args:
+            columns: by table, the values of :data:`TABLES`.
+            filled: those of them that some row fills.
+        """
+        found = {}
+        for place in self.alternatives():
+            known = [use for use in place if use.field in columns[TABLES[use.variable]]]
+            if known and not any(use.field in filled[TABLES[use.variable]] for use in known):
+                found[place[0].variable, place[0].field] = place[0]
+        return list(found.values())
+
+    def shows(self, variable: str) -> bool:
+        """Whether any section reads the variable."""
+        return any(use.variable == variable for use in self.uses)
 
     def alternatives(self) -> list[tuple[Use, ...]]:
         """Fields by place; those of one ``a or b`` stand together, the preferred one first."""
@@ -159,6 +182,7 @@ class _Walk(NodeVisitor):
         self.name = block.name
         allowed = ("item",) if kind == "items" else tuple(TABLES)
         scope: _Scope = {variable: _Shape(variable, variable in _LISTS) for variable in allowed}
+        scope |= dict.fromkeys(SCALARS.get(kind, ()))
         for node in block.body:
             self.visit(node, scope)
 

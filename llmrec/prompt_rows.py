@@ -1,7 +1,8 @@
 """Rows of a data set as templates see them: every known column is there, and an absent text is an empty one.
 
-Items of a history or among the candidates have a field more than the table: ``text``, how they are shown (by an item
-prompt, else the title, else the id). Candidates have a ``label`` too: A, B ... by their place.
+Users and items have a field more than their tables: ``id``, the name by which a language model knows them. Items of a
+history or among the candidates also have ``text``, how they are shown (by an item prompt, else the title, else the id).
+Candidates have a ``label`` too: A, B ... by their place.
 """
 
 from collections import Counter
@@ -27,13 +28,15 @@ _KNOWN: dict[str, dict[str, Any]] = {"user": USER_COLUMNS, "item": ITEM_COLUMNS,
 def tables(dataset: Dataset) -> dict[str, pl.DataFrame]:
     """The tables ``user``, ``item`` and ``interaction`` with every known column, null where the data has none."""
     log = dataset.interactions.drop("user", "item")
+    users = dataset.users.with_columns(id=pl.format("user_{}", "user_id"))
+    items = dataset.items.with_columns(id=pl.format("item_{}", "item_id"))
     return {
         name: frame.with_columns(
             pl.lit(None, dtype=kind).alias(column)
             for column, kind in _KNOWN[name].items()
             if column not in frame.columns
         )
-        for name, frame in (("user", dataset.users), ("item", dataset.items), ("interaction", log))
+        for name, frame in (("user", users), ("item", items), ("interaction", log))
     }
 
 
@@ -78,15 +81,19 @@ def emptied(row: Row) -> Row:
 class PromptRows:
     """Turns cases into the variables of a prompt.
 
+    Of P5's prompts, ``separator`` stands between the items of a history, and ``claimed`` are stars that somebody says
+    were given; training draws both.
+
     A title or text that several items share ends with the item's id here, for a title is what a model answers with.
 
     Args:
         dataset: the data that the cases were cut from.
         texts: how items are shown, by index; None: by their titles, else their ids.
+        ids: what a language model calls the items, by index; None: ``item_`` and their ids.
     """
 
-    def __init__(self, dataset: Dataset, texts: Sequence[str] | None = None) -> None:
-        self.dataset, self.texts = dataset, texts
+    def __init__(self, dataset: Dataset, texts: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> None:
+        self.dataset, self.texts, self.ids = dataset, texts, ids
         self._tables = tables(dataset)
 
     @cached_property
@@ -96,6 +103,7 @@ class PromptRows:
         _tell_apart(rows, "title")
         for place, row in enumerate(rows, 1):
             row["text"] = self.texts[place] if self.texts else row["title"] or row["item_id"]
+            row["id"] = self.ids[place] if self.ids else row["id"]
         _tell_apart(rows, "text")
         return [{}, *rows]
 
@@ -117,6 +125,8 @@ class PromptRows:
             "item": self.items[target],
             "candidates": labelled([self.items[item] for item in candidates]),
             "interaction": self._interaction(user, target, len(known)),
+            "separator": ", ",
+            "claimed": 1 + row % 5,
         }
 
     def draw_candidates(self, cases: Cases, row: int, number: int, seed: int) -> list[int]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
@@ -59,6 +59,12 @@ class Head(BaseModel):
 
     description: str = ""
     """One sentence for ``llmrec prompts list``."""
+    task: Literal["item", "rating", "choice", "text"] = "item"
+    """Of a P5 prompt, what the target is: an item's name, stars, one of two words, or a text."""
+    unseen: bool = False
+    """A P5 prompt that training never uses: it shows what a model makes of new words."""
+    candidates: int = Field(100, ge=1)
+    """How many candidates a P5 prompt shows, if it shows any."""
     max_chars: int | None = Field(None, ge=1)
     """The longest input, or text of an item; ``llmrec prompts check`` refuses a longer one, for it would be cut."""
 

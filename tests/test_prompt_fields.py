@@ -61,7 +61,7 @@ def test_a_prompt_is_the_blocks_of_one_file(given, what):
 
 @pytest.mark.parametrize("name", ["users", "range", "self", "loop", "namespace", "target"])
 def test_a_variable_that_no_prompt_has_is_refused_with_the_nearest(name):
-    with pytest.raises(PromptError, match=rf"block 'input' has no variable '{name}'.*\(have: candidates, history, "):
+    with pytest.raises(PromptError, match=rf"block 'input' has no variable '{name}'.*\(have: candidates, claimed, "):
         p5(f"{{% if history %}}{{{{ {name}.x }}}}{{% endif %}}")
 
 

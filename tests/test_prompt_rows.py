@@ -31,6 +31,7 @@ def test_rows_have_every_known_column_and_an_absent_text_is_empty():
     row = item_rows(shop())[4]
     assert row == {
         "item_id": "e",
+        "id": "item_e",
         "title": "",
         "genres": [],
         "categories": [],
@@ -39,24 +40,34 @@ def test_rows_have_every_known_column_and_an_absent_text_is_empty():
         "features": [],
         "image": "",
         "tags": [],
+        "price": None,
     }
     variables = PromptRows(shop()).variables(LeaveOneOut().split(shop()).test, 0)
-    assert variables["user"] == {"user_id": "ann", "gender": "", "age": None, "occupation": "", "zip_code": ""}
-    assert variables["interaction"] == {"timestamp": 5, "rating": 5.0, "review": "", "summary": "", "part": ""}
+    assert variables["user"] == {
+        "user_id": "ann",
+        "id": "user_ann",
+        "name": "",
+        "gender": "",
+        "age": None,
+        "occupation": "",
+        "zip_code": "",
+    }
+    empty = dict.fromkeys(("review", "summary", "feature", "explanation", "part"), "")
+    assert variables["interaction"] == {"timestamp": 5, "rating": 5.0} | empty
 
 
 def test_the_fields_are_the_known_columns_and_those_of_the_data():
     known = columns(replace(shop(), items=shop().items.with_columns(shelf=pl.lit(3))))
-    assert set(known["item"]) == {"item_id", "shelf", *ITEM_COLUMNS}
+    assert set(known["item"]) == {"item_id", "id", "shelf", *ITEM_COLUMNS}
     assert known["shown"] == [*known["item"], "text"]
     assert known["candidate"] == [*known["shown"], "label"]
-    assert set(known["user"]) == {"user_id", *USER_COLUMNS}
+    assert set(known["user"]) == {"user_id", "id", *USER_COLUMNS}
     assert set(known["interaction"]) == {"timestamp", *INTERACTION_COLUMNS}
     assert filled(shop()) == {
-        "item": {"item_id", "title"},
-        "shown": {"item_id", "title", "text"},
-        "candidate": {"item_id", "title", "text", "label"},
-        "user": {"user_id"},
+        "item": {"item_id", "id", "title"},
+        "shown": {"item_id", "id", "title", "text"},
+        "candidate": {"item_id", "id", "title", "text", "label"},
+        "user": {"user_id", "id"},
         "interaction": {"timestamp", "rating"},
     }
 
@@ -64,7 +75,7 @@ def test_the_fields_are_the_known_columns_and_those_of_the_data():
 @pytest.mark.parametrize("column", ["title", "description"])
 def test_a_column_of_blanks_is_not_filled(column):
     items = shop().items.with_columns(pl.lit(" ").alias(column), genres=pl.lit([], dtype=pl.List(pl.String)))
-    assert filled(replace(shop(), items=items))["item"] == {"item_id", "title"} - {column}
+    assert filled(replace(shop(), items=items))["item"] == {"item_id", "id", "title"} - {column}
 
 
 def test_an_emptied_row_keeps_its_fields_and_types():
@@ -179,3 +190,12 @@ def test_the_training_sequence_of_a_user_gives_the_rows_of_the_toy_log(toy):
     assert variables["interaction"]["timestamp"] == own["timestamp"][-1]
     assert np.isclose(variables["interaction"]["rating"], own["rating"][-1])
     assert toy_tables()[1].filter(item_id=variables["item"]["item_id"])["title"][0] == variables["item"]["title"]
+
+
+def test_items_are_called_what_a_model_knows_them_by():
+    case = LeaveOneOut().split(shop()).test
+    rows = PromptRows(shop(), ids=["", "item_7", "item_8", "item_9", "item_1", "item_2"])
+    assert [row["id"] for row in rows.variables(case, 0)["history"]] == ["item_7", "item_8", "item_9", "item_1"]
+    plain = PromptRows(shop()).variables(case, 0)
+    assert [row["id"] for row in plain["history"]] == ["item_a", "item_b", "item_c", "item_d"]
+    assert (plain["user"]["id"], plain["separator"], plain["claimed"]) == ("user_ann", ", ", 1)
