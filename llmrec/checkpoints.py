@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from llmrec import fsdp
 from llmrec.errors import RunError
-from llmrec.recommender import Recommender
 from llmrec.runs import write_atomically
 
 
@@ -38,7 +37,7 @@ def copy_of(module: nn.Module) -> dict[str, Tensor]:
 
 def save_checkpoint(
     path: Path,
-    recommender: Recommender,
+    model: nn.Module,
     optimizer: Any,
     progress: Progress,
     best: dict[str, Tensor],
@@ -51,14 +50,14 @@ def save_checkpoint(
 
     Args:
         path: of the file.
-        recommender: its weights.
+        model: its weights.
         optimizer: its state.
         progress: where training stands.
         best: the best weights so far.
         basis: what must be the same when training goes on, besides the options, by name.
         writes: whether this process is the one that writes.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in recommender.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
@@ -72,7 +71,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, recommender: Recommender, optimizer: Any, basis: dict[str, Any]
+    path: Path, model: nn.Module, optimizer: Any, basis: dict[str, Any]
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights.
 
@@ -92,10 +91,10 @@ def load_checkpoint(
     if different := [name for name in basis if saved.get(name) != basis[name]]:
         pairs = "; ".join(f"{name}: {saved.get(name)} then, {basis[name]} now" for name in different)
         raise RunError(f"{path} was made on another basis ({pairs}); --overwrite begins again")
-    own = recommender.state_dict()
+    own = model.state_dict()
     for half in ("model", "best"):  # a name that is not there is refused below
         parts[half] = {name: fsdp.part(value, own.get(name, value)) for name, value in parts[half].items()}
-    recommender.load_state_dict(parts["model"])
+    model.load_state_dict(parts["model"])
     states: dict[int, dict[str, Tensor]] = {}
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for key, tensor in parts["optimizer"].items():

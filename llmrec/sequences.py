@@ -84,6 +84,11 @@ class Batch(NamedTuple):
     windows: Int[Tensor, "whole width"]
     rows: Int[Tensor, " batch"]
 
+    @property
+    def num_targets(self) -> int:
+        """Positions that something followed."""
+        return int((self.target > 0).sum())
+
 
 class TrainingBatches:
     """Batches of windows in an order that depends on seed and epoch alone, so that a run resumes at any step.

@@ -205,19 +205,23 @@ def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple
 def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: Any, console: Any) -> Any:
     """Trains the recommender in place; returns where training ended."""
     from llmrec import evaluation, training
+    from llmrec.matching import MatchingStep
+    from llmrec.sequences import TrainingBatches
 
-    counts = split.train.counts(split.dataset.num_items)
+    counts, how = split.train.counts(split.dataset.num_items), options.training
 
     def validate(trained: Any) -> dict[str, float]:
         tables = processes.rank_cases(trained, split.validation, split.dataset, options.protocol)
         return evaluation.means(tables) | evaluation.spread(tables[1], counts, split.dataset.item_ids)
 
-    with console.training(options.training.epochs) as watch:
+    step = MatchingStep(model, components.create("losses", options.loss), counts)
+    batches = TrainingBatches(split.train, options.max_seq_len, how.batch_size, how.windows, options.seed)
+    with console.training(how.epochs) as watch:
         position = training.fit(
             model,
-            components.create("losses", options.loss),
-            split.train,
-            options.training,
+            step,
+            batches,
+            how,
             seed=options.seed,
             validate=validate,
             folder=folder,

@@ -6,133 +6,55 @@ Whatever is random in a step depends on seed and step alone, so nothing of a ran
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmrec import fsdp
 from llmrec.checkpoints import Progress, copy_of, load_checkpoint, save_checkpoint
 from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
-from llmrec.losses import Loss
 from llmrec.optimizer import parameter_groups
-from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder
-from llmrec.sequences import Batch, Sequences, TrainingBatches
 
-Validate = Callable[[Recommender], dict[str, float]]
+Validate = Callable[[Any], dict[str, float]]
 Report = Callable[[dict[str, Any]], None]
 SELECTION = "nDCG@10"
 COLLAPSE_SHARE, COLLAPSE_STEP, COLLAPSE_POPULAR = 2.0, 0.2, 0.5
 """A warning is due where coverage falls to less than one part in so many within an epoch, or the correlation rises by
 so much and to more than this."""
-GROUP = 32
-"""Windows in one call of the head."""
 
 
-class TrainingStep(nn.Module):
-    """From a batch to its loss: what is wrapped for several processes."""
+@runtime_checkable
+class Share(Protocol):
+    """One process's share of a batch: tensors in the order of the step's arguments."""
 
-    item_ids: Tensor
-    log_popularity: Tensor
+    def __iter__(self) -> Iterator[Tensor]: ...
 
-    def __init__(self, recommender: Recommender, loss: Loss, counts: np.ndarray) -> None:
-        super().__init__()
-        self.recommender, self.loss = recommender, loss
-        # By this name accelerate asks which modules FSDP is to spread each by itself.
-        trunk = getattr(recommender.encoder, "trunk", None)
-        self._no_split_modules = getattr(trunk, "learning_blocks", [])
-        self.register_buffer("item_ids", torch.arange(1, len(counts)), persistent=False)
-        # A share of 0 has no logarithm: items that training never shows count as seen once.
-        share = torch.from_numpy(np.maximum(counts[1:], 1) / max(counts.sum(), 1)).float()
-        self.register_buffer("log_popularity", share.log(), persistent=False)
+    @property
+    def num_targets(self) -> int:
+        """How many targets it holds."""
+        ...
 
-    def forward(
-        self,
-        history: Int[Tensor, "batch seq"],
-        target: Int[Tensor, "batch seq"],
-        user: Int[Tensor, " batch"],
-        windows: Int[Tensor, "whole width"],
-        rows: Int[Tensor, " batch"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
-        """Mean loss of this process's targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`."""
-        assert self.recommender.encoder is not None
-        ids, right = self._columns(windows, rows, target, generator)
-        items, place = self._items(ids)
-        if not len(history):  # a process without a share of the last batch still takes part in the average
-            history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
-        places = torch.nonzero(target, as_tuple=True)
-        users = self._user_embeddings(items, place[history], target, user)
-        if not len(places[0]):
-            return (users.sum() + items.sum()) * 0.0
-        return self.loss(
-            users,
-            items[1:] if ids is self.item_ids else F.embedding(place[ids], items),
-            right[places],
-            item_ids=ids,
-            log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
-            history_ids=windows[rows[places[0]]],
-            num_items=len(self.item_ids),
-            generator=generator,
-        )
 
-    def _items(self, ids: Int[Tensor, " m"]) -> tuple[Float[Tensor, "n dim"], Int[Tensor, " catalogue"]]:
-        """Vectors of the items that the batch holds or the loss compares, and at which row of them each item stands."""
-        assert self.recommender.encoder is not None
-        place = torch.arange(len(self.item_ids) + 1, device=ids.device)
-        if ids is self.item_ids:
-            return self.recommender.encoder(), place
-        needed = torch.cat([ids.new_zeros(1), ids]).unique()
-        place[needed] = torch.arange(len(needed), device=ids.device)
-        return self.recommender.encoder(needed), place
+@runtime_checkable
+class Batches(Protocol):
+    """The training part in an order that depends on seed and epoch alone."""
 
-    def _user_embeddings(
-        self,
-        items: Float[Tensor, "catalogue dim"],
-        history: Int[Tensor, "batch seq"],
-        target: Int[Tensor, "batch seq"],
-        user: Int[Tensor, " batch"],
-    ) -> Float[Tensor, "n dim"]:
-        """User vectors at the positions with a target, row by row; windows of like length share a call of the head.
-
-        Most windows are far shorter than the longest, and the head would work on the padding as on the rest.
-        """
-        lengths, order = (history > 0).sum(dim=1).sort()
-        parts = []
-        for group, widths in zip(order.split(GROUP), lengths.split(GROUP), strict=True):
-            width = max(1, int(widths[-1]))
-            vectors = self.recommender.user_embedding(items, history[group, -width:], user[group])
-            parts.append(vectors[target[group, -width:] > 0])
-        place = (target > 0)[order].nonzero()[:, 0]
-        # From the order of the groups back to that of the rows; stable, so positions keep theirs.
-        return torch.cat(parts)[torch.argsort(order[place], stable=True)]
-
-    def _columns(
-        self,
-        windows: Int[Tensor, "whole width"],
-        rows: Int[Tensor, " batch"],
-        target: Int[Tensor, "batch seq"],
-        generator: torch.Generator,
-    ) -> tuple[Int[Tensor, " m"], Int[Tensor, "batch seq"]]:
-        """The items that the loss compares, and which of them each target is: those it asks for, or the catalogue."""
-        if not hasattr(self.loss, "columns"):
-            return self.item_ids, target - 1
-        place = torch.arange(windows.numel(), device=windows.device).view_as(windows)
-        return self.loss.columns(windows, len(self.item_ids), generator), place[rows, -target.shape[1] :]
+    def epoch(self, epoch: int, first: int, rank: int, world: int) -> Iterator[tuple[Share, int]]:
+        """A process's share of every batch from number ``first`` on, with the targets of the whole batch."""
+        ...
 
 
 def fit(
-    recommender: Recommender,
-    loss: Loss,
-    train: Sequences,
+    model: nn.Module,
+    step: nn.Module,
+    batches: Batches,
     options: TrainingOptions,
     *,
     seed: int,
@@ -144,9 +66,9 @@ def fit(
     """Trains until validation nDCG@10 has not risen for ``patience`` epochs and restores the best weights.
 
     Args:
-        recommender: on the accelerator's device; trained in place.
-        loss: see :mod:`llmrec.losses`.
-        train: the training part.
+        model: on the accelerator's device; trained in place.
+        step: makes the mean loss of a share, in nats; called with its tensors and a generator for what it draws.
+        batches: of the training part.
         options: see :class:`llmrec.config.TrainingOptions`.
         seed: of order, cuts and dropout.
         validate: gives the validation metrics, the same on every process.
@@ -154,20 +76,18 @@ def fit(
         accelerator: processes and device.
         report: called with each row of ``metrics.jsonl``.
     """
-    counts = train.counts(recommender.num_items)
-    optimizer = torch.optim.AdamW(parameter_groups(recommender, options), lr=options.learning_rate, fused=True)
-    module, optimizer = accelerator.prepare(TrainingStep(recommender, loss, counts), optimizer)
-    batches = TrainingBatches(train, recommender.max_seq_len, options.batch_size, options.windows, seed)
+    optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate, fused=True)
+    module, optimizer = accelerator.prepare(step, optimizer)
     log = _Log(folder.path / "metrics.jsonl", accelerator.is_main_process, report)
-    progress, best = Progress(), copy_of(recommender)
+    progress, best = Progress(), copy_of(model)
     if folder.checkpoint.is_file():
-        progress, best = load_checkpoint(folder.checkpoint, recommender, optimizer, folder.basis)
+        progress, best = load_checkpoint(folder.checkpoint, model, optimizer, folder.basis)
         log.write({"event": "resume", "step": progress.step, "steps_repeated": log.last_step() - progress.step})
     rank, world = accelerator.process_index, accelerator.num_processes
 
     while progress.epoch < options.epochs and progress.misses < options.patience:
         started = time.perf_counter()
-        recommender.train()
+        model.train()
         for batch, targets in batches.epoch(progress.epoch, progress.step_in_epoch, rank, world):
             mean = take_step(module, optimizer, batch, targets, options, (seed, progress.step), accelerator)
             progress.step += 1
@@ -177,19 +97,19 @@ def fit(
             log.write({"event": "step", "step": progress.step, "loss": mean})
             if progress.step % options.checkpoint_steps == 0:
                 writes = accelerator.is_main_process
-                save_checkpoint(folder.checkpoint, recommender, optimizer, progress, best, folder.basis, writes)
+                save_checkpoint(folder.checkpoint, model, optimizer, progress, best, folder.basis, writes)
         progress.seconds += time.perf_counter() - started
 
         fsdp.open_root(module)
-        values = validate(recommender)
+        values = validate(model)
         fsdp.close_root(module)
         if judge(progress, values, log, accelerator):
-            best = copy_of(recommender)
+            best = copy_of(model)
 
-    recommender.load_state_dict(best)
+    model.load_state_dict(best)
     fsdp.open_root(module)
-    recommender.train(True)  # forgets the item vectors of the last epoch
-    recommender.eval()
+    model.train(True)  # forgets what it kept of the last epoch, such as item vectors
+    model.eval()
     return progress
 
 
@@ -240,7 +160,7 @@ def collapse(before: dict[str, float], now: dict[str, float]) -> str | None:
 def take_step(
     module: nn.Module,
     optimizer: Any,
-    batch: Batch,
+    batch: Share,
     targets: int,
     options: TrainingOptions,
     seed_and_step: tuple[int, int],
@@ -249,7 +169,7 @@ def take_step(
     """One step of the optimizer; returns the mean loss of the batch over all processes.
 
     Args:
-        module: the (wrapped) :class:`TrainingStep`.
+        module: the (wrapped) step.
         optimizer: over its parameters.
         batch: this process's share.
         targets: of the whole batch.
@@ -264,10 +184,9 @@ def take_step(
     generator = seed_step(seed, step, accelerator.process_index)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * min(1.0, (step + 1) / max(1, options.warmup_steps))
-    history, target, user, windows, rows = (part.to(accelerator.device) for part in batch)
     # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
-    share = int((target > 0).sum()) * accelerator.num_processes / targets
-    value = module(history, target, user, windows, rows, generator) * share
+    share = batch.num_targets * accelerator.num_processes / targets
+    value = module(*(part.to(accelerator.device) for part in batch), generator) * share
     accelerator.backward(value)
     accelerator.clip_grad_norm_(module.parameters(), options.clip_norm)
     optimizer.step()

@@ -21,7 +21,9 @@ from torch import Tensor
 from llmrec import components, config, recommender, training
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
+from llmrec.matching import MatchingStep
 from llmrec.runs import RunFolder
+from llmrec.sequences import TrainingBatches
 from llmrec.splits import Split
 
 ROOT = Path(__file__).parents[1]
@@ -140,8 +142,11 @@ class Job:
         self.folder, self.rows, self.weights = RunFolder(folder, {"data": dataset.content_hash}), [], []
         folder.mkdir(exist_ok=True)
 
-    def fit(self, scores: Any = None, report: Callable[[dict], None] | None = None, loss: Any = None) -> Any:
-        """Trains; ``scores`` are the validation nDCG@10 of the epochs, by default ever better ones."""
+    def fit(self, scores: Any = None, report: Callable[[dict], None] | None = None, **given: Any) -> Any:
+        """Trains; ``scores`` are the validation nDCG@10 of the epochs, by default ever better ones.
+
+        ``loss`` and ``validate`` may be given in the place of the job's own.
+        """
         script = iter(scores) if scores is not None else iter(np.linspace(0.1, 0.9, 1000).tolist())
 
         def validate(model: recommender.Recommender) -> dict[str, float]:
@@ -150,13 +155,15 @@ class Job:
             self.weights.append(training.copy_of(model))
             return SCORES | {"nDCG@10": next(script)}
 
+        how, seed = self.options.training, self.options.seed
+        made = given.get("loss") or components.create("losses", self.options.loss)
         return training.fit(
             self.model,
-            loss or components.create("losses", self.options.loss),
-            self.split.train,
-            self.options.training,
+            MatchingStep(self.model, made, self.split.train.counts(self.model.num_items)),
+            TrainingBatches(self.split.train, self.model.max_seq_len, how.batch_size, how.windows, seed),
+            how,
             seed=self.options.seed,
-            validate=validate,
+            validate=given.get("validate", validate),
             folder=self.folder,
             accelerator=Accelerator(),
             report=report or self.rows.append,

@@ -17,9 +17,9 @@ from llmrec.heads.sasrec import SASRec
 from llmrec.interactions import Dataset
 from llmrec.losses import Loss
 from llmrec.losses.softmax import Softmax
+from llmrec.matching import MatchingStep
 from llmrec.recommender import Recommender
 from llmrec.sequences import Sequences, TrainingBatches
-from llmrec.training import TrainingStep
 
 EXACT = ("softmax", "in_batch_softmax")
 """Losses that draw nothing as their options stand."""
@@ -116,7 +116,7 @@ def test_a_window_that_holds_the_whole_catalogue_ends_with_a_number_or_an_error(
     assert sorted({*batch.history[0].tolist(), *batch.target[0].tolist()} - {0}) == list(range(1, 11))
     torch.manual_seed(0)
     recommender = Recommender(Id(10, 8), SASRec(8, 100), dataset.item_ids, 100)
-    step = TrainingStep(recommender, make(name), train.counts(10))
+    step = MatchingStep(recommender, make(name), train.counts(10))
     if name in ("bce", "bpr"):
         with pytest.raises(DataError, match=r"9 of 9 targets stand in a window that holds every one of the 10 items"):
             step(*batch, torch.Generator().manual_seed(0))

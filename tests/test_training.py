@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from small_runs import Job, same
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from llmrec import components, optimizer, recommender, training
+from llmrec import components, matching, optimizer, recommender, training
 from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
+from llmrec.matching import MatchingStep
 from llmrec.sequences import TrainingBatches
 
 STILL = ["head.dropout=0", "training.learning_rate=1e-12"]
@@ -204,7 +204,7 @@ def test_another_seed_gives_other_weights_and_the_same_seed_the_same(tmp_path: P
 
 def test_items_that_training_never_shows_count_as_seen_once(tmp_path: Path) -> None:
     job = Job(tmp_path)
-    step = training.TrainingStep(job.model, lambda *_, **__: torch.zeros(()), np.array([0, 6, 0, 2]))
+    step = MatchingStep(job.model, lambda *_, **__: torch.zeros(()), np.array([0, 6, 0, 2]))
     assert step.log_popularity.tolist() == pytest.approx([math.log(6 / 8), math.log(1 / 8), math.log(2 / 8)])
     assert step.item_ids.tolist() == [1, 2, 3]
 
@@ -248,14 +248,14 @@ def test_windows_in_groups_of_like_length_give_the_loss_of_the_whole_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
 ) -> None:
     job = Job(tmp_path, "head.dropout=0.0")
-    monkeypatch.setattr(training, "GROUP", group)
+    monkeypatch.setattr(matching, "GROUP", group)
     handed: dict = {}
 
     def loss(users: torch.Tensor, items: torch.Tensor, target: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
         handed.update(users=users, target=target, **more)
         return users.sum()
 
-    step = training.TrainingStep(job.model.train(), loss, job.split.train.counts(job.model.num_items))
+    step = MatchingStep(job.model.train(), loss, job.split.train.counts(job.model.num_items))
     batch, targets = next(TrainingBatches(job.split.train, 10, 16, "all", seed=0).epoch(0))
     step(*batch, torch.Generator())
     rows = batch.target > 0
@@ -280,7 +280,7 @@ def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_
 
     asked = []
     job.model.encoder.register_forward_pre_hook(lambda module, given: asked.extend(given))
-    step = training.TrainingStep(job.model.train(), InBatch(), job.split.train.counts(job.model.num_items))
+    step = MatchingStep(job.model.train(), InBatch(), job.split.train.counts(job.model.num_items))
     batch, _ = next(TrainingBatches(job.split.train, 10, 16, "all", seed=0).epoch(0))
     step(*batch, torch.Generator())
     assert torch.equal(asked[0], torch.cat([torch.tensor([0]), handed["item_ids"]]).unique()), "and no others"
@@ -301,7 +301,7 @@ def test_shares_of_a_batch_have_the_loss_of_the_whole(tmp_path: Path, loss: str)
     """In-batch negatives come from the whole batch, however many processes share it."""
     job = Job(tmp_path, "head.dropout=0", f"loss={loss}")
     made = components.create("losses", job.options.loss)
-    step = training.TrainingStep(job.model.eval(), made, job.split.train.counts(job.model.num_items))
+    step = MatchingStep(job.model.eval(), made, job.split.train.counts(job.model.num_items))
     batches, means = TrainingBatches(job.split.train, 10, 16, "all", seed=0), []
     for world in (1, 3):
         parts = [next(batches.epoch(0, rank=rank, world=world)) for rank in range(world)]
@@ -332,17 +332,7 @@ def test_a_collapse_is_logged_with_its_epoch(tmp_path: Path) -> None:
         coverage, correlation = next(script)
         return {"nDCG@10": 0.1, "coverage": coverage, "popularity correlation": correlation}
 
-    training.fit(
-        job.model,
-        components.create("losses", job.options.loss),
-        job.split.train,
-        job.options.training,
-        seed=0,
-        validate=validate,
-        folder=job.folder,
-        accelerator=Accelerator(),
-        report=job.rows.append,
-    )
+    job.fit(validate=validate)
     (warning,) = job.logged("warning")
     assert warning["epoch"] == 1
     assert "popularity correlation 0.10 to 0.90" in warning["message"]

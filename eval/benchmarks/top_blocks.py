@@ -72,11 +72,11 @@ class _Steps:
         from accelerate import Accelerator
 
         from llmrec import components
+        from llmrec.matching import MatchingStep
         from llmrec.optimizer import parameter_groups
-        from llmrec.training import TrainingStep
 
         loss = components.create("losses", options.loss)
-        self.module = TrainingStep(model, loss, split.train.counts(model.num_items))
+        self.module = MatchingStep(model, loss, split.train.counts(model.num_items))
         rate = options.training.learning_rate
         self.optimizer = torch.optim.AdamW(parameter_groups(model, options.training), lr=rate, fused=True)
         self.options, self.batches, self.accelerator = options.training, batches, Accelerator(cpu=True)

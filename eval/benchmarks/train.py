@@ -72,13 +72,14 @@ class Epochs:
 
         from llmrec import components, config, optimizer, recommender, training
         from llmrec.item_text import ItemText
+        from llmrec.matching import MatchingStep
         from llmrec.sequences import TrainingBatches
 
         self.options = config.load(None, options, {}).resolved()
         training.seed_step(0, 0, 0)
         self.model = recommender.build(self.options, split, ItemText(self.options, None, lambda done, total: None))
         counts = split.train.counts(self.model.num_items)
-        self.step = training.TrainingStep(self.model, components.create("losses", self.options.loss), counts)
+        self.step = MatchingStep(self.model, components.create("losses", self.options.loss), counts)
         groups = optimizer.parameter_groups(self.model, self.options.training)
         self.optimizer = torch.optim.AdamW(groups, lr=self.options.training.learning_rate, fused=True)
         chosen = self.options.training

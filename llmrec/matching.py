@@ -1,0 +1,105 @@
+"""What a recommender of user and item vectors learns from a batch of windows."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from llmrec.losses import Loss
+from llmrec.recommender import Recommender
+
+GROUP = 32
+"""Windows in one call of the head."""
+
+
+class MatchingStep(nn.Module):
+    """From a batch to the loss of a recommender: what is wrapped for several processes."""
+
+    item_ids: Tensor
+    log_popularity: Tensor
+
+    def __init__(self, recommender: Recommender, loss: Loss, counts: np.ndarray) -> None:
+        super().__init__()
+        self.recommender, self.loss = recommender, loss
+        # By this name accelerate asks which modules FSDP is to spread each by itself.
+        trunk = getattr(recommender.encoder, "trunk", None)
+        self._no_split_modules = getattr(trunk, "learning_blocks", [])
+        self.register_buffer("item_ids", torch.arange(1, len(counts)), persistent=False)
+        # A share of 0 has no logarithm: items that training never shows count as seen once.
+        share = torch.from_numpy(np.maximum(counts[1:], 1) / max(counts.sum(), 1)).float()
+        self.register_buffer("log_popularity", share.log(), persistent=False)
+
+    def forward(
+        self,
+        history: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch seq"],
+        user: Int[Tensor, " batch"],
+        windows: Int[Tensor, "whole width"],
+        rows: Int[Tensor, " batch"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """Mean loss of this process's targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`."""
+        assert self.recommender.encoder is not None
+        ids, right = self._columns(windows, rows, target, generator)
+        items, place = self._items(ids)
+        if not len(history):  # a process without a share of the last batch still takes part in the average
+            history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
+        places = torch.nonzero(target, as_tuple=True)
+        users = self._user_embeddings(items, place[history], target, user)
+        if not len(places[0]):
+            return (users.sum() + items.sum()) * 0.0
+        return self.loss(
+            users,
+            items[1:] if ids is self.item_ids else F.embedding(place[ids], items),
+            right[places],
+            item_ids=ids,
+            log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
+            history_ids=windows[rows[places[0]]],
+            num_items=len(self.item_ids),
+            generator=generator,
+        )
+
+    def _items(self, ids: Int[Tensor, " m"]) -> tuple[Float[Tensor, "n dim"], Int[Tensor, " catalogue"]]:
+        """Vectors of the items that the batch holds or the loss compares, and at which row of them each item stands."""
+        assert self.recommender.encoder is not None
+        place = torch.arange(len(self.item_ids) + 1, device=ids.device)
+        if ids is self.item_ids:
+            return self.recommender.encoder(), place
+        needed = torch.cat([ids.new_zeros(1), ids]).unique()
+        place[needed] = torch.arange(len(needed), device=ids.device)
+        return self.recommender.encoder(needed), place
+
+    def _user_embeddings(
+        self,
+        items: Float[Tensor, "catalogue dim"],
+        history: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch seq"],
+        user: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "n dim"]:
+        """User vectors at the positions with a target, row by row; windows of like length share a call of the head.
+
+        Most windows are far shorter than the longest, and the head would work on the padding as on the rest.
+        """
+        lengths, order = (history > 0).sum(dim=1).sort()
+        parts = []
+        for group, widths in zip(order.split(GROUP), lengths.split(GROUP), strict=True):
+            width = max(1, int(widths[-1]))
+            vectors = self.recommender.user_embedding(items, history[group, -width:], user[group])
+            parts.append(vectors[target[group, -width:] > 0])
+        place = (target > 0)[order].nonzero()[:, 0]
+        # From the order of the groups back to that of the rows; stable, so positions keep theirs.
+        return torch.cat(parts)[torch.argsort(order[place], stable=True)]
+
+    def _columns(
+        self,
+        windows: Int[Tensor, "whole width"],
+        rows: Int[Tensor, " batch"],
+        target: Int[Tensor, "batch seq"],
+        generator: torch.Generator,
+    ) -> tuple[Int[Tensor, " m"], Int[Tensor, "batch seq"]]:
+        """The items that the loss compares, and which of them each target is: those it asks for, or the catalogue."""
+        if not hasattr(self.loss, "columns"):
+            return self.item_ids, target - 1
+        place = torch.arange(windows.numel(), device=windows.device).view_as(windows)
+        return self.loss.columns(windows, len(self.item_ids), generator), place[rows, -target.shape[1] :]
