@@ -18,6 +18,7 @@ KINDS = {
     "baselines": "baseline",
     "encoders": "encoder",
     "heads": "head",
+    "item_ids": "item id",
     "losses": "loss",
     "metrics": "metric",
     "scorings": "scoring",
