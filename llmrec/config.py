@@ -10,7 +10,14 @@ from llmrec import components
 from llmrec.errors import ConfigError, nearest
 
 Spec = dict[str, Any]
-_KINDS = {"split": "splits", "transform": "transforms", "tuning": "tuning", "head": "heads", "loss": "losses"}
+_KINDS = {
+    "split": "splits",
+    "transform": "transforms",
+    "tuning": "tuning",
+    "head": "heads",
+    "loss": "losses",
+    "item_ids": "item_ids",
+}
 """Fields that name a component, and the component's folder."""
 _FLAGS = {"epochs": "training.epochs", "loading": "features.loading"}
 """Flags of the command whose option has a longer name."""
@@ -111,6 +118,27 @@ class ProtocolOptions(_Options):
     """Length of the saved rankings."""
 
 
+class P5Options(_Options):
+    """A language model that writes the names of items."""
+
+    examples: dict[str, int] = {"sequential": 10, "rating": 4, "direct": 4}
+    """How many each user has an epoch, by family: the folders below ``prompts/p5/``."""
+    prompt: str = "p5/sequential/next_item"
+    """What users that training shows are recommended by."""
+    anonymous: str = "p5/anonymous/next_item"
+    """What others are: it names no user."""
+    vocabulary: int = Field(2000, ge=256)
+    """The most pieces that a model from nothing knows; they are learned from its prompts."""
+    max_input: int = Field(1024, ge=8)
+    """Pieces of a prompt; a longer one is refused."""
+    max_target: int = Field(128, ge=4)
+    """Pieces of what is written in training; a longer one is refused."""
+
+
+_OF_VECTORS = ("embedding_dim", "max_seq_len", "features", "transform", "encoder", "tuning", "head", "loss")
+"""What reaches only a recommender of user and item vectors."""
+
+
 class RunConfig(_Options):
     """Everything a run depends on, as saved in ``config.json``."""
 
@@ -130,6 +158,10 @@ class RunConfig(_Options):
     tuning: Spec = {"name": "frozen"}
     head: Spec = {"name": "sasrec"}
     loss: Spec = {"name": "softmax"}
+    p5: P5Options | None = None
+    """Instead of vectors: a language model reads prompts and writes names."""
+    item_ids: Spec = {"name": "random"}
+    """What items are called in P5's prompts."""
     training: TrainingOptions = TrainingOptions()
     protocol: ProtocolOptions = ProtocolOptions()
     seed: int = Field(0, ge=0)
@@ -147,8 +179,8 @@ class RunConfig(_Options):
 
     @property
     def uses_text(self) -> bool:
-        """Whether items are described by a language model."""
-        return self.model != "id"
+        """Whether items are described by a language model's vectors."""
+        return self.model != "id" and self.p5 is None
 
     @property
     def encoder_name(self) -> str:
@@ -170,6 +202,8 @@ class RunConfig(_Options):
             return self.output
         model = Path(self.model).name.removesuffix(".gguf")
         data = Path(self.data).stem if self.data.endswith((".yaml", ".yml")) else self.data
+        if self.p5 is not None:
+            return Path("runs") / "-".join([data, "p5", model, self.item_ids["name"], f"s{self.seed}"])
         parts = [data, self.head["name"], model]
         parts += [self.encoder_name] if self.encoder_name not in ("id", "text") else []
         parts += [self.tuning["name"]] if self.uses_text else []
@@ -183,7 +217,26 @@ class RunConfig(_Options):
         """
         encoder = components.resolve("encoders", {**self.encoder, "name": self.encoder_name})
         specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in _KINDS.items()}
-        return self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
+        resolved = self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
+        resolved._require_reach()
+        return resolved
+
+    def _require_reach(self) -> None:
+        """Raises ConfigError for an option that nothing of such a run would ever read."""
+        standard = RunConfig()
+        usual = {field: getattr(standard, field) for field in RunConfig.model_fields}
+        usual |= {field: components.resolve(kind, usual[field]) for field, kind in _KINDS.items()}
+        usual["encoder"] = components.resolve("encoders", "id")
+        idle = _OF_VECTORS if self.p5 is not None else ("item_ids",)
+        if changed := [field for field in idle if getattr(self, field) != usual[field]]:
+            what = "writes names (p5)" if self.p5 is not None else "compares vectors (no p5)"
+            raise ConfigError(
+                f"a run that {what} has no {', '.join(changed)}; leave {'them' if changed[1:] else 'it'} out"
+            )
+        if self.p5 is not None and self.model == "id":
+            raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
+        if self.p5 is not None and (self.training.windows != "all" or self.training.init_from is not None):
+            raise ConfigError("a run that writes names (p5) has no training.windows and no training.init_from")
 
 
 def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunConfig:

@@ -107,6 +107,11 @@ class PromptRows:
         _tell_apart(rows, "text")
         return [{}, *rows]
 
+    @cached_property
+    def users(self) -> list[Row]:
+        """User rows by index; entry 0 (padding) is empty."""
+        return [{}, *_rows(self._tables["user"])]
+
     def variables(
         self, cases: Cases, row: int, candidates: Sequence[int] = (), last: int | None = None
     ) -> dict[str, Any]:
@@ -120,11 +125,11 @@ class PromptRows:
         """
         user, target, known = int(cases.user[row]), int(cases.target[row]), cases.histories[row]
         return {
-            "user": _rows(self._tables["user"][user - 1])[0],
+            "user": self.users[user],
             "history": [self.items[item] for item in known[max(0, len(known) - last) if last is not None else 0 :]],
             "item": self.items[target],
             "candidates": labelled([self.items[item] for item in candidates]),
-            "interaction": self._interaction(user, target, len(known)),
+            "interaction": self.interaction(user, target, len(known)),
             "separator": ", ",
             "claimed": 1 + row % 5,
         }
@@ -137,7 +142,7 @@ class PromptRows:
         drawn: list[int] = generator.permutation(np.append(others, cases.target[row])).tolist()
         return drawn
 
-    def _interaction(self, user: int, item: int, seen: int) -> Row:
+    def interaction(self, user: int, item: int, seen: int) -> Row:
         """The user's first interaction with the item behind so many others: the one that a case is about.
 
         A later one with the same item is not known yet.

@@ -94,7 +94,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import evaluation, loading, runs
+    from llmrec import building, evaluation, loading, runs
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -117,15 +117,16 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     protocol = evaluation.protocol_of(split, options)
 
     started = time.perf_counter()
-    text, model = build(options, split, processes, console)
-    encoded = time.perf_counter() - started
+    built = building.build(options, split, processes, console)
+    model, encoded = built.model, time.perf_counter() - started
 
     basis = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
-    folder = replace(folder, basis=basis | {"model revision": text.provenance().get("revision")})
-    position = learn(options, split, model, folder, processes, console)
+    same = {"model revision": "revision", "item ids": "item_ids_hash"}
+    folder = replace(folder, basis=basis | {words: built.facts.get(fact) for words, fact in same.items()})
+    position = learn(options, split, built, folder, processes, console)
     provenance = runs.provenance(
         seed=options.seed,
-        **text.provenance(),
+        **built.facts,
         best_epoch=position.best_epoch + 1,
         epochs=position.epoch,
         trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
@@ -139,9 +140,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     tables = measure(rank, split, protocol, provenance)
     model.save(folder.path, writes=processes.is_main)
     if processes.is_main:
-        baselines = evaluation.baseline_tables(text.known(split), split.test, dataset, protocol)
-        items = dataset.items.with_columns(text.column(dataset.num_items))
-        present(folder.path.name, save(folder, items, tables, baselines), tables, baselines, show)
+        baselines = evaluation.baseline_tables(built.known, split.test, dataset, protocol)
+        present(folder.path.name, save(folder, built.items, tables, baselines), tables, baselines, show)
     processes.close()
     return folder.path
 
@@ -176,52 +176,22 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
     return split
 
 
-def build(options: RunConfig, split: Any, processes: Any, console: Any) -> tuple[Any, Any]:
-    """The items' texts, encoded where the model reads them, and a new recommender."""
-    from llmrec import recommender, training
-    from llmrec.item_text import ItemText
-    from llmrec.starting import begin_with
-
-    with console.counting(f"encoding items with {options.model}") as progress:
-        with processes.main_first():
-            text = ItemText.of(options, split.dataset, progress)
-            console.say_texts(text.missing, text.fallbacks)
-        # A sharded model has all devices to itself, so one process encodes for all.
-        if options.uses_text and processes.count > 1 and options.features.loading != "sharded":
-            text.encode(slice(processes.rank, None, processes.count))
-            processes.accelerator.wait_for_everyone()  # a share that is not there yet would be encoded again
-        with processes.main_first():
-            if options.uses_text:
-                text.vectors()
-            # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
-            training.seed_step(options.seed, 0, 0)
-            model = recommender.build(options, split, text)
-            if origin := options.training.init_from:
-                new = begin_with(model, options, origin)
-                console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
-            return text, processes.place(model)
-
-
-def learn(options: RunConfig, split: Any, model: Any, folder: Any, processes: Any, console: Any) -> Any:
+def learn(options: RunConfig, split: Any, built: Any, folder: Any, processes: Any, console: Any) -> Any:
     """Trains the recommender in place; returns where training ended."""
     from llmrec import evaluation, training
-    from llmrec.matching import MatchingStep
-    from llmrec.sequences import TrainingBatches
 
-    counts, how = split.train.counts(split.dataset.num_items), options.training
+    counts = split.train.counts(split.dataset.num_items)
 
     def validate(trained: Any) -> dict[str, float]:
         tables = processes.rank_cases(trained, split.validation, split.dataset, options.protocol)
         return evaluation.means(tables) | evaluation.spread(tables[1], counts, split.dataset.item_ids)
 
-    step = MatchingStep(model, components.create("losses", options.loss), counts)
-    batches = TrainingBatches(split.train, options.max_seq_len, how.batch_size, how.windows, options.seed)
-    with console.training(how.epochs) as watch:
+    with console.training(options.training.epochs) as watch:
         position = training.fit(
-            model,
-            step,
-            batches,
-            how,
+            built.model,
+            built.step,
+            built.batches,
+            options.training,
             seed=options.seed,
             validate=validate,
             folder=folder,

@@ -1,0 +1,93 @@
+"""What a run trains, built from its options: a recommender of vectors, or one that writes names."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from torch import nn
+
+from llmrec import components, recommender, training
+from llmrec.baselines import Known
+from llmrec.config import RunConfig
+from llmrec.item_text import ItemText
+from llmrec.matching import MatchingStep
+from llmrec.sequences import TrainingBatches
+from llmrec.splits import Split
+from llmrec.starting import begin_with
+
+
+@dataclass(frozen=True)
+class Built:
+    """A new recommender with everything that training, measuring and saving it need.
+
+    ``facts`` go into the provenance, ``known`` is what the baselines beside it may look at, ``items`` the table that is
+    saved with it.
+    """
+
+    model: Any
+    step: nn.Module
+    batches: training.Batches
+    known: Known
+    items: pl.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def build(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
+    """Makes it on the device of this process; what several processes share is made once."""
+    return _writing(options, split, processes, console) if options.p5 else _matching(options, split, processes, console)
+
+
+def _matching(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
+    """The items' texts, encoded where the model reads them, and a recommender of vectors."""
+    with console.counting(f"encoding items with {options.model}") as progress:
+        with processes.main_first():
+            text = ItemText.of(options, split.dataset, progress)
+            console.say_texts(text.missing, text.fallbacks)
+        # A sharded model has all devices to itself, so one process encodes for all.
+        if options.uses_text and processes.count > 1 and options.features.loading != "sharded":
+            text.encode(slice(processes.rank, None, processes.count))
+            processes.accelerator.wait_for_everyone()  # a share that is not there yet would be encoded again
+        with processes.main_first():
+            if options.uses_text:
+                text.vectors()
+            # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
+            training.seed_step(options.seed, 0, 0)
+            model = recommender.build(options, split, text)
+            if origin := options.training.init_from:
+                new = begin_with(model, options, origin)
+                console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
+            model = processes.place(model)
+    how = options.training
+    return Built(
+        model,
+        MatchingStep(model, components.create("losses", options.loss), split.train.counts(split.dataset.num_items)),
+        TrainingBatches(split.train, options.max_seq_len, how.batch_size, how.windows, options.seed),
+        text.known(split),
+        split.dataset.items.with_columns(text.column(split.dataset.num_items)),
+        text.provenance(),
+    )
+
+
+def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
+    """Prompts, pieces and a language model that writes names."""
+    from llmrec.generative import making
+    from llmrec.generative.batches import TextBatches, WritingStep
+
+    assert options.p5 is not None
+    with processes.main_first(), console.counting("items") as progress:
+        text = ItemText.of(options, split.dataset, progress)
+        training.seed_step(options.seed, 0, 0)
+        model, examples = making.build(options, split)
+        for line in making.notes(model, examples, split):
+            console.say(f"  {line}")
+        model = processes.place(model)
+    limits = options.p5.max_input, options.p5.max_target
+    return Built(
+        model,
+        WritingStep(model.writer),
+        TextBatches(examples, model.tokenizer, options.training.batch_size, limits),
+        text.known(split),
+        split.dataset.items.with_columns(text.column(split.dataset.num_items), name=pl.Series(model.ids.names[1:])),
+        {"model": options.model, "item_ids": options.item_ids, "item_ids_hash": model.ids.hash}
+        | {"pieces_per_id": model.pieces_per_id, "prompts": [each.name for each in examples.prompts]},
+    )

@@ -1,0 +1,170 @@
+"""Training examples: which prompt is asked about whom and what, and the texts of both sides."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from llmrec import prompting
+from llmrec.errors import ConfigError
+from llmrec.prompt_rows import PromptRows, columns, filled, labelled
+from llmrec.prompting import Prompt
+from llmrec.splits import Split
+
+SEPARATORS = (", ", " -> ")
+HISTORY = 20
+"""Items of a history at most."""
+_STARS = {1.0: (1.0, 1.4), 2.0: (1.5, 2.4), 3.0: (2.5, 3.4), 4.0: (3.5, 4.4), 5.0: (4.5, 5.0)}
+"""The band of each number of stars."""
+
+
+class Examples:
+    """The examples of every epoch, drawn by seed and epoch alone and written when they are needed.
+
+    Of each family every user has so many an epoch; which of the family's prompts asks is drawn evenly. A sequential
+    example asks for an item of the training history with at most twenty items before it; the others are about any
+    item of it. Ratings are written with a decimal drawn from a normal around the middle of their band, as P5 does, so
+    that a model learns a number and not five words.
+
+    Args:
+        split: only its training part is read.
+        rows: of its data.
+        per_user: examples of each family and user an epoch.
+        seed: of everything that is drawn.
+
+    Raises:
+        ConfigError: a family that does not exist, or none of whose prompts this data can fill.
+        PromptError: a prompt that cannot be read.
+    """
+
+    def __init__(self, split: Split, rows: PromptRows, per_user: Mapping[str, int], seed: int) -> None:
+        self.split, self.rows, self.seed = split, rows, seed
+        self.per_user = {family: number for family, number in per_user.items() if number}
+        self.families = {
+            family: [each for each in prompts_of(family) if not each.head.unseen] for family in self.per_user
+        }
+        known, full = columns(split.dataset), filled(split.dataset)
+        self.switched_off: dict[str, list[str]] = {}
+        """By prompt, the fields that the data never fill."""
+        for family, prompts in self.families.items():
+            for prompt in prompts:
+                if empty := prompt.anatomy.never_filled(known, full):
+                    self.switched_off[prompt.name] = [f"{use.variable}.{use.field}" for use in empty]
+            if not any(prompt.name not in self.switched_off for prompt in prompts):
+                raise ConfigError(
+                    f"p5.examples: {split.dataset.name} has not the fields for any prompt of {family!r}; leave the "
+                    "family out or fill the fields"
+                )
+        self.prompts = [p for prompts in self.families.values() for p in prompts if p.name not in self.switched_off]
+
+    def epoch(self, epoch: int) -> Int[np.ndarray, "examples three"]:
+        """User (row of the training part), prompt and place in his history of every example, in random order."""
+        random, parts = np.random.default_rng([self.seed, epoch]), []
+        lengths = self.split.train.lengths
+        for family, number in self.per_user.items():
+            first = 1 if family == "sequential" else 0
+            users = np.repeat(np.flatnonzero(lengths > first), number)
+            own = [place for place, each in enumerate(self.prompts) if _family(each) == family]
+            prompts = random.choice(own, len(users))
+            places = random.integers(first, lengths[users])
+            parts.append(np.stack([users, prompts, places], axis=1))
+        drawn = np.concatenate(parts)
+        return drawn[random.permutation(len(drawn))]
+
+    def write(self, drawn: Int[np.ndarray, "some three"], number: Sequence[int]) -> list[tuple[str, str]]:
+        """Input and target of some examples; one whose target would be empty is left out.
+
+        Args:
+            drawn: rows of :meth:`epoch`.
+            number: what else their randomness depends on, such as the epoch and where in it they stand.
+        """
+        random = np.random.default_rng([self.seed, *number])
+        dice = random.random((len(drawn), 3))
+        texts = []
+        for (user, prompt, place), die in zip(drawn.tolist(), dice.tolist(), strict=True):
+            chosen = self.prompts[prompt]
+            variables = self._variables(chosen, user, place, die, random)
+            target = chosen.render("target", **variables)
+            if target:
+                texts.append((chosen.render("input", **variables), target))
+        return texts
+
+    def _variables(
+        self, prompt: Prompt, user: int, place: int, die: Sequence[float], random: np.random.Generator
+    ) -> dict[str, Any]:
+        history, items = self.split.train[user], self.rows.items
+        target = int(history[place])
+        variables: dict[str, Any] = {
+            "user": self.rows.users[self._user(user)],
+            "history": [items[item] for item in history[max(0, place - HISTORY) : place].tolist()],
+            "item": items[target],
+            "separator": SEPARATORS[die[0] < 0.5],
+        }
+        if prompt.anatomy.shows("interaction"):
+            row = self.rows.interaction(self._user(user), target, place)
+            stars = row["rating"]
+            right = stars is not None and die[1] < 0.5
+            variables["claimed"] = round(stars) if right else 1 + int(5 * die[2])
+            variables["interaction"] = row | {
+                "rating": _jittered(stars, random) if prompt.head.task == "rating" else stars
+            }
+        if prompt.anatomy.shows("candidates"):
+            variables["candidates"] = self._candidates(prompt, user, target, die[1] < 0.5, random)
+        return variables
+
+    def _candidates(
+        self, prompt: Prompt, user: int, target: int, right: bool, random: np.random.Generator
+    ) -> list[dict[str, Any]]:
+        """A single one is the target half of the time, of several it is one; the others he has not met in training."""
+        number, met = prompt.head.candidates, self._met[user]
+        if number == 1:
+            chosen = [target] if right else self._others(met, 1, random) or [target]
+        else:
+            chosen = self._others(met, number - 1, random)
+            chosen.insert(int(random.integers(len(chosen) + 1)), target)
+        return labelled([self.rows.items[item] for item in chosen])
+
+    def _others(self, met: set[int], number: int, random: np.random.Generator) -> list[int]:
+        """So many different items that somebody has not met, or all of those."""
+        size = self.split.dataset.num_items
+        if size < 4 * (number + len(met)):
+            free = np.setdiff1d(np.arange(1, size + 1), list(met))
+            return random.permutation(free)[:number].tolist()
+        chosen: dict[int, None] = {}
+        while len(chosen) < number:
+            chosen |= dict.fromkeys(item for item in random.integers(1, size + 1, number).tolist() if item not in met)
+        return list(chosen)[:number]
+
+    @cached_property
+    def _met(self) -> list[set[int]]:
+        return [set(self.split.train[row].tolist()) for row in range(len(self.split.train))]
+
+    def _user(self, row: int) -> int:
+        users = self.split.train.users
+        return row + 1 if users is None else int(users[row])
+
+
+def prompts_of(family: str) -> list[Prompt]:
+    """Every prompt in the folder of a family.
+
+    Raises:
+        ConfigError: no such family.
+    """
+    names = [name for name in prompting.found() if name.startswith("p5/")]
+    families = sorted({name.split("/")[1] for name in names if name.count("/") == 2})
+    if family not in families:
+        raise ConfigError(f"p5.examples: no family {family!r} (have: {', '.join(families)})")
+    return [Prompt.load(name) for name in names if name.startswith(f"p5/{family}/")]
+
+
+def _family(prompt: Prompt) -> str:
+    return prompt.name.split("/")[1]
+
+
+def _jittered(stars: float | None, random: np.random.Generator) -> float | None:
+    if stars not in _STARS:
+        return stars
+    low, high = _STARS[stars]
+    return float(np.clip(random.normal((low + high) / 2, (high - low) / 4), 1.0, 5.0).round(1))

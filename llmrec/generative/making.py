@@ -1,0 +1,114 @@
+"""A recommender that writes names, made from a run's options or from its folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from llmrec import components, id_leak
+from llmrec.config import P5Options, RunConfig
+from llmrec.errors import ConfigError, RunError, nearest
+from llmrec.generative.examples import Examples
+from llmrec.generative.recommender import Asking, GenerativeRecommender
+from llmrec.generative.vocabulary import keep_whole, train_vocabulary, word_starts
+from llmrec.generative.writer import SHAPES, Writer, from_shape
+from llmrec.item_ids import ItemIds, Naming
+from llmrec.prompt_rows import PromptRows
+from llmrec.prompting import Prompt
+from llmrec.splits import Split
+
+READ = 20_000
+"""Examples from which pieces are learned; more of them say nothing new."""
+
+
+def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Examples]:
+    """A new recommender and the examples it is to learn from; weights are drawn from torch's global generator.
+
+    Raises:
+        ConfigError: no such model, a prompt of another kind, or a family without a prompt for this data.
+        DataError: names that a model cannot tell apart.
+    """
+    assert options.p5 is not None
+    naming: Naming = components.create("item_ids", options.item_ids)
+    ids = naming.name(split.train, split.dataset.items, options.seed)
+    rows = PromptRows(split.dataset, ids=ids.names)
+    examples = Examples(split, rows, options.p5.examples, options.seed)
+    asking = _asking(rows, options.p5)
+    if options.model not in SHAPES:
+        raise ConfigError(f"no model {options.model!r} that writes names{nearest(options.model, SHAPES)}")
+    drawn = examples.epoch(0)[:READ]
+    texts = [text for example in examples.write(drawn, (0,)) for text in example]
+    tokenizer = train_vocabulary([*texts, *ids.names[1:], *_names_of_users(rows)], options.p5.vocabulary)
+    keep_whole(tokenizer, ids)
+    writer = _writer(options.model, tokenizer)
+    return GenerativeRecommender(writer, tokenizer, ids, split.dataset.item_ids, asking), examples
+
+
+def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> list[str]:
+    """What a user should know before it trains: prompts that are off, how ids are cut, what their numbers give away."""
+    on, off = examples.prompts, examples.switched_off
+    lines = [f"{len(on)} prompts of {', '.join(examples.families)}; {len(model.tokenizer)} pieces"]
+    lines += [f"switched off: {name}, whose {', '.join(fields)} no row fills" for name, fields in off.items()]
+    if model.pieces_per_id == 1:
+        lines.append("some items are a piece of their own: this is an ID-token model, not one that reads ids as text")
+    if leak := id_leak.next_number(split.test, model.ids.names):
+        lines.append(leak.words)
+    return lines
+
+
+def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, Any]) -> GenerativeRecommender:
+    """The recommender of a finished run.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        items: its item table.
+        state: its weights.
+
+    Raises:
+        RunError: files that are missing, damaged or do not fit together.
+    """
+    from transformers import AutoTokenizer
+
+    from llmrec.interactions import Dataset
+
+    assert config.p5 is not None
+    try:
+        told = json.loads((folder / "item_ids.json").read_text(encoding="utf-8"))
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        users = pl.read_parquet(folder / "users.parquet")
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise RunError(f"{folder}: item_ids.json, tokenizer/ or users.parquet is missing or damaged: {error}") from None
+    ids = ItemIds(tuple(told["names"]), tuple(told["tokens"]))
+    if ids.hash != told["hash"] or len(ids.names) != len(items) + 1:
+        raise RunError(f"{folder}: item_ids.json is not the one that the model was trained with")
+    catalogue = items.drop("text", "name")
+    data = Dataset.of_items(config.data, catalogue)
+    rows = PromptRows(Dataset(data.name, data.interactions, data.items, users), ids=ids.names)
+    item_ids = np.array(["", *items["item_id"]], dtype=object)
+    model = GenerativeRecommender(_writer(config.model, tokenizer), tokenizer, ids, item_ids, _asking(rows, config.p5))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise RunError(f"{folder}: the weights do not fit config.json: {error}") from None
+    return model.eval()
+
+
+def _writer(name: str, tokenizer: Any) -> Writer:
+    return Writer(from_shape(name, tokenizer), word_starts(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+
+def _asking(rows: PromptRows, options: P5Options) -> Asking:
+    prompts = [Prompt.load(name) for name in (options.prompt, options.anonymous)]
+    for field, prompt in zip(("prompt", "anonymous"), prompts, strict=True):
+        if prompt.kind != "p5" or prompt.head.task != "item" or prompt.anatomy.shows("candidates"):
+            raise ConfigError(f"p5.{field}: {prompt.name} does not ask for an item of the whole catalogue")
+    if prompts[1].anatomy.shows("user"):
+        raise ConfigError(f"p5.anonymous: {options.anonymous} shows a user, and whom it is for is not known")
+    return Asking(rows, *prompts)
+
+
+def _names_of_users(rows: PromptRows) -> list[str]:
+    return [row["id"] for row in rows.users[1:]]

@@ -1,0 +1,192 @@
+"""A language model that names items is a recommender like any other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from llmrec import fsdp
+from llmrec.generative.batches import padded
+from llmrec.generative.examples import HISTORY, SEPARATORS
+from llmrec.generative.trie import Trie
+from llmrec.generative.vocabulary import pieces_of
+from llmrec.generative.writer import Writer
+from llmrec.item_ids import ItemIds
+from llmrec.prompt_rows import PromptRows
+from llmrec.prompting import Prompt
+from llmrec.runs import write_atomically, write_json
+from llmrec.scoring import recommend
+from llmrec.sequences import Sequences
+
+SCORE_BATCH = 64
+_SURPLUS = -1e6
+"""Scores of beams that only fill up are far below."""
+
+
+@dataclass
+class Asking:
+    """How histories become prompts: of known users by ``prompt``, of others by ``anonymous``, which names no user."""
+
+    rows: PromptRows
+    prompt: Prompt
+    anonymous: Prompt
+
+    def texts(self, histories: Sequences) -> list[str]:
+        """One input per history."""
+        users = histories.user_indices().tolist()
+        return [self.text(histories[row], users[row]) for row in range(len(histories))]
+
+    def text(self, history: np.ndarray, user: int) -> str:
+        """The input about the last twenty items of one history; user 0 is nobody known."""
+        items = [self.rows.items[item] for item in history[-HISTORY:].tolist()]
+        known = {"user": self.rows.users[user]} if user else {}
+        prompt = self.prompt if user else self.anonymous
+        return prompt.render("input", history=items, separator=SEPARATORS[0], **known)
+
+
+class GenerativeRecommender(nn.Module):
+    """Scores are log-likelihoods of the items' names behind a prompt, among all names of the catalogue.
+
+    They are exact: wherever several pieces may follow, the model's probabilities of these are taken, and they sum to 1
+    over the catalogue. A beam search under the same trie finds the same order as far as its beams reach.
+
+    Args:
+        writer: the language model.
+        tokenizer: of its pieces.
+        ids: names of the items.
+        item_ids: by index, entry 0 for the padding.
+        asking: makes prompts of histories.
+    """
+
+    def __init__(self, writer: Writer, tokenizer: Any, ids: ItemIds, item_ids: np.ndarray, asking: Asking) -> None:
+        super().__init__()
+        self.writer, self.tokenizer, self.ids, self.item_ids, self.asking = writer, tokenizer, ids, item_ids, asking
+        names = [pieces[:-1] for pieces in pieces_of(tokenizer, ids.names[1:])]
+        self.trie = Trie.of(names, writer.model.config.decoder_start_token_id, writer.end)
+        self.pieces_per_id = min(map(len, names))
+        """Of the shortest name: with 1 some items are tokens of their own."""
+
+    @property
+    def num_items(self) -> int:
+        """Items in the catalogue, padding not counted."""
+        return len(self.item_ids) - 1
+
+    @torch.inference_mode()
+    def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
+        """Log-likelihoods of all items in nats; column 0 (padding) is minus infinity."""
+        self.eval()
+        texts = self.asking.texts(histories)
+        parts = [self.likelihoods(texts[start : start + SCORE_BATCH]) for start in range(0, len(texts), SCORE_BATCH)]
+        scores = torch.cat(parts) if parts else torch.zeros(0, self.num_items)
+        return torch.cat([scores.new_full((len(scores), 1), -torch.inf), scores], dim=1).cpu()
+
+    @torch.inference_mode()
+    def likelihoods(self, texts: Sequence[str]) -> Float[Tensor, "batch items"]:
+        """Of every item's name behind each input, in nats."""
+        ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
+        hidden, mask, paths = self.writer.read(ids), self.writer.mask(ids), self.trie.paths.to(ids.device)
+        times = len(paths)
+        logits = self.writer.logits(
+            hidden.repeat_interleave(times, dim=0), mask.repeat_interleave(times, dim=0), paths.repeat(len(ids), 1)
+        )
+        return self.trie.log_likelihoods(logits.view(len(ids), times, *logits.shape[1:]))
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[str]],
+        *,
+        users: Sequence[str] | None = None,
+        k: int = 10,
+        candidates: Sequence[str] | None = None,
+        exclude_seen: bool = True,
+    ) -> pl.DataFrame:
+        """The likeliest items for each history; see :func:`llmrec.scoring.recommend`.
+
+        Users that training showed are asked about by their names, others by their histories alone.
+        """
+        return recommend(
+            self,
+            self.item_ids,
+            histories,
+            users=users,
+            user_indices=self._indices(users),
+            k=k,
+            candidates=candidates,
+            exclude_seen=exclude_seen,
+        )
+
+    def save(self, folder: Path, *, writes: bool = True) -> None:
+        """Writes the weights, the tokenizer, the names of the items and the users by index."""
+        state = fsdp.whole(self.state_dict(), keep=writes)
+        if not writes:
+            return
+        state = {name: tensor.clone().contiguous() for name, tensor in state.items()}  # embeddings stand there thrice
+        names = {"hash": self.ids.hash, "names": self.ids.names, "tokens": self.ids.tokens}
+        write_json(folder / "item_ids.json", names)
+        write_atomically(folder / "users.parquet", self.asking.rows.dataset.users.write_parquet)
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
+
+    @torch.inference_mode()
+    def beams(self, texts: Sequence[str], number: int) -> list[list[tuple[int, float]]]:
+        """Item indices and log-likelihoods, best first, as a beam search under the trie finds them.
+
+        Surplus beams of a small catalogue come back as copies of others with scores of about -1e9 and are dropped.
+
+        Args:
+            texts: inputs.
+            number: of beams and of names that come back.
+        """
+        from transformers.modeling_outputs import BaseModelOutput
+
+        self.eval()
+        ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
+        written = self.writer.model.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.writer.read(ids)),
+            attention_mask=self.writer.mask(ids).long(),
+            prefix_allowed_tokens_fn=lambda _, prefix: self.trie.allowed(prefix[1:].tolist()) or [self.writer.padding],
+            num_beams=number,
+            num_return_sequences=number,
+            do_sample=False,
+            length_penalty=0.0,
+            early_stopping=False,
+            renormalize_logits=True,
+            max_new_tokens=self.longest_name,
+            output_scores=True,
+            return_dict_in_generate=True,
+        )
+        scores = written.sequences_scores.view(len(texts), number).tolist()
+        rows = written.sequences.view(len(texts), number, -1).tolist()
+        return [self._named(*pair) for pair in zip(rows, scores, strict=True)]
+
+    @property
+    def longest_name(self) -> int:
+        """Pieces of the longest name, its end included."""
+        return max(map(len, self.trie.followers)) + 1
+
+    def _named(self, rows: list[list[int]], scores: list[float]) -> list[tuple[int, float]]:
+        found: dict[int, float] = {}
+        for row, score in zip(rows, scores, strict=True):
+            pieces = tuple(row[1 : row.index(self.writer.end)]) if self.writer.end in row else ()
+            item = self._by_pieces.get(pieces)
+            if item is not None and score > _SURPLUS:
+                found.setdefault(item, score)
+        return list(found.items())
+
+    @cached_property
+    def _by_pieces(self) -> dict[tuple[int, ...], int]:
+        return {tuple(ids[:-1]): item for item, ids in enumerate(pieces_of(self.tokenizer, self.ids.names[1:]), 1)}
+
+    def _indices(self, users: Sequence[str] | None) -> np.ndarray | None:
+        if users is None or isinstance(users, str):
+            return None
+        index = {row["user_id"]: number for number, row in enumerate(self.asking.rows.users) if number}
+        return np.array([index.get(str(user), 0) for user in users], dtype=np.int32)

@@ -1,0 +1,98 @@
+"""Which pieces may follow the beginning of a name, and how likely every name is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llmrec.errors import DataError
+
+
+@dataclass(frozen=True)
+class Trie:
+    """The names of a catalogue as a tree of pieces; only where several may follow does a model have a choice.
+
+    What comes after the last choice is settled, so a model need not be asked: the probabilities of all names, each the
+    product of its choices among what may follow, sum to 1.
+
+    ``paths`` are beginnings that a decoder has to read, with the start before them; a choice is made at ``place`` of
+    ``path``, among ``options`` (padded with -1). Item ``i`` takes those ``steps[i]``, which number the options of all
+    choices row by row, padded with the number of all.
+    """
+
+    paths: Int[Tensor, "paths length"]
+    path: Int[Tensor, " choices"]
+    place: Int[Tensor, " choices"]
+    options: Int[Tensor, "choices width"]
+    steps: Int[Tensor, "items depth"]
+    followers: dict[tuple[int, ...], list[int]]
+
+    @classmethod
+    def of(cls, names: Sequence[Sequence[int]], start: int, end: int) -> "Trie":
+        """Grows the tree.
+
+        Args:
+            names: pieces of each item's name, without an end.
+            start: the piece that a decoder begins with.
+            end: the piece that ends a name.
+
+        Raises:
+            DataError: two items whose names are the same pieces.
+        """
+        followers: dict[tuple[int, ...], list[int]] = {}
+        whole: dict[tuple[int, ...], int] = {}
+        for item, name in enumerate(names, 1):
+            pieces = (*name, end)
+            if pieces in whole:
+                raise DataError(
+                    f"items {whole[pieces]} and {item} (by index) have names of the same pieces; a model cannot tell "
+                    "them apart: name items otherwise or take a larger vocabulary"
+                )
+            whole[pieces] = item
+            for place, piece in enumerate(pieces):
+                after = followers.setdefault(pieces[:place], [])
+                if piece not in after:
+                    after.append(piece)
+        return cls._indexed(followers, [(*name, end) for name in names], start)
+
+    @classmethod
+    def _indexed(cls, followers: dict[tuple[int, ...], list[int]], names: list[tuple[int, ...]], start: int) -> "Trie":
+        choices = {prefix: number for number, prefix in enumerate(p for p in followers if len(followers[p]) > 1)}
+        inner = {prefix[:place] for prefix in choices for place in range(len(prefix))}
+        paths = [prefix for prefix in choices if prefix not in inner] or [()]
+        on_path = {path[:place]: row for row, path in enumerate(paths) for place in range(len(path) + 1)}
+        width = max((len(followers[prefix]) for prefix in choices), default=1)
+        slot = {(p, piece): row * width + n for p, row in choices.items() for n, piece in enumerate(followers[p])}
+        steps = [[slot[name[:n], piece] for n, piece in enumerate(name) if name[:n] in choices] for name in names]
+        length = 1 + max(map(len, paths))
+        return cls(
+            _padded([[start, *path] for path in paths], length, start),
+            torch.tensor([on_path[prefix] for prefix in choices], dtype=torch.long),
+            torch.tensor([len(prefix) for prefix in choices], dtype=torch.long),
+            _padded([followers[prefix] for prefix in choices], width, -1),
+            _padded(steps, max(map(len, steps)), len(choices) * width),
+            followers,
+        )
+
+    def allowed(self, prefix: Sequence[int]) -> list[int]:
+        """What may follow the beginning of a name; nothing behind its end."""
+        return self.followers.get(tuple(prefix), [])
+
+    def log_likelihoods(self, logits: Float[Tensor, "batch paths length pieces"]) -> Float[Tensor, "batch items"]:
+        """Of every name, in nats, from what a decoder says behind each place of the paths."""
+        chosen = logits[:, self.path, self.place].float()
+        among = chosen.gather(2, self.options.clamp_min(0).expand(len(logits), -1, -1))
+        told = among.masked_fill(self.options < 0, -torch.inf).log_softmax(dim=2).flatten(1)
+        told = torch.cat([told, told.new_zeros(len(told), 1)], dim=1)
+        # An item at a time would take long, all places of all names at once much room: place by place.
+        total = told.new_zeros(len(told), len(self.steps))
+        for place in range(self.steps.shape[1]):
+            total += told[:, self.steps[:, place]]
+        return total
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> Int[Tensor, "rows width"]:
+    values = [[*row, *[filler] * (width - len(row))] for row in rows]
+    return torch.tensor(values, dtype=torch.long).view(len(rows), width)

@@ -1,0 +1,93 @@
+"""The pieces that texts are made of: SentencePiece's, trained on a run's own prompts."""
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from llmrec.errors import ConfigError
+from llmrec.item_ids import ItemIds
+
+_CUT = "\u241f"
+"""Stands where no piece may reach across; a symbol for a separator that no text has."""
+_NUMBER = re.compile(r"(?<=[^\W\d]_)\d+")
+_DIGITS = (*map(str, range(10)), *(f"{pair:02}" for pair in range(100)))
+"""Every id is made of them, however rare it is."""
+_SPECIAL = 3
+"""Padding, end and unknown come first."""
+
+
+def train_vocabulary(texts: Iterable[str], size: int) -> Any:
+    """A tokenizer of T5's kind over pieces that occur in texts.
+
+    The pieces are those of SentencePiece's byte-pair encoding (arXiv:1808.06226); a text is cut into as few of them as
+    possible. The numbers of users and items are cut into pairs of digits, so every id has several pieces: were one
+    frequent item a piece of its own, it would be known by a token, not by a text. Its trainer by likelihood counts
+    each distinct word once, and in prompts the few words of the templates are everything.
+
+    Args:
+        texts: rendered prompts of the training part, and all names that may be written.
+        size: the most pieces.
+
+    Raises:
+        ConfigError: too few pieces for the letters of the texts.
+    """
+    import sentencepiece
+    from transformers import T5Tokenizer
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=map(_cut, texts),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=size,
+            hard_vocab_limit=False,
+            pretokenization_delimiter=_CUT,
+            split_by_unicode_script=False,
+            normalization_rule_name="identity",
+            character_coverage=1.0,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(f"p5.vocabulary={size} is too small for these texts: {error}") from None
+    trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    learned = [trained.id_to_piece(number) for number in range(trained.get_piece_size())]
+    pieces = list(dict.fromkeys([*learned, *_DIGITS]))
+    # Every piece costs the same, so the fewest win; of as few those that were merged first.
+    scores = [0.0 if n < _SPECIAL else -1.0 - n / (1000 * len(pieces)) for n in range(len(pieces))]
+    return T5Tokenizer(vocab=list(zip(pieces, scores, strict=True)), extra_ids=0)
+
+
+def keep_whole(tokenizer: Any, ids: ItemIds) -> None:
+    """Adds the pieces that the names of items are made of, where their kind has some."""
+    if ids.tokens:
+        tokenizer.add_tokens(list(ids.tokens))
+
+
+def pieces_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Pieces of each text, with the end."""
+    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    return [[*ids, tokenizer.eos_token_id] for ids in encoded]
+
+
+def word_starts(tokenizer: Any) -> list[bool]:
+    """By piece, whether a new word begins with it."""
+    names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    return [name.startswith("\u2581") for name in names]
+
+
+def _cut(text: str) -> str:
+    """Separates the digits of ids, two by two from their end, from each other and from what stands around."""
+    return _NUMBER.sub(_pairs, text)
+
+
+def _pairs(number: re.Match[str]) -> str:
+    digits = number[0]
+    ends = range(len(digits) % 2 or 2, len(digits) + 1, 2)
+    return _CUT + _CUT.join(digits[max(0, end - 2) : end] for end in ends) + _CUT

@@ -1,0 +1,95 @@
+"""A language model that reads a prompt and writes a target: an encoder and a decoder, T5's (arXiv:1910.10683)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+WORDS = 512
+"""Words of a prompt that have a vector of their own; those behind share the last."""
+SHAPES: dict[str, dict[str, int]] = {
+    "t5-tiny": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4},
+    "t5-mini": {"d_model": 192, "d_kv": 48, "d_ff": 384, "num_layers": 2, "num_heads": 4},
+}
+"""Models that are trained from nothing, by name."""
+
+
+class Writer(nn.Module):
+    """T5 with whole-word embeddings: the pieces of one word share a vector that is added to theirs (P5).
+
+    A piece that begins a word counts on; the end of the text has none.
+
+    Args:
+        model: encoder and decoder, as transformers has them.
+        starts: by piece, whether a word begins with it.
+        end: the piece that ends a text.
+        padding: the piece that fills up.
+    """
+
+    starts: Tensor
+
+    def __init__(self, model: Any, starts: list[bool], end: int, padding: int) -> None:
+        super().__init__()
+        self.model, self.end, self.padding = model, end, padding
+        self.words = nn.Embedding(WORDS, model.config.d_model, padding_idx=0)
+        nn.init.normal_(self.words.weight[1:], std=model.config.initializer_factor)
+        self.register_buffer("starts", torch.tensor(starts), persistent=False)
+
+    def word_numbers(self, ids: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
+        """Which word of its text each piece is of, from 1; 0 for the end and the padding."""
+        numbers = self.starts[ids].cumsum(dim=1).clamp(1, WORDS - 1)
+        return numbers * (ids != self.end) * (ids != self.padding)
+
+    def read(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
+        """Hidden states of the encoder."""
+        vectors = self.model.get_input_embeddings()(ids) + self.words(self.word_numbers(ids))
+        hidden: Tensor = self.model.get_encoder()(inputs_embeds=vectors, attention_mask=self.mask(ids))[0]
+        return hidden
+
+    def mask(self, ids: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
+        """What is no padding."""
+        return ids != self.padding
+
+    def logits(
+        self,
+        hidden: Float[Tensor, "batch seq dim"],
+        mask: Bool[Tensor, "batch seq"],
+        written: Int[Tensor, "batch length"],
+    ) -> Float[Tensor, "batch length pieces"]:
+        """What the decoder says behind each place of what is written, the start included."""
+        output: Tensor = self.model(
+            encoder_outputs=(hidden,), attention_mask=mask, decoder_input_ids=written, use_cache=False
+        ).logits
+        return output
+
+    def forward(self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
+        """Cross-entropy of each target, in nats per piece, the end included.
+
+        Args:
+            ids: pieces of the inputs, padded.
+            target: those of the targets, with their ends, padded.
+        """
+        start = self.model.config.decoder_start_token_id
+        written = F.pad(target[:, :-1], (1, 0), value=start)
+        logits = self.logits(self.read(ids), self.mask(ids), written)
+        losses = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none").view_as(target)
+        counted = self.mask(target)
+        return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
+
+
+def from_shape(name: str, tokenizer: Any) -> Any:
+    """A new T5 of a shape of the table, its weights drawn from torch's global generator."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    shape = SHAPES[name]
+    settings = T5Config(
+        **shape,
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        dropout_rate=0.1,
+    )
+    return T5ForConditionalGeneration(settings)
