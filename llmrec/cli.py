@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   llmrec prompts list
   llmrec prompts show zeroshot/rank --data ml-100k --user 196
   llmrec prompts check items/title_genres p5/sequential/next_item zeroshot/rank --data ml-100k
+  llmrec prompts stats --data ml-100k --model smollm2-135m
 """
 
 
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(command=plan)
 
     _add_data(verbs.add_parser("data", help="count what a data set holds, and what is odd in it"))
-    _add_prompts(verbs.add_parser("prompts", help="list prompts, show one for a real user, or check them on real data"))
+    _add_prompts(verbs.add_parser("prompts", help="list prompts, show one, check or count them on real data"))
     return result
 
 
@@ -102,10 +103,17 @@ def _add_prompts(group: argparse.ArgumentParser) -> None:
     verb.set_defaults(command=show_prompt)
 
     verb = verbs.add_parser("check", parents=[data], help="look for leaks, missing fields, cut answers and duplicates")
-    verb.add_argument("prompts", metavar="ID", nargs="*", help="such as p5/sequential/next_item (default: all)")
+    verb.add_argument(
+        "prompts", metavar="ID", nargs="*", help="such as p5/sequential/next_item (default: all that the data can fill)"
+    )
     verb.add_argument("--cases", type=int, default=200, help="users to render for (default: %(default)s)")
     verb.add_argument("--seed", type=int, default=0, help="of the users and their candidates (default: %(default)s)")
     verb.set_defaults(command=check_prompts)
+
+    verb = verbs.add_parser("stats", parents=[data], help="examples and lengths that P5's prompts give, by family")
+    verb.add_argument("--model", help="whose tokens are counted, such as smollm2-135m (default: words are)")
+    verb.add_argument("--json", action="store_true", help="print the figures as JSON")
+    verb.set_defaults(command=count_prompts)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -221,8 +229,20 @@ def check_prompts(arguments: argparse.Namespace) -> int:
     found = prompt_check.check(arguments.prompts, dataset, arguments.split, cases=arguments.cases, seed=arguments.seed)
     for note in found.notes:
         print(note, file=sys.stderr)
-    print("\n".join(found.faults) if found.faults else f"{found.prompts} prompts on {arguments.data}: no fault")
+    off = f"; {found.switched_off} switched off" if found.switched_off else ""
+    print("\n".join(found.faults) if found.faults else f"{found.prompts} prompts on {arguments.data}: no fault{off}")
     return 1 if found.faults else 0
+
+
+def count_prompts(arguments: argparse.Namespace) -> int:
+    """Prints a row per family of P5's prompts."""
+    from llmrec import prompt_families
+    from llmrec.sources import load_dataset
+
+    dataset = load_dataset(arguments.data, arguments.data_dir)
+    found = prompt_families.facts(dataset, arguments.split, arguments.model)
+    print(json.dumps(found, indent=2) if arguments.json else prompt_families.show(found))
+    return 0
 
 
 def check_data(arguments: argparse.Namespace) -> int:

@@ -11,16 +11,20 @@ import numpy as np
 from llmrec import components
 from llmrec.errors import ConfigError, DataError, PromptError, nearest
 from llmrec.interactions import Dataset
+from llmrec.prompt_fields import Use
 from llmrec.prompt_rows import HISTORY, PromptRows, columns, emptied, filled, labelled
 from llmrec.prompting import Prompt, found, item_texts
 from llmrec.splits import Split
 
 CANDIDATES = 20
-"""Candidates in a rendered case; ChatGPT-style rankers are mostly asked about so many."""
+"""Candidates in a zero-shot case; ChatGPT-style rankers are mostly asked about so many. P5's prompts name their own."""
 
+_FEW = 5
+"""Candidates are compared with one another in lists of so many."""
 _Variables = dict[str, Any]
 _UNRENDERED = "cannot be rendered"
 _LEAK = "the answer stands in its own input"
+_EMPTY = "is empty: no answer to learn or to compare with"
 _REPEAT = "the answer stands in the history or in another field that may be shown (a repeat, or part of another text)"
 
 
@@ -29,12 +33,17 @@ class Findings:
     """Faults make the check fail, notes do not; one line each."""
 
     prompts: int = 0
+    """How many were rendered."""
+    switched_off: int = 0
+    """How many more the data cannot be shown with; of each a note says which field is missing."""
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def check(names: list[str], dataset: Dataset, split: str, *, cases: int = 200, seed: int = 0) -> Findings:
     """Checks prompts by name on a data set; without names all there are.
+
+    A field that the data never fill is a fault of a prompt that was named; others are switched off.
 
     Args:
         names: such as ``p5/sequential/next_item``.
@@ -57,11 +66,10 @@ def check(names: list[str], dataset: Dataset, split: str, *, cases: int = 200, s
     findings = Findings()
     loaded = list(_load(list(found()), findings, names or list(found())))
     chosen = [prompt for prompt in loaded if not names or prompt.name in names]
-    findings.prompts = len(chosen)
     findings.faults += _same_bodies(loaded, chosen)
     trial = _Trial(dataset, split, cases, seed, findings)
     for prompt in chosen:
-        trial.examine(prompt)
+        trial.examine(prompt, named=bool(names))
     return findings
 
 
@@ -110,18 +118,28 @@ class _Trial:
         self.rows = PromptRows(parts.dataset)
         order = np.random.default_rng(seed).permutation(len(parts.test))[:cases]
         self.cases = parts.test.take(np.sort(order))
+        self._known: dict[tuple[int, int | None], _Variables] = {}
 
-    def examine(self, prompt: Prompt) -> None:
-        """Adds what is wrong with one prompt."""
+    def examine(self, prompt: Prompt, named: bool) -> None:
+        """Adds what is wrong with one prompt, or that it is switched off."""
         unknown = prompt.anatomy.unknown_fields(self.columns)
-        faults = unknown + self._never_filled(prompt)
+        empty = prompt.anatomy.never_filled(self.columns, self.filled)
+        if empty and not unknown and not named:
+            self._switch_off(prompt, empty)
+            return
+        self.findings.prompts += 1
+        faults = unknown + [
+            f"line {use.line}: {use.variable}.{use.field} is never filled in {self.dataset.name}" for use in empty
+        ]
         if not unknown:  # else every case would say so again
             faults += self._item_faults(prompt) if prompt.kind == "items" else self._case_faults(prompt)
         self.findings.faults += [f"{prompt.name}: {fault}" for fault in faults]
 
-    def _never_filled(self, prompt: Prompt) -> list[str]:
-        empty = prompt.anatomy.never_filled(self.columns, self.filled)
-        return [f"line {use.line}: {use.variable}.{use.field} is never filled in {self.dataset.name}" for use in empty]
+    def _switch_off(self, prompt: Prompt, empty: list[Use]) -> None:
+        fields = ", ".join(f"{use.variable}.{use.field}" for use in empty)
+        what = f"{fields} {'is' if len(empty) == 1 else 'are'} never filled in {self.dataset.name}"
+        self.findings.switched_off += 1
+        self.findings.notes.append(f"{prompt.name}: switched off: {what}")
 
     def _item_faults(self, prompt: Prompt) -> list[str]:
         try:
@@ -150,24 +168,34 @@ class _Trial:
             fault: f"{fault} in {len(users)} of {len(self.cases)} cases, such as {users[0]}"
             for fault, users in met.items()
         }
-        if repeats := lines.pop(_REPEAT, None):
-            self.findings.notes.append(f"{prompt.name}: {repeats}")
+        for fault in [fault for fault, users in met.items() if self._is_note(prompt, fault, len(users))]:
+            self.findings.notes.append(f"{prompt.name}: {lines.pop(fault)}")
         return list(lines.values()) + ([] if _UNRENDERED in lines else self._alike(prompt))
 
+    def _is_note(self, prompt: Prompt, fault: str, met: int) -> bool:
+        """Whether people come back to things, or some rows, though not all, lack what a P5 prompt asks for."""
+        return fault == _REPEAT or (prompt.kind == "p5" and fault.endswith(_EMPTY) and met < len(self.cases))
+
     def _variables(self, prompt: Prompt, row: int) -> _Variables:
-        candidates = self.rows.draw_candidates(self.cases, row, CANDIDATES, self.seed)
-        return self.rows.variables(self.cases, row, candidates, HISTORY if prompt.kind == "zeroshot" else None)
+        number, last = (CANDIDATES, HISTORY) if prompt.kind == "zeroshot" else (prompt.head.candidates, None)
+        if (row, last) not in self._known:
+            self._known[row, last] = self.rows.variables(self.cases, row, last=last)
+        if not prompt.anatomy.shows("candidates"):
+            return self._known[row, last]
+        drawn = self.rows.draw_candidates(self.cases, row, number, self.seed)
+        return self._known[row, last] | {"candidates": labelled([self.rows.items[item] for item in drawn])}
 
     def _alike(self, prompt: Prompt) -> list[str]:
         """Items of the catalogue that the prompt shows as the same candidate: an answer could mean either."""
         if not prompt.anatomy.shows("candidates"):
             return []
         variables = self._variables(prompt, 0)
+        number = min(_FEW, len(variables["candidates"]))
         seen: dict[str, str] = {}
         pairs = []
         for item in self.rows.items[1:]:
             try:
-                text = prompt.given(**variables | {"candidates": labelled([item] * len(variables["candidates"]))})
+                text = prompt.given(**variables | {"candidates": labelled([item] * number)})
             except PromptError as error:
                 return [f"{_UNRENDERED} with candidate {item['item_id']!r}: {error}"]
             first = seen.setdefault(text, item["item_id"])
@@ -193,7 +221,7 @@ def _faults_of_case(prompt: Prompt, variables: _Variables) -> Iterator[tuple[str
     if not given:
         yield "the input is empty", ""
     if not answer:
-        yield f"block {prompt.answer!r} is empty: no answer to learn or to compare with", ""
+        yield f"block {prompt.answer!r} {_EMPTY}", ""
     if limit and len(given) > limit:
         yield f"the input is longer than max_chars {limit} and the answer would be cut off", f"{len(given)} characters"
     if shows_itself or (_says_something(prompt, answer) and stands_in(answer, unlisted)):

@@ -58,7 +58,7 @@ def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[
     prompt.check_fields(columns(dataset))
     parts = cut(dataset, split)
     row, rows = _case_of(parts, user), PromptRows(parts.dataset)
-    candidates = rows.draw_candidates(parts.test, row, CANDIDATES, seed=0)
+    candidates = rows.draw_candidates(parts.test, row, min(CANDIDATES, prompt.head.candidates), seed=0)
     variables = rows.variables(parts.test, row, candidates, HISTORY if prompt.kind == "zeroshot" else None)
     return {
         "prompt": name,

@@ -54,10 +54,19 @@ def item_rows(dataset: Dataset) -> list[Row]:
 def filled(dataset: Dataset) -> dict[str, set[str]]:
     """By table, the fields that at least one row fills."""
     found = {
-        name: {column for column in frame.columns if _is_filled(frame[column])}
+        name: {column for column in frame.columns if has_values(frame[column]).any()}
         for name, frame in tables(dataset).items()
     }
     return found | {"shown": {*found["item"], "text"}, "candidate": {*found["item"], "text", "label"}}
+
+
+def has_values(column: pl.Series) -> pl.Series:
+    """Which rows of a column say something: no null, no blank text and no empty list."""
+    if column.dtype == pl.String:
+        return (column.str.strip_chars() != "").fill_null(False)
+    if isinstance(column.dtype, pl.List):
+        return (column.list.len() > 0).fill_null(False)
+    return column.is_not_null()
 
 
 def labels(number: int) -> list[str]:
@@ -135,11 +144,14 @@ class PromptRows:
         }
 
     def draw_candidates(self, cases: Cases, row: int, number: int, seed: int) -> list[int]:
-        """The target among ``number - 1`` items that are not in the history, in an order of the case's own."""
+        """The target among ``number - 1`` items that are not in the history, in an order of the case's own.
+
+        A single candidate is the target in one half of the cases and another item in the other.
+        """
         generator = np.random.default_rng([seed, row])
         others = np.setdiff1d(np.arange(1, self.dataset.num_items + 1), cases.histories[row])
-        others = generator.permutation(others[others != cases.target[row]])[: number - 1]
-        drawn: list[int] = generator.permutation(np.append(others, cases.target[row])).tolist()
+        others = generator.permutation(others[others != cases.target[row]])[: max(number, 2) - 1]
+        drawn: list[int] = generator.permutation(np.append(others, cases.target[row]))[:number].tolist()
         return drawn
 
     def interaction(self, user: int, item: int, seen: int) -> Row:
@@ -179,11 +191,3 @@ def _rows(frame: pl.DataFrame) -> list[Row]:
     for row in rows:
         row.update({column: row[column] or [] for column in lists})
     return rows
-
-
-def _is_filled(values: pl.Series) -> bool:
-    if values.dtype == pl.String:
-        return bool((values.str.strip_chars() != "").any())
-    if isinstance(values.dtype, pl.List):
-        return bool((values.list.len() > 0).any())
-    return values.null_count() < len(values)

@@ -40,6 +40,24 @@ def shop(users: int = 12, items: int = 110, length: int = 6) -> Dataset:
     return Dataset.from_tables("shop", pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row"), table)
 
 
+def full_shop() -> Dataset:
+    """The same with every field that a prompt of P5 can show; of the stars each number is given."""
+    plain, stars = shop(), [1.0, 2.0, 3.0, 4.0, 5.0]
+    log = plain.interactions.with_row_index("row").select(
+        user_id=pl.Series(plain.user_ids)[plain.interactions["user"]],
+        item_id=pl.Series(plain.item_ids)[plain.interactions["item"]],
+        timestamp="timestamp",
+        rating=pl.Series(stars * len(plain.interactions)).head(len(plain.interactions)),
+        review=pl.format("The {}th review, long and\nin two lines.", "row"),
+        summary=pl.format("Headline {}", "row"),
+        feature=pl.Series(["fit", "smell", "price"] * len(plain.interactions)).head(len(plain.interactions)),
+        explanation=pl.format("it is reason {}", "row"),
+    )
+    items = plain.items.with_columns(brand=pl.lit("Acme"), price=pl.lit(12.5))
+    names = plain.users.with_columns(name=pl.format("Ann Number{}", pl.int_range(pl.len())))
+    return Dataset.from_tables("full", log, items, names)
+
+
 def asked(number: int, users: int = 12, seed: int = 0, split: Split | None = None) -> tuple[Candidates, PromptRows]:
     """The test cases with so many candidates each, and how they are shown."""
     split = split or LeaveOneOut().split(shop(users))

@@ -10,7 +10,7 @@ from small_runs import Answer
 from llmrec import cli
 from llmrec.errors import PromptError
 from llmrec.prompt_check import stands_in
-from llmrec.prompting import Prompt
+from llmrec.prompting import Prompt, found
 
 ML_100K = ROOT.parent / "shared" / "data" / "ml-100k"
 GOOD = "{% block input %}{{ history[-1].title }}{% endblock %}{% block target %}{{ item.title }}{% endblock %}"
@@ -52,13 +52,18 @@ def test_a_shipped_prompt_passes_on_data_that_has_its_fields(check, name):
     assert check(name) == (0, ["1 prompts on toy: no fault"])
 
 
-def test_without_a_name_every_prompt_is_checked(llmrec, toy_folder: Path):
+def test_without_a_name_every_prompt_is_checked_that_the_data_can_fill(llmrec, check, toy_folder: Path):
     answer = llmrec("check", "--data", "toy", "--data-dir", toy_folder)
-    assert answer.code == 1
-    assert answer.out.splitlines() == [
-        f"items/title_{field}: line 5: item.{column} is never filled in toy"
-        for field, column in (("brand", "brand"), ("categories", "categories"), ("description", "description"))
-    ]
+    off = [line for line in answer.err.splitlines() if ": switched off: " in line]
+    said = f"{len(found()) - len(off)} prompts on toy: no fault; {len(off)} switched off\n"
+    assert (answer.code, answer.out) == (0, said)
+    for line in (
+        "items/title_brand: switched off: item.brand is never filled in toy",
+        "p5/rating/by_name: switched off: user.name is never filled in toy",
+        "p5/other_domain/liked: switched off: item.brand, item.price are never filled in toy",
+    ):
+        assert line in off
+    assert check("items/title_brand") == (1, ["items/title_brand: line 5: item.brand is never filled in toy"])
 
 
 def test_a_target_inside_its_own_input_fails(check):
@@ -165,7 +170,7 @@ def test_a_field_that_does_not_exist_fails_with_the_nearest_even_where_no_row_co
         1,
         [
             "p5/odd: line 4: user has no field 'agee'; did you mean 'age'? "
-            "(have: age, gender, occupation, user_id, zip_code)"
+            "(have: age, gender, id, name, occupation, user_id, zip_code)"
         ],
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from llmrec import assets
 from llmrec.errors import ConfigError, DataError, LlmrecError
 from llmrec.loading.blocks import shorten
-from llmrec.loading.files import ModelFiles, cached_models, find, repository_of
+from llmrec.loading.files import ModelFiles, at_hand, cached_models, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, fits_on_gpu, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling, pooling_of
 from llmrec.loading.plan import Shape, chosen
@@ -23,8 +23,8 @@ from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, w
 from llmrec.loading.streamed import Streamed
 
 __all__ = [
-    "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "cached_models",
-    "find", "load", "load_writer", "pooling_of", "repository_of", "require_memory",
+    "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "at_hand",
+    "cached_models", "find", "load", "load_tokenizer", "load_writer", "pooling_of", "repository_of", "require_memory",
 ]  # fmt: skip
 
 Held = Literal["resident", "sharded", "8bit", "4bit"]
@@ -164,6 +164,21 @@ def load_writer(files: ModelFiles, precision: Precision, loading: Held = "reside
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
     return model, _with_padding(tokenizer, files)
+
+
+def load_tokenizer(files: ModelFiles) -> Any:
+    """Loads what a model cuts texts into tokens with; its weights need not be there.
+
+    Raises:
+        DataError: the files cannot be read as a tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    _quiet()
+    try:
+        return AutoTokenizer.from_pretrained(**where(files))
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise DataError(f"{files.path} has no tokenizer that can be read: {type(error).__name__}: {error}") from error
 
 
 def _quiet() -> None:
