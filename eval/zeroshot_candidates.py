@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from llmrec import components, evaluation
+from llmrec import building, components, evaluation
 from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
 from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.protocol import Protocol
-from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, RunTable, read_json
 from llmrec.splits import Cases, Split
 
@@ -49,7 +48,7 @@ def settle(
     if source is None:
         return drawn(cases, split.dataset, number, arguments.seed), notes
     saved = require_held_out(source, protocol)
-    model, mask = Recommender.load(source), saved.protocol.mask_history
+    model, mask = building.load(source), saved.protocol.mask_history
     _, lists = evaluation.rank_cases(model, cases, split.dataset, mask_history=mask, k=number)
     name = f"{source.name} ({saved.provenance.get('finished', '?')})"
     return retrieved(cases, split.dataset, lists, name, number, insert_target=insert), notes
@@ -83,7 +82,7 @@ def scores_of(folder: Path, candidates: Candidates) -> list[Scores]:
     Raises:
         DataError: it was trained on another catalogue.
     """
-    model = Recommender.load(folder)
+    model = building.load(folder)
     if model.item_ids.tolist() != candidates.dataset.item_ids.tolist():
         raise DataError(f"{folder} has another catalogue than {candidates.dataset.name}")
     return candidates.scores(model)

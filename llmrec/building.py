@@ -1,16 +1,22 @@
 """What a run trains, built from its options: a recommender of vectors, or one that writes names."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from torch import nn
 
-from llmrec import components, recommender, training
+from llmrec import components, config, recommender, training
 from llmrec.baselines import Known
 from llmrec.config import RunConfig
+from llmrec.generative import making
+from llmrec.generative.batches import TextBatches, WritingStep
+from llmrec.generative.recommender import GenerativeRecommender
 from llmrec.item_text import ItemText
 from llmrec.matching import MatchingStep
+from llmrec.recommender import Recommender
+from llmrec.runs import RunFolder, read_json
 from llmrec.sequences import TrainingBatches
 from llmrec.splits import Split
 from llmrec.starting import begin_with
@@ -35,6 +41,20 @@ class Built:
 def build(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
     """Makes it on the device of this process; what several processes share is made once."""
     return _writing(options, split, processes, console) if options.p5 else _matching(options, split, processes, console)
+
+
+def load(folder: str | Path) -> Recommender | GenerativeRecommender:
+    """Loads a finished run, whichever kind it is.
+
+    Raises:
+        RunError: no finished run, or files that are missing, damaged or do not fit together.
+    """
+    run = RunFolder(Path(folder))
+    run.require_finished()
+    options = config.parse(read_json(run.path / "config.json"))
+    if options.p5 is None:
+        return Recommender.load(folder)
+    return making.load(run.path, options, recommender.read_items(run.path), recommender.read_weights(run.path))
 
 
 def _matching(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
@@ -70,9 +90,6 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
 
 def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
     """Prompts, pieces and a language model that writes names."""
-    from llmrec.generative import making
-    from llmrec.generative.batches import TextBatches, WritingStep
-
     assert options.p5 is not None
     with processes.main_first(), console.counting("items") as progress:
         text = ItemText.of(options, split.dataset, progress)

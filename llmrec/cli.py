@@ -137,7 +137,8 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def recommend(arguments: argparse.Namespace) -> int:
     """Prints the best items for one history."""
-    from llmrec.recommender import Recommender, read_items
+    from llmrec import building
+    from llmrec.recommender import read_items
     from llmrec.runs import RunFolder
 
     RunFolder(arguments.run).require_finished()
@@ -147,7 +148,7 @@ def recommend(arguments: argparse.Namespace) -> int:
     for flag, named in (("--history", history), ("--candidates", chosen)):
         if named is not None and not named:
             raise DataError(f"{flag} names no item; give titles or ids with | between them")
-    model = Recommender.load(arguments.run)
+    model = building.load(arguments.run)
     users = None if arguments.user is None else [arguments.user]
     table = model.recommend(
         [history], users=users, k=arguments.k, candidates=chosen, exclude_seen=not arguments.include_seen
