@@ -219,7 +219,7 @@ def _plot(panels: list[tuple[str, list[Row], str]], path: Path) -> None:
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(-0.5, len(names) - 0.5)
         axis.set_title(title, fontsize="medium")
-        axis.set_xlabel(f"{name}, mean and 95 % interval over {table[0].n} users")
+        axis.set_xlabel(f"{name}\nmean and 95 % interval, {table[0].n} users")
         axis.set_xlim(left=0)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
