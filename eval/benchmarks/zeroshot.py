@@ -22,6 +22,7 @@ LETTERS, PLAIN, NAIVE = "llmrec, letters", "generate, same batch and dtype", "ge
 VLLM = "vllm, letters"
 PEER = Path("eval/peers/vllm_letters.py")
 ALL_USERS = 943
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 _SCORINGS = ("letters", "generate")
 
 
@@ -69,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
     seconds = alternate(systems, arguments.repeats)
     seconds[NAIVE] = [taken * len(texts) / len(few) for taken in seconds[NAIVE]]
     if arguments.vllm_python:
-        seconds[VLLM] = _vllm(arguments, distinct)
+        seconds[VLLM] = _vllm(arguments, distinct, _DTYPES[backend.precision])
     hits = {name: _hits(scorings[name], cases, questions, answers[name]) for name in _SCORINGS}
     return Timing(
         title=f"hr@1 on ml-100k, {arguments.model}, {backend.precision}, batches of {arguments.batch}",
@@ -141,12 +142,12 @@ def _notes(hits: dict[str, Any], seconds: dict[str, list[float]], users: int) ->
     ]
 
 
-def _vllm(arguments: argparse.Namespace, requests: list[Request]) -> list[float]:
-    """Seconds of vllm in its own environment for the same questions."""
+def _vllm(arguments: argparse.Namespace, requests: list[Request], dtype: str) -> list[float]:
+    """Seconds of vllm in its own environment for the same questions in the same precision."""
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder) / "requests.json"
         asked.write_text(json.dumps([request.facts() for request in requests]), encoding="utf-8")
-        command = [arguments.vllm_python, PEER, arguments.vllm_model, asked, str(arguments.repeats)]
+        command = [arguments.vllm_python, PEER, arguments.vllm_model, dtype, asked, str(arguments.repeats)]
         done = subprocess.run(list(map(str, command)), capture_output=True, encoding="utf-8", check=False)
         if done.returncode:
             raise RunError(f"{PEER} ended with exit code {done.returncode}: {done.stderr.strip()[-500:]}")

@@ -1,4 +1,4 @@
-"""Times llmrec's vllm backend in vllm's own environment: MODEL, a file of requests, how often; prints seconds."""
+"""Times llmrec's vllm backend in vllm's own environment: MODEL, DTYPE, a file of requests, how often."""
 
 import json
 import sys
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Answers once, which is not counted, then so often."""
+    """Answers once, which is not counted, then so often; prints the seconds of each time."""
     from llmrec.backends import Request
     from llmrec.backends.vllm import Vllm
 
-    model, path, repeats = sys.argv[1:]
+    model, dtype, path, repeats = sys.argv[1:]
     asked = json.loads(Path(path).read_text(encoding="utf-8"))
     requests = [Request(**{**each, "turns": (), "options": tuple(each["options"])}) for each in asked]
-    backend, seconds = Vllm(model), []
+    backend, seconds = Vllm(model, dtype=dtype), []
     for turn in range(int(repeats) + 1):
         started = time.perf_counter()
         list(backend.answer(requests))
