@@ -162,7 +162,11 @@ class PromptRows:
         first, last = np.searchsorted(self._users, [user, user + 1])
         places = np.flatnonzero(self._items[first:last] == item)
         row = first + places[min(int(np.searchsorted(places, seen)), len(places) - 1)]
-        return _rows(self._tables["interaction"][int(row)])[0]
+        return self.events(np.array([row]))[0]
+
+    def events(self, rows: np.ndarray) -> list[Row]:
+        """Rows of the log, by their numbers."""
+        return _rows(self._tables["interaction"][rows])
 
     @cached_property
     def _users(self) -> np.ndarray:
