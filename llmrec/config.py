@@ -1,7 +1,7 @@
 """One run's options: defaults, a YAML file, ``key.path=value`` overrides and flags, checked before anything loads."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -301,9 +301,10 @@ def _check_names(options: dict[str, Any], model: type[BaseModel], path: str) -> 
     for name, value in options.items():
         if name not in model.model_fields:
             raise ConfigError(f"no option '{path}{name}'{nearest(str(name), model.model_fields)}")
-        kind = model.model_fields[name].annotation
-        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
-            _check_names(value, kind, f"{path}{name}.")
+        annotation = model.model_fields[name].annotation
+        for kind in (annotation, *get_args(annotation)):  # such as P5Options | None
+            if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
+                _check_names(value, kind, f"{path}{name}.")
 
 
 def _read(file: Path) -> dict[str, Any]:

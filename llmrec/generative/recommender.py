@@ -154,12 +154,10 @@ class GenerativeRecommender(nn.Module):
             texts: inputs.
             number: of beams and of names that come back.
         """
-        from transformers.modeling_outputs import BaseModelOutput
-
         self.eval()
         ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
         written = self.writer.model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.writer.read(ids)),
+            encoder_outputs=self.writer.encoded(ids),
             attention_mask=self.writer.mask(ids).long(),
             prefix_allowed_tokens_fn=lambda _, prefix: self.trie.allowed(prefix[1:].tolist()) or [self.writer.padding],
             num_beams=number,
