@@ -7,7 +7,7 @@ Candidates have a ``label`` too: A, B ... by their place.
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice, product
 from string import ascii_uppercase
 from typing import Any
@@ -69,12 +69,13 @@ def has_values(column: pl.Series) -> pl.Series:
     return column.is_not_null()
 
 
-def labels(number: int) -> list[str]:
+@cache
+def labels(number: int) -> tuple[str, ...]:
     """What stands before so many candidates: A to Z, of more AA, AB ...; none is the beginning of another."""
     width = 1
     while len(ascii_uppercase) ** width < number:
         width += 1
-    return ["".join(letters) for letters in islice(product(ascii_uppercase, repeat=width), number)]
+    return tuple("".join(letters) for letters in islice(product(ascii_uppercase, repeat=width), number))
 
 
 def labelled(rows: Sequence[Row]) -> list[Row]:

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from small_writers import END, PADDING, build, tiny_writer
 from torch.nn.functional import pad
 
+from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError, DataError
 from llmrec.generative.trie import Trie
 from llmrec.generative.vocabulary import keep_whole, pieces_of, train_vocabulary, word_starts
 from llmrec.item_ids import ItemIds
+from llmrec.optimizer import parameter_groups
 
 START = 0
 NAMES = st.lists(st.lists(st.integers(2, 6), max_size=4).map(tuple), min_size=1, max_size=12, unique=True)
@@ -184,6 +186,17 @@ def test_nothing_to_learn_from_is_finite():
     writer = tiny_writer(12)
     nothing = torch.full((1, 1), PADDING)
     assert writer(nothing, nothing).tolist() == [0.0]
+
+
+def test_what_is_read_and_written_with_does_not_decay():
+    """T5 reads with the table that it writes with; as a linear layer's it would decay."""
+    writer = tiny_writer(12)
+    decaying, others = parameter_groups(writer, TrainingOptions())
+    assert decaying["weight_decay"] > 0 == others["weight_decay"]
+    tables = {id(writer.model.get_input_embeddings().weight), id(writer.words.weight)}
+    assert tables <= {id(each) for each in others["params"]}
+    assert not tables & {id(each) for each in decaying["params"]}
+    assert len(decaying["params"]) == 16, "four of three attentions, two of two feed-forwards"
 
 
 @pytest.mark.slow

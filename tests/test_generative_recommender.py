@@ -176,7 +176,7 @@ def test_a_run_is_measured_beside_the_baselines_and_loads_with_equal_scores(run,
     index = {item: number for number, item in enumerate(model.item_ids)}
     for case, part in enumerate(saved.partition_by("case_id", maintain_order=True)):
         assert part["score"].to_list() == pytest.approx(
-            [scores[case, index[item]] for item in part["item_id"]], abs=1e-5
+            scores[case, [index[item] for item in part["item_id"]]].tolist(), abs=1e-5
         )
     assert model.asking.known.tolist() == [False] + [True] * 40
     assert model.recommend([["i1", "i2"]], users=["u1"], k=3).height == 3
@@ -226,3 +226,21 @@ def test_a_killed_run_ends_bit_for_bit_like_one_that_was_not(run, toy_folder, tm
     assert digests(folder, WEIGHTS) == digests(reference, WEIGHTS)
     assert numbers(folder) == numbers(reference)
     assert digests(run, WEIGHTS) == digests(reference, WEIGHTS)
+
+
+def test_two_processes_train_what_one_does(toy_folder, tmp_path):
+    """A T5 by name has dropout, so all but nothing is learned here: shares and order are what is compared."""
+    still = ("training.epochs=1", "training.learning_rate=1e-12")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert train.main(arguments(toy_folder, one, *still)) == 0
+    torchrun = ("torchrun", "--standalone", "--nproc_per_node", "2", "llmrec/train.py")
+    done = execute(*torchrun, *arguments(toy_folder, two, *still))
+    assert done.returncode == 0, done.stderr
+    assert digests(one, ("item_ids.json", "tokenizer/tokenizer.json")) == digests(
+        two, ("item_ids.json", "tokenizer/tokenizer.json")
+    )
+    losses = [[row["loss"] for row in rows(folder, "step")] for folder in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1), "dropout differs, the examples do not"
+    first, second = (pl.read_parquet(folder / "test" / "rankings.parquet") for folder in (one, two))
+    assert first.select("case_id", "item_id").equals(second.select("case_id", "item_id"))
+    assert (first["score"] - second["score"]).abs().max() < 1e-4

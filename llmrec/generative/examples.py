@@ -91,9 +91,9 @@ class Examples:
             variables = self._variables(chosen, user, place, die, random)
             if (user, place) in events:
                 variables |= _told(events[user, place], chosen, die, random)
-            target = chosen.render("target", **variables)
+            asked, target = chosen.rendered(("input", "target"), variables)
             if target:
-                texts.append((chosen.render("input", **variables), target))
+                texts.append((asked, target))
         return texts
 
     def _variables(
@@ -121,7 +121,8 @@ class Examples:
         else:
             chosen = self._others(met, number - 1, random)
             chosen.insert(int(random.integers(len(chosen) + 1)), target)
-        return labelled([self.rows.items[item] for item in chosen])
+        rows = [self.rows.items[item] for item in chosen]
+        return labelled(rows) if prompt.anatomy.shows("candidates", "label") else rows
 
     def _others(self, met: set[int], number: int, random: np.random.Generator) -> list[int]:
         """So many different items that somebody has not met, or all of those."""
