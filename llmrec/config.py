@@ -1,7 +1,7 @@
 """One run's options: defaults, a YAML file, ``key.path=value`` overrides and flags, checked before anything loads."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -121,7 +121,7 @@ class ProtocolOptions(_Options):
 class P5Options(_Options):
     """A language model that writes the names of items."""
 
-    examples: dict[str, int] = {"sequential": 10, "rating": 4, "direct": 4}
+    examples: dict[str, Annotated[int, Field(ge=0)]] = {"sequential": 10, "rating": 4, "direct": 4}
     """How many each user has an epoch, by family: the folders below ``prompts/p5/``."""
     prompt: str = "p5/sequential/next_item"
     """What users that training shows are recommended by."""
@@ -133,6 +133,13 @@ class P5Options(_Options):
     """Pieces of a prompt; a longer one is refused."""
     max_target: int = Field(128, ge=4)
     """Pieces of what is written in training; a longer one is refused."""
+
+    @field_validator("examples")
+    @classmethod
+    def _some(cls, value: dict[str, int]) -> dict[str, int]:
+        if not any(value.values()):
+            raise ValueError("there must be examples of at least one family, such as {sequential: 10}")
+        return value
 
 
 _OF_VECTORS = ("embedding_dim", "max_seq_len", "features", "transform", "encoder", "tuning", "head", "loss")
@@ -294,9 +301,10 @@ def _check_names(options: dict[str, Any], model: type[BaseModel], path: str) -> 
     for name, value in options.items():
         if name not in model.model_fields:
             raise ConfigError(f"no option '{path}{name}'{nearest(str(name), model.model_fields)}")
-        kind = model.model_fields[name].annotation
-        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
-            _check_names(value, kind, f"{path}{name}.")
+        annotation = model.model_fields[name].annotation
+        for kind in (annotation, *get_args(annotation)):  # such as P5Options | None
+            if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
+                _check_names(value, kind, f"{path}{name}.")
 
 
 def _read(file: Path) -> dict[str, Any]:

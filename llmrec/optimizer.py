@@ -9,11 +9,12 @@ from llmrec.config import TrainingOptions
 
 def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
     """Decay for the weights of linear layers only; a tuned language model has a rate and a decay of its own."""
-    decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)}
     learning = [each for each in module.parameters() if each.requires_grad]
     models: list[Any] = [each for each in module.modules() if hasattr(each, "own_learning_rate")]
     tuned = {id(weight) for each in models for weight in each.parameters()}
     tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
+    # What a language model reads may be what it writes with, too: a table all the same.
+    decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)} - tables
     groups = []
     for own in (False, True) if models else (False,):
         rate = float(models[0].own_learning_rate) if own else options.learning_rate

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import psutil
@@ -18,8 +19,10 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from llmrec import evaluation, fsdp
 from llmrec.config import ProtocolOptions
 from llmrec.interactions import Dataset
-from llmrec.recommender import Recommender
+from llmrec.scoring import Scorer
 from llmrec.splits import Cases
+
+_Model = TypeVar("_Model", bound=torch.nn.Module)
 
 
 class Processes:
@@ -77,7 +80,7 @@ class Processes:
         if self.is_main:
             self._tell(False)
 
-    def place(self, model: Recommender) -> Recommender:
+    def place(self, model: _Model) -> _Model:
         """Moves a model to this process's device; of one that is to be spread a part will go there."""
         return model if self.accelerator.is_fsdp2 else model.to(self.device)
 
@@ -86,7 +89,7 @@ class Processes:
         self.accelerator.init_trackers("tensorboard")
 
     def rank_cases(
-        self, model: Recommender, cases: Cases, dataset: Dataset, options: ProtocolOptions
+        self, model: Scorer, cases: Cases, dataset: Dataset, options: ProtocolOptions
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Cases and rankings of all processes together, on each of them; every case exactly once, none padded."""
         share, mask = slice(self.rank, None, self.count), options.mask_history

@@ -5,6 +5,7 @@ Nothing is rendered here, so a fault is found in a branch that no row takes, too
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from jinja2 import nodes
@@ -74,9 +75,13 @@ class Anatomy:
                 found[place[0].variable, place[0].field] = place[0]
         return list(found.values())
 
-    def shows(self, variable: str) -> bool:
-        """Whether any section reads the variable."""
-        return any(use.variable == variable for use in self.uses)
+    def shows(self, variable: str, field: str | None = None) -> bool:
+        """Whether any section reads the variable, or that field of its rows."""
+        return (variable, field) in self._shown
+
+    @cached_property
+    def _shown(self) -> frozenset[tuple[str, str | None]]:
+        return frozenset((use.variable, field) for use in self.uses for field in (None, use.field))
 
     def alternatives(self) -> list[tuple[Use, ...]]:
         """Fields by place; those of one ``a or b`` stand together, the preferred one first."""

@@ -7,7 +7,7 @@ Candidates have a ``label`` too: A, B ... by their place.
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice, product
 from string import ascii_uppercase
 from typing import Any
@@ -69,12 +69,13 @@ def has_values(column: pl.Series) -> pl.Series:
     return column.is_not_null()
 
 
-def labels(number: int) -> list[str]:
+@cache
+def labels(number: int) -> tuple[str, ...]:
     """What stands before so many candidates: A to Z, of more AA, AB ...; none is the beginning of another."""
     width = 1
     while len(ascii_uppercase) ** width < number:
         width += 1
-    return ["".join(letters) for letters in islice(product(ascii_uppercase, repeat=width), number)]
+    return tuple("".join(letters) for letters in islice(product(ascii_uppercase, repeat=width), number))
 
 
 def labelled(rows: Sequence[Row]) -> list[Row]:
@@ -162,7 +163,11 @@ class PromptRows:
         first, last = np.searchsorted(self._users, [user, user + 1])
         places = np.flatnonzero(self._items[first:last] == item)
         row = first + places[min(int(np.searchsorted(places, seen)), len(places) - 1)]
-        return _rows(self._tables["interaction"][int(row)])[0]
+        return self.events(np.array([row]))[0]
+
+    def events(self, rows: np.ndarray) -> list[Row]:
+        """Rows of the log, by their numbers."""
+        return _rows(self._tables["interaction"][rows])
 
     @cached_property
     def _users(self) -> np.ndarray:

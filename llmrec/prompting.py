@@ -10,13 +10,16 @@ target is made of: no ``item`` and no ``interaction`` where the item is to be fo
 import re
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, pass_context
+from jinja2.filters import FILTERS
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,12 +42,22 @@ def clean(value: Any) -> str:
     return plain(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
 
 
+@pass_context
+def _map(context: Context, rows: Any, *arguments: Any, **more: Any) -> Any:
+    """Jinja2's ``map``; of a field of all rows, what P5's prompts are full of, many times as fast."""
+    field = more.get("attribute")
+    if not arguments and len(more) == 1 and isinstance(field, str) and isinstance(rows, list):
+        with suppress(LookupError, TypeError):  # what has no such field is left to Jinja2 to complain of
+            return [row[field] for row in rows]
+    return FILTERS["map"](context, rows, *arguments, **more)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, finalize=lambda value: "" if value is None else value
     )
     environment.globals.clear()  # a prompt knows rows and nothing else
-    environment.filters["clean"] = clean
+    environment.filters |= {"clean": clean, "map": _map}
     del environment.filters["random"]  # a case's prompt is the same every time
     return environment
 
@@ -148,10 +161,18 @@ class Prompt:
         Raises:
             PromptError: the block is not there, a field that the row does not have, or an expression that fails.
         """
-        if block not in self.template.blocks:
-            raise PromptError(f"prompt {self.name!r} has no block {block!r}{nearest(block, self.template.blocks)}")
+        return self.rendered((block,), variables)[0]
+
+    def rendered(self, blocks: Sequence[str], variables: Mapping[str, Any]) -> list[str]:
+        """Renders several blocks, as :meth:`render` does one."""
+        if wrong := [block for block in blocks if block not in self.template.blocks]:
+            raise PromptError(
+                f"prompt {self.name!r} has no block {wrong[0]!r}{nearest(wrong[0], self.template.blocks)}"
+            )
         try:
-            return "".join(self.template.blocks[block](self.template.new_context(variables))).strip()
+            # Shared: there are no globals to be put between.
+            context = self.template.new_context(dict(variables), shared=True)
+            return ["".join(self.template.blocks[block](context)).strip() for block in blocks]
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             fields = {key: sorted(value) for key, value in variables.items() if isinstance(value, dict)}
             raise PromptError(f"prompt {self.name!r}: {self._line(error)}{error}; fields: {fields}") from None

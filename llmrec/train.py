@@ -153,10 +153,13 @@ def check(options: RunConfig) -> None:
         ConfigError: names the part and the value.
     """
     from llmrec import fsdp, recommender
+    from llmrec.generative import making
 
     parts = (("splits", options.split), ("transforms", options.transform), ("tuning", options.tuning))
-    for kind, chosen in (*parts, ("losses", options.loss)):
+    for kind, chosen in (*parts, ("losses", options.loss), ("item_ids", options.item_ids)):
         components.create(kind, chosen)
+    if options.p5 is not None:
+        making.check(options)
     recommender.check_head(options)
     fsdp.check_launch(options.tuning["name"])
 

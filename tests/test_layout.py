@@ -239,5 +239,6 @@ def test_of_transformers_only_what_is_public_is_imported():
     assert {name for module, name in taken if module == "transformers.utils"} == {"logging"}
     assert {name for module, name in taken if module == "transformers"} == {
         "AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForTextEncoding", "AutoTokenizer",
-        "BitsAndBytesConfig", "DynamicCache", "GenerationConfig",
+        "BitsAndBytesConfig", "DynamicCache", "GenerationConfig", "T5Config", "T5ForConditionalGeneration",
+        "T5Tokenizer",
     }  # fmt: skip

@@ -282,3 +282,32 @@ def test_an_installed_wheel_brings_its_prompts(tmp_path):
     shown = execute(sys.executable, "-P", "-c", code, PYTHONPATH=str(tmp_path / "site")).stdout.splitlines()
     place = tmp_path / "site" / "llmrec" / "prompts"
     assert shown == [f"{name}|{place / name}.jinja" for name in SHIPPED]
+
+
+@pytest.mark.parametrize(
+    ("expression", "shown"),
+    [
+        ('history | map(attribute="title") | join(", ")', "A, B"),
+        ('history | map(attribute="genres.0") | join(", ")', "x, z"),
+        ('history | map(attribute="title", default="-") | map("lower") | join(separator)', "a; b"),
+        ('history | map(attribute="title") | first', "A"),
+    ],
+)
+def test_a_field_of_all_rows_is_mapped_as_jinja_does(expression, shown):
+    prompt = Prompt.parse(
+        "p5/x",
+        f"---\n---\n{{% block input %}}{{{{ {expression} }}}}{{% endblock %}}"
+        "{% block target %}{{ item.id }}{% endblock %}",
+    )
+    rows = [{"title": "A", "genres": ["x", "y"]}, {"title": "B", "genres": ["z"]}]
+    assert prompt.render("input", history=rows, separator="; ") == shown
+
+
+def test_a_field_that_a_row_does_not_have_is_no_field_of_all_rows():
+    prompt = Prompt.parse(
+        "p5/x",
+        '---\n---\n{% block input %}{{ history | map(attribute="titel") | join }}{% endblock %}'
+        "{% block target %}{{ item.id }}{% endblock %}",
+    )
+    with pytest.raises(PromptError, match=r"line 3: .*titel"):
+        prompt.render("input", history=[{"title": "A"}])

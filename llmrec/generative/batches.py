@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from llmrec.errors import ConfigError
-from llmrec.generative.examples import Examples
+from llmrec.generative.examples import ORDER, Examples
 from llmrec.generative.vocabulary import pieces_of
 from llmrec.generative.writer import Writer
 
@@ -70,12 +70,14 @@ class TextBatches:
             ConfigError: an input or target that is longer than allowed.
         """
         drawn, size = self.examples.epoch(epoch), self.batch_size * WINDOW
-        for window in range(first // WINDOW, -(-len(drawn) // size)):
-            inputs, targets = self._written(drawn[window * size : (window + 1) * size], epoch, window)
+        # What is left over belongs to the last window: of very few examples all might lack a target.
+        windows = np.split(drawn, range(size, len(drawn) - size + 1, size))
+        for window in range(min(first // WINDOW, len(windows) - 1), len(windows)):
+            inputs, targets = self._written(windows[window], epoch, window)
             order = np.argsort([len(ids) + len(more) for ids, more in zip(inputs, targets, strict=True)], kind="stable")
             # As many batches as were drawn, whatever could be written of them, or a resumed run would lose its place.
-            batches = np.array_split(order, -(-len(drawn[window * size : (window + 1) * size]) // self.batch_size))
-            random = np.random.default_rng([self.examples.seed, epoch, window])
+            batches = np.array_split(order, -(-len(windows[window]) // self.batch_size))
+            random = np.random.default_rng([self.examples.seed, ORDER, epoch, window])
             skipped = max(0, first - window * WINDOW)
             for number in random.permutation(len(batches))[skipped:]:
                 mine = batches[number][rank::world].tolist()
@@ -84,7 +86,7 @@ class TextBatches:
 
     def _written(self, drawn: Int[np.ndarray, "some three"], epoch: int, window: int) -> tuple[_Pieces, _Pieces]:
         written = self.examples.write(drawn, (epoch, window))
-        if len(written) * self.batch_size < len(drawn):
+        if not written or len(written) * self.batch_size < len(drawn):
             raise ConfigError(
                 f"p5.examples: of {len(drawn)} examples only {len(written)} have a target in this data; leave the "
                 f"families out whose fields most rows lack (asked for: {', '.join(self.examples.per_user)})"

@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Int
 
 from llmrec import prompting
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, nearest
 from llmrec.prompt_rows import PromptRows, columns, filled, labelled
 from llmrec.prompting import Prompt
 from llmrec.splits import Split
@@ -16,6 +17,8 @@ from llmrec.splits import Split
 SEPARATORS = (", ", " -> ")
 HISTORY = 20
 """Items of a history at most."""
+DRAW, WRITE, ORDER = 1, 2, 3
+"""What is random about an epoch; each has a stream of its own behind the seed."""
 _STARS = {1.0: (1.0, 1.4), 2.0: (1.5, 2.4), 3.0: (2.5, 3.4), 4.0: (3.5, 4.4), 5.0: (4.5, 5.0)}
 """The band of each number of stars."""
 
@@ -23,10 +26,10 @@ _STARS = {1.0: (1.0, 1.4), 2.0: (1.5, 2.4), 3.0: (2.5, 3.4), 4.0: (3.5, 4.4), 5.
 class Examples:
     """The examples of every epoch, drawn by seed and epoch alone and written when they are needed.
 
-    Of each family every user has so many an epoch; which of the family's prompts asks is drawn evenly. A sequential
-    example asks for an item of the training history with at most twenty items before it; the others are about any
-    item of it. Ratings are written with a decimal drawn from a normal around the middle of their band, as P5 does, so
-    that a model learns a number and not five words.
+    Of each family every user has so many an epoch; which of the family's prompts asks is drawn evenly. An example of
+    a family that shows histories asks for an item of the training history with at most twenty items before it; the
+    others are about any item of it. Ratings are written with a decimal drawn from a normal around the middle of their
+    band, as P5 does, so that a model learns a number and not five words.
 
     Args:
         split: only its training part is read.
@@ -61,12 +64,12 @@ class Examples:
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "examples three"]:
         """User (row of the training part), prompt and place in his history of every example, in random order."""
-        random, parts = np.random.default_rng([self.seed, epoch]), []
+        random, parts = np.random.default_rng([self.seed, DRAW, epoch]), []
         lengths = self.split.train.lengths
         for family, number in self.per_user.items():
-            first = 1 if family == "sequential" else 0
-            users = np.repeat(np.flatnonzero(lengths > first), number)
             own = [place for place, each in enumerate(self.prompts) if _family(each) == family]
+            first = int(any(self.prompts[place].anatomy.shows("history") for place in own))
+            users = np.repeat(np.flatnonzero(lengths > first), number)
             prompts = random.choice(own, len(users))
             places = random.integers(first, lengths[users])
             parts.append(np.stack([users, prompts, places], axis=1))
@@ -80,15 +83,17 @@ class Examples:
             drawn: rows of :meth:`epoch`.
             number: what else their randomness depends on, such as the epoch and where in it they stand.
         """
-        random = np.random.default_rng([self.seed, *number])
-        dice = random.random((len(drawn), 3))
+        random = np.random.default_rng([self.seed, WRITE, *number])
+        dice, events = random.random((len(drawn), 3)), self._events(drawn)
         texts = []
         for (user, prompt, place), die in zip(drawn.tolist(), dice.tolist(), strict=True):
             chosen = self.prompts[prompt]
             variables = self._variables(chosen, user, place, die, random)
-            target = chosen.render("target", **variables)
+            if (user, place) in events:
+                variables |= _told(events[user, place], chosen, die, random)
+            asked, target = chosen.rendered(("input", "target"), variables)
             if target:
-                texts.append((chosen.render("input", **variables), target))
+                texts.append((asked, target))
         return texts
 
     def _variables(
@@ -102,14 +107,6 @@ class Examples:
             "item": items[target],
             "separator": SEPARATORS[die[0] < 0.5],
         }
-        if prompt.anatomy.shows("interaction"):
-            row = self.rows.interaction(self._user(user), target, place)
-            stars = row["rating"]
-            right = stars is not None and die[1] < 0.5
-            variables["claimed"] = round(stars) if right else 1 + int(5 * die[2])
-            variables["interaction"] = row | {
-                "rating": _jittered(stars, random) if prompt.head.task == "rating" else stars
-            }
         if prompt.anatomy.shows("candidates"):
             variables["candidates"] = self._candidates(prompt, user, target, die[1] < 0.5, random)
         return variables
@@ -124,7 +121,8 @@ class Examples:
         else:
             chosen = self._others(met, number - 1, random)
             chosen.insert(int(random.integers(len(chosen) + 1)), target)
-        return labelled([self.rows.items[item] for item in chosen])
+        rows = [self.rows.items[item] for item in chosen]
+        return labelled(rows) if prompt.anatomy.shows("candidates", "label") else rows
 
     def _others(self, met: set[int], number: int, random: np.random.Generator) -> list[int]:
         """So many different items that somebody has not met, or all of those."""
@@ -136,6 +134,28 @@ class Examples:
         while len(chosen) < number:
             chosen |= dict.fromkeys(item for item in random.integers(1, size + 1, number).tolist() if item not in met)
         return list(chosen)[:number]
+
+    def _events(self, drawn: Int[np.ndarray, "some three"]) -> dict[tuple[int, int], dict[str, Any]]:
+        """The rows of the log, by user and place, of those examples whose prompts show one."""
+        about = np.array([prompt.anatomy.shows("interaction") for prompt in self.prompts])
+        places = np.unique(drawn[about[drawn[:, 1]]][:, [0, 2]], axis=0)
+        if not len(places):
+            return {}
+        rows = self._log_rows[self.split.train.offsets[places[:, 0]] + places[:, 1]]
+        return dict(zip(map(tuple, places.tolist()), self.rows.events(rows), strict=True))
+
+    @cached_property
+    def _log_rows(self) -> np.ndarray:
+        """Of each value of the training part, its row in the log: what is held out may stand before and between."""
+        train = self.split.train
+        users = np.arange(1, len(train) + 1) if train.users is None else train.users
+        events = {"user": users[train.rows()], "item": train.values, "timestamp": train.times}
+        key = [name for name, values in events.items() if values is not None]
+        nth = pl.int_range(pl.len()).over(key).alias("nth")
+        log = self.split.dataset.interactions.select(pl.col(key).cast(pl.Int64)).with_row_index("row")
+        own = pl.DataFrame({name: events[name] for name in key}).cast(pl.Int64)
+        found = own.with_columns(nth).join(log.with_columns(nth), on=[*key, "nth"], how="left", maintain_order="left")
+        return found["row"].to_numpy()
 
     @cached_property
     def _met(self) -> list[set[int]]:
@@ -153,14 +173,22 @@ def prompts_of(family: str) -> list[Prompt]:
         ConfigError: no such family.
     """
     names = [name for name in prompting.found() if name.startswith("p5/")]
-    families = sorted({name.split("/")[1] for name in names if name.count("/") == 2})
+    families = {name.split("/")[1] for name in names if name.count("/") > 1}
     if family not in families:
-        raise ConfigError(f"p5.examples: no family {family!r} (have: {', '.join(families)})")
+        raise ConfigError(f"p5.examples: no family {family!r}{nearest(family, families)}")
     return [Prompt.load(name) for name in names if name.startswith(f"p5/{family}/")]
 
 
 def _family(prompt: Prompt) -> str:
     return prompt.name.split("/")[1]
+
+
+def _told(event: dict[str, Any], prompt: Prompt, die: Sequence[float], random: np.random.Generator) -> dict[str, Any]:
+    """What a prompt knows of an interaction; somebody claims the right number of stars at least half of the time."""
+    stars = event["rating"]
+    claimed = round(stars) if stars is not None and die[1] < 0.5 else 1 + int(5 * die[2])
+    shown = _jittered(stars, random) if prompt.head.task == "rating" else stars
+    return {"claimed": claimed, "interaction": event | {"rating": shown}}
 
 
 def _jittered(stars: float | None, random: np.random.Generator) -> float | None:

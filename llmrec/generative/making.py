@@ -10,8 +10,8 @@ import polars as pl
 from llmrec import components, id_leak
 from llmrec.config import P5Options, RunConfig
 from llmrec.errors import ConfigError, RunError, nearest
-from llmrec.generative.examples import Examples
-from llmrec.generative.recommender import Asking, GenerativeRecommender
+from llmrec.generative.examples import Examples, prompts_of
+from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
 from llmrec.generative.vocabulary import keep_whole, train_vocabulary, word_starts
 from llmrec.generative.writer import SHAPES, Writer, from_shape
 from llmrec.item_ids import ItemIds, Naming
@@ -23,6 +23,21 @@ READ = 20_000
 """Examples from which pieces are learned; more of them say nothing new."""
 
 
+def check(options: RunConfig) -> None:
+    """Refuses what can be refused without data.
+
+    Raises:
+        ConfigError: no such model, no such family, or a prompt that does not ask for an item.
+        PromptError: a prompt that cannot be read.
+    """
+    assert options.p5 is not None
+    if options.model not in SHAPES:
+        raise ConfigError(f"no model {options.model!r} that writes names{nearest(options.model, SHAPES)}")
+    for family in options.p5.examples:
+        prompts_of(family)
+    prompts(options.p5)
+
+
 def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Examples]:
     """A new recommender and the examples it is to learn from; weights are drawn from torch's global generator.
 
@@ -31,13 +46,15 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
         DataError: names that a model cannot tell apart.
     """
     assert options.p5 is not None
+    check(options)
     naming: Naming = components.create("item_ids", options.item_ids)
     ids = naming.name(split.train, split.dataset.items, options.seed)
     rows = PromptRows(split.dataset, ids=ids.names)
     examples = Examples(split, rows, options.p5.examples, options.seed)
-    asking = _asking(rows, options.p5)
-    if options.model not in SHAPES:
-        raise ConfigError(f"no model {options.model!r} that writes names{nearest(options.model, SHAPES)}")
+    known = np.zeros(len(rows.users), dtype=bool)
+    users = split.train.user_indices().numpy() if split.train.users is not None else np.arange(1, len(known))
+    known[users[split.train.lengths > 0]] = True
+    asking = Asking(rows, *prompts(options.p5), known)
     drawn = examples.epoch(0)[:READ]
     texts = [text for example in examples.write(drawn, (0,)) for text in example]
     tokenizer = train_vocabulary([*texts, *ids.names[1:], *_names_of_users(rows)], options.p5.vocabulary)
@@ -78,17 +95,19 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
     try:
         told = json.loads((folder / "item_ids.json").read_text(encoding="utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        ids, digest = ItemIds(tuple(told["names"]), tuple(told["tokens"])), told["hash"]
         users = pl.read_parquet(folder / "users.parquet")
+        known = np.array([False, *users.drop_in_place(KNOWN)])
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise RunError(f"{folder}: item_ids.json, tokenizer/ or users.parquet is missing or damaged: {error}") from None
-    ids = ItemIds(tuple(told["names"]), tuple(told["tokens"]))
-    if ids.hash != told["hash"] or len(ids.names) != len(items) + 1:
+    if ids.hash != digest or len(ids.names) != len(items) + 1:
         raise RunError(f"{folder}: item_ids.json is not the one that the model was trained with")
-    catalogue = items.drop("text", "name")
+    catalogue = items.drop("text", "name", strict=False)
     data = Dataset.of_items(config.data, catalogue)
     rows = PromptRows(Dataset(data.name, data.interactions, data.items, users), ids=ids.names)
     item_ids = np.array(["", *items["item_id"]], dtype=object)
-    model = GenerativeRecommender(_writer(config.model, tokenizer), tokenizer, ids, item_ids, _asking(rows, config.p5))
+    asking = Asking(rows, *prompts(config.p5), known)
+    model = GenerativeRecommender(_writer(config.model, tokenizer), tokenizer, ids, item_ids, asking)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -100,14 +119,20 @@ def _writer(name: str, tokenizer: Any) -> Writer:
     return Writer(from_shape(name, tokenizer), word_starts(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
-def _asking(rows: PromptRows, options: P5Options) -> Asking:
-    prompts = [Prompt.load(name) for name in (options.prompt, options.anonymous)]
-    for field, prompt in zip(("prompt", "anonymous"), prompts, strict=True):
+def prompts(options: P5Options) -> tuple[Prompt, Prompt]:
+    """By which known users are asked about, and all others.
+
+    Raises:
+        ConfigError: one that does not ask for an item of the whole catalogue, or an anonymous one with a user.
+        PromptError: one that cannot be read.
+    """
+    known, anonymous = Prompt.load(options.prompt), Prompt.load(options.anonymous)
+    for field, prompt in (("prompt", known), ("anonymous", anonymous)):
         if prompt.kind != "p5" or prompt.head.task != "item" or prompt.anatomy.shows("candidates"):
             raise ConfigError(f"p5.{field}: {prompt.name} does not ask for an item of the whole catalogue")
-    if prompts[1].anatomy.shows("user"):
+    if anonymous.anatomy.shows("user"):
         raise ConfigError(f"p5.anonymous: {options.anonymous} shows a user, and whom it is for is not known")
-    return Asking(rows, *prompts)
+    return known, anonymous
 
 
 def _names_of_users(rows: PromptRows) -> list[str]:

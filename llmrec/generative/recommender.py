@@ -27,17 +27,25 @@ from llmrec.scoring import recommend
 from llmrec.sequences import Sequences
 
 SCORE_BATCH = 64
+ROOM = 1 << 27
+"""Numbers that a decoder may say at once; a large catalogue is scored with fewer prompts at a time."""
+KNOWN = "in training"
+"""Column of a saved user table."""
 _SURPLUS = -1e6
 """Scores of beams that only fill up are far below."""
 
 
 @dataclass
 class Asking:
-    """How histories become prompts: of known users by ``prompt``, of others by ``anonymous``, which names no user."""
+    """How histories become prompts: of known users by ``prompt``, of others by ``anonymous``, which names no user.
+
+    ``known`` says by index of whom training shows something; the name of anybody else says nothing to a model.
+    """
 
     rows: PromptRows
     prompt: Prompt
     anonymous: Prompt
+    known: np.ndarray
 
     def texts(self, histories: Sequences) -> list[str]:
         """One input per history."""
@@ -45,11 +53,11 @@ class Asking:
         return [self.text(histories[row], users[row]) for row in range(len(histories))]
 
     def text(self, history: np.ndarray, user: int) -> str:
-        """The input about the last twenty items of one history; user 0 is nobody known."""
+        """The input about the last twenty items of one history; user 0 is nobody."""
         items = [self.rows.items[item] for item in history[-HISTORY:].tolist()]
-        known = {"user": self.rows.users[user]} if user else {}
-        prompt = self.prompt if user else self.anonymous
-        return prompt.render("input", history=items, separator=SEPARATORS[0], **known)
+        if not self.known[user]:
+            return self.anonymous.render("input", history=items, separator=SEPARATORS[0])
+        return self.prompt.render("input", history=items, separator=SEPARATORS[0], user=self.rows.users[user])
 
 
 class GenerativeRecommender(nn.Module):
@@ -82,15 +90,15 @@ class GenerativeRecommender(nn.Module):
     @torch.inference_mode()
     def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Log-likelihoods of all items in nats; column 0 (padding) is minus infinity."""
-        self.eval()
-        texts = self.asking.texts(histories)
-        parts = [self.likelihoods(texts[start : start + SCORE_BATCH]) for start in range(0, len(texts), SCORE_BATCH)]
+        texts, size = self.asking.texts(histories), self._score_batch
+        parts = [self.likelihoods(texts[start : start + size]) for start in range(0, len(texts), size)]
         scores = torch.cat(parts) if parts else torch.zeros(0, self.num_items)
         return torch.cat([scores.new_full((len(scores), 1), -torch.inf), scores], dim=1).cpu()
 
     @torch.inference_mode()
     def likelihoods(self, texts: Sequence[str]) -> Float[Tensor, "batch items"]:
         """Of every item's name behind each input, in nats."""
+        self.eval()
         ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
         hidden, mask, paths = self.writer.read(ids), self.writer.mask(ids), self.trie.paths.to(ids.device)
         times = len(paths)
@@ -131,7 +139,8 @@ class GenerativeRecommender(nn.Module):
         state = {name: tensor.clone().contiguous() for name, tensor in state.items()}  # embeddings stand there thrice
         names = {"hash": self.ids.hash, "names": self.ids.names, "tokens": self.ids.tokens}
         write_json(folder / "item_ids.json", names)
-        write_atomically(folder / "users.parquet", self.asking.rows.dataset.users.write_parquet)
+        users = self.asking.rows.dataset.users.with_columns(pl.Series(KNOWN, self.asking.known[1:]))
+        write_atomically(folder / "users.parquet", users.write_parquet)
         self.tokenizer.save_pretrained(folder / "tokenizer")
         write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
 
@@ -145,12 +154,10 @@ class GenerativeRecommender(nn.Module):
             texts: inputs.
             number: of beams and of names that come back.
         """
-        from transformers.modeling_outputs import BaseModelOutput
-
         self.eval()
         ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
         written = self.writer.model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.writer.read(ids)),
+            encoder_outputs=self.writer.encoded(ids),
             attention_mask=self.writer.mask(ids).long(),
             prefix_allowed_tokens_fn=lambda _, prefix: self.trie.allowed(prefix[1:].tolist()) or [self.writer.padding],
             num_beams=number,
@@ -166,6 +173,10 @@ class GenerativeRecommender(nn.Module):
         scores = written.sequences_scores.view(len(texts), number).tolist()
         rows = written.sequences.view(len(texts), number, -1).tolist()
         return [self._named(*pair) for pair in zip(rows, scores, strict=True)]
+
+    @property
+    def _score_batch(self) -> int:
+        return max(1, min(SCORE_BATCH, ROOM // (self.trie.paths.numel() * len(self.tokenizer))))
 
     @property
     def longest_name(self) -> int:

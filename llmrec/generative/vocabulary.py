@@ -10,7 +10,8 @@ from llmrec.item_ids import ItemIds
 
 _CUT = "\u241f"
 """Stands where no piece may reach across; a symbol for a separator that no text has."""
-_NUMBER = re.compile(r"(?<=[^\W\d]_)\d+")
+_ID = re.compile(r"(?<=[^\W\d]_)(?:\d+|(?=[^\W\d_]))")
+"""Behind the line of ``item_`` and ``user_``: a number, or the place where another id begins."""
 _DIGITS = (*map(str, range(10)), *(f"{pair:02}" for pair in range(100)))
 """Every id is made of them, however rare it is."""
 _SPECIAL = 3
@@ -21,9 +22,9 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Any:
     """A tokenizer of T5's kind over pieces that occur in texts.
 
     The pieces are those of SentencePiece's byte-pair encoding (arXiv:1808.06226); a text is cut into as few of them as
-    possible. The numbers of users and items are cut into pairs of digits, so every id has several pieces: were one
-    frequent item a piece of its own, it would be known by a token, not by a text. Its trainer by likelihood counts
-    each distinct word once, and in prompts the few words of the templates are everything.
+    possible. No piece reaches from an ``item_`` into the id, and numbers are cut into pairs of digits, so every id has
+    several pieces: were one frequent item a piece of its own, it would be known by a token, not by a text. The trainer
+    by likelihood counts each distinct word once, and in prompts the few words of the templates are everything.
 
     Args:
         texts: rendered prompts of the training part, and all names that may be written.
@@ -83,8 +84,8 @@ def word_starts(tokenizer: Any) -> list[bool]:
 
 
 def _cut(text: str) -> str:
-    """Separates the digits of ids, two by two from their end, from each other and from what stands around."""
-    return _NUMBER.sub(_pairs, text)
+    """Separates ids from their ``item_``, and the digits of one, two by two from their end, from each other."""
+    return _ID.sub(_pairs, text)
 
 
 def _pairs(number: re.Match[str]) -> str:

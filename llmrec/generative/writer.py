@@ -44,9 +44,13 @@ class Writer(nn.Module):
 
     def read(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
         """Hidden states of the encoder."""
-        vectors = self.model.get_input_embeddings()(ids) + self.words(self.word_numbers(ids))
-        hidden: Tensor = self.model.get_encoder()(inputs_embeds=vectors, attention_mask=self.mask(ids))[0]
+        hidden: Tensor = self.encoded(ids)[0]
         return hidden
+
+    def encoded(self, ids: Int[Tensor, "batch seq"]) -> Any:
+        """The same as ``generate`` wants them."""
+        vectors = self.model.get_input_embeddings()(ids) + self.words(self.word_numbers(ids))
+        return self.model.get_encoder()(inputs_embeds=vectors, attention_mask=self.mask(ids))
 
     def mask(self, ids: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
         """What is no padding."""

@@ -1,0 +1,211 @@
+"""The parts of a model that writes names: what may follow, which pieces there are, how the language model reads."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_writers import END, PADDING, build, tiny_writer
+from torch.nn.functional import pad
+
+from llmrec.config import TrainingOptions
+from llmrec.errors import ConfigError, DataError
+from llmrec.generative.trie import Trie
+from llmrec.generative.vocabulary import keep_whole, pieces_of, train_vocabulary, word_starts
+from llmrec.item_ids import ItemIds
+from llmrec.optimizer import parameter_groups
+
+START = 0
+NAMES = st.lists(st.lists(st.integers(2, 6), max_size=4).map(tuple), min_size=1, max_size=12, unique=True)
+
+
+def reached(trie: Trie) -> list[tuple[int, ...]]:
+    """Every name that following the trie can write."""
+    found, open_ends = [], [()]
+    while open_ends:
+        prefix = open_ends.pop()
+        for piece in trie.allowed(prefix):
+            if piece == END:
+                found.append(prefix)
+            else:
+                open_ends.append((*prefix, piece))
+    return found
+
+
+def said(seed: int, prefix: tuple[int, ...]) -> torch.Tensor:
+    """What a decoder might say behind a prefix."""
+    return 3 * torch.randn(7, generator=torch.Generator().manual_seed(hash((seed, prefix)) % 2**31))
+
+
+def naively(seed: int, trie: Trie, name: tuple[int, ...]) -> float:
+    """The product of the probabilities among what may follow, piece by piece."""
+    total = 0.0
+    for place, piece in enumerate((*name, END)):
+        told, follow = said(seed, name[:place]).double(), trie.allowed(name[:place])
+        total += float(told[piece] - told[follow].logsumexp(0))
+    return total
+
+
+# The trie
+
+
+@given(NAMES)
+def test_every_item_and_nothing_else_can_be_written(names):
+    trie = Trie.of(names, START, END)
+    assert sorted(reached(trie)) == sorted(names)
+    assert all(trie.allowed((*name, END)) == [] for name in names)
+
+
+@settings(deadline=None, max_examples=30)
+@given(NAMES, st.integers(0, 1000))
+def test_log_likelihoods_are_products_of_renormalised_probabilities(names, seed):
+    trie = Trie.of(names, START, END)
+    paths = [tuple(path[1:]) for path in trie.paths.tolist()]
+    prefixes = [path[:place] for path in paths for place in range(len(path) + 1)]
+    logits = [[said(number, prefix).tolist() for prefix in prefixes] for number in (seed, 7)]
+    found = trie.log_likelihoods(torch.tensor(logits).view(2, *trie.paths.shape, 7))
+    assert found.double().exp().sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
+    for row, number in enumerate((seed, 7)):
+        assert found[row].tolist() == pytest.approx([naively(number, trie, name) for name in names], abs=1e-4)
+
+
+def test_a_name_may_be_the_beginning_of_another():
+    trie = Trie.of([(5,), (5, 6)], START, END)
+    assert sorted(trie.allowed((5,))) == [END, 6]
+    assert trie.allowed(()) == [5]
+    assert trie.allowed((6,)) == []
+    assert trie.paths.tolist() == [[START, 5]], "only behind the 5 is there a choice"
+
+
+def test_a_single_item_is_certain():
+    trie = Trie.of([(5, 6)], START, END)
+    assert trie.log_likelihoods(torch.randn(3, *trie.paths.shape, 7)).tolist() == [[0.0]] * 3
+
+
+def test_names_of_the_same_pieces_are_refused_by_index():
+    with pytest.raises(DataError, match=r"items 2 and 3 \(by index\) have names of the same pieces.*larger vocabulary"):
+        Trie.of([(4,), (5, 6), (5, 6)], START, END)
+
+
+# The vocabulary
+
+PROMPTS = [
+    f"So far user_{user} has chosen item_{1000 + item} -> item_{1000 + (item * 7) % 90}. “Amélie {{x}}” isn't 'it'?"
+    for user, item in enumerate(range(60))
+] + ["Does user_AB12 like item_B000K7? item_1999 of (1999)"] * 200
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_vocabulary(PROMPTS, 400)
+
+
+@pytest.mark.parametrize("name", ["item_1000", "item_1999", "item_B000K7", "user_AB12", "item_7", "user_u0"])
+def test_an_id_is_never_a_piece_of_its_own(tokenizer, name):
+    pieces = tokenizer.tokenize(name)
+    assert len(pieces) >= 2
+    assert pieces[0] in ("▁item_", "▁user_"), "however often the name stands there, its id is apart"
+
+
+def test_all_pairs_of_digits_are_pieces_however_rare(tokenizer):
+    pieces = tokenizer.get_vocab()
+    assert {f"{pair:02}" for pair in range(100)} | {str(digit) for digit in range(10)} <= pieces.keys()
+    assert tokenizer.tokenize("item_9473") == ["▁item_", "94", "73"]
+
+
+def test_texts_come_back_from_their_pieces(tokenizer):
+    texts = [*PROMPTS, "item_9473", "{x} “Amélie” isn't {{x}}"]
+    pieces = pieces_of(tokenizer, texts)
+    assert [tokenizer.decode(ids[:-1]) for ids in pieces] == texts
+    assert {ids[-1] for ids in pieces} == {tokenizer.eos_token_id}
+    assert tokenizer.unk_token_id not in {piece for ids in pieces for piece in ids}
+    assert pieces_of(tokenizer, []) == []
+
+
+def test_the_same_texts_make_the_same_pieces(tokenizer):
+    assert train_vocabulary(PROMPTS, 400).get_vocab() == tokenizer.get_vocab()
+
+
+def test_too_few_pieces_are_refused():
+    letters = ["".join(map(chr, range(0x4E00, 0x4E00 + 300)))]
+    with pytest.raises(ConfigError, match=r"p5\.vocabulary=256 is too small"):
+        train_vocabulary(letters, 256)
+
+
+def test_pieces_of_collaborative_names_stay_whole():
+    tokenizer = train_vocabulary(PROMPTS, 400)
+    keep_whole(tokenizer, ItemIds(("", "<c0><i1>", "<c0><i11>"), ("<c0>", "<i1>", "<i11>")))
+    assert tokenizer.tokenize("<c0><i11>") == ["<c0>", "<i11>"]
+    assert tokenizer.tokenize("<c0><i1>") == ["<c0>", "<i1>"]
+    assert tokenizer.tokenize("item_12") == ["▁item_", "12"]
+
+
+# The writer
+
+
+def test_pieces_of_a_word_share_its_number_and_the_end_has_none(tokenizer):
+    starts = word_starts(tokenizer)
+    writer = tiny_writer(len(starts), starts)
+    (ids,) = pieces_of(tokenizer, ["item_1234 -> item_12"])
+    assert tokenizer.convert_ids_to_tokens(ids)[:3] == ["▁item_", "12", "34"]
+    numbers = writer.word_numbers(torch.tensor([[*ids, PADDING, PADDING]]))[0].tolist()
+    pieces = tokenizer.convert_ids_to_tokens(ids[:-1])
+    by_hand = [sum(name.startswith("▁") for name in pieces[: place + 1]) for place in range(len(pieces))]
+    assert numbers == [*by_hand, 0, 0, 0]
+    assert numbers[:3] == [1, 1, 1]
+    assert numbers[len(pieces) - 1] == 3
+
+
+def test_padding_inside_counts_as_no_word_and_very_long_texts_share_the_last_number():
+    writer = tiny_writer(6, [False, False, False, True, True, False])
+    assert writer.word_numbers(torch.tensor([[5, 3, PADDING, 5, 4]])).tolist() == [[1, 1, 0, 1, 2]]
+    assert writer.word_numbers(torch.full((1, 600), 3))[0, [0, 510, 511, 599]].tolist() == [1, 511, 511, 511]
+
+
+def test_a_loss_does_not_depend_on_what_stands_beside_it():
+    writer = tiny_writer(12).eval()
+    inputs, targets = [[5, 6, END], [7, 8, 9, 5, 6, END]], [[6, 7, 8, END], [9, END]]
+    alone = [writer(torch.tensor([one]), torch.tensor([other])).item() for one, other in zip(inputs, targets)]
+    wide = [pad(torch.tensor(one), (0, 9 - len(one)), value=PADDING) for one in inputs]
+    long = [pad(torch.tensor(one), (0, 7 - len(one)), value=PADDING) for one in targets]
+    assert writer(torch.stack(wide), torch.stack(long)).tolist() == pytest.approx(alone, abs=1e-5)
+
+
+def test_the_loss_is_the_mean_over_the_pieces_of_a_target_with_its_end():
+    writer = tiny_writer(12).eval()
+    ids, target = torch.tensor([[5, 6, END]]), [6, 7, END]
+    hidden, mask = writer.read(ids), writer.mask(ids)
+    total = 0.0
+    for place, piece in enumerate(target):
+        told = writer.logits(hidden, mask, torch.tensor([[PADDING, *target[:place]]]))[0, -1].log_softmax(0)
+        total -= told[piece].item()
+    assert writer(ids, torch.tensor([target])).item() == pytest.approx(total / 3, abs=1e-5)
+
+
+def test_nothing_to_learn_from_is_finite():
+    """A process without a share of a batch takes part with a loss of nothing."""
+    writer = tiny_writer(12)
+    nothing = torch.full((1, 1), PADDING)
+    assert writer(nothing, nothing).tolist() == [0.0]
+
+
+def test_what_is_read_and_written_with_does_not_decay():
+    """T5 reads with the table that it writes with; as a linear layer's it would decay."""
+    writer = tiny_writer(12)
+    decaying, others = parameter_groups(writer, TrainingOptions())
+    assert decaying["weight_decay"] > 0 == others["weight_decay"]
+    tables = {id(writer.model.get_input_embeddings().weight), id(writer.words.weight)}
+    assert tables <= {id(each) for each in others["params"]}
+    assert not tables & {id(each) for each in decaying["params"]}
+    assert len(decaying["params"]) == 16, "four of three attentions, two of two feed-forwards"
+
+
+@pytest.mark.slow
+def test_whole_words_take_part_in_scores_and_beams(toy):
+    """P5 left them out when it validated and when it wrote."""
+    model, _, split = build(toy)
+    texts = model.asking.texts(split.test.histories.take(torch.arange(2).numpy()))
+    with_words, beams = model.likelihoods(texts), model.beams(texts, 5)
+    with torch.no_grad():
+        model.writer.words.weight.zero_()
+    assert not torch.allclose(model.likelihoods(texts), with_words, atol=1e-3)
+    assert model.beams(texts, 5) != beams
