@@ -77,11 +77,16 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
                 new = begin_with(model, options, origin)
                 console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
             model = processes.place(model)
-    how = options.training
     return Built(
         model,
         MatchingStep(model, components.create("losses", options.loss), split.train.counts(split.dataset.num_items)),
-        TrainingBatches(split.train, options.max_seq_len, how.batch_size, how.windows, options.seed),
+        TrainingBatches(
+            split.train,
+            options.max_seq_len,
+            options.training.batch_size,
+            options.training.windows,
+            options.seed,
+        ),
         text.known(split),
         split.dataset.items.with_columns(text.column(split.dataset.num_items)),
         text.provenance(),

@@ -263,7 +263,8 @@ CONFIGS = sorted({*(ROOT / "configs").rglob("*.yaml")} - {*OTHERS})
 def test_every_shipped_config_loads_resolves_and_names_a_prompt_that_exists(file):
     options = config.load(file, [], {}).resolved()
     assert (ROOT / "prompts" / f"{options.features.prompt}.jinja").is_file()
-    assert config.load(file, ["head.num_layers=3"], {"model": "opt-13b"}).resolved().head["num_layers"] == 3
+    if options.p5 is None:
+        assert config.load(file, ["head.num_layers=3"], {"model": "opt-13b"}).resolved().head["num_layers"] == 3
     first = file.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# "), "a config says what it is for"
 
