@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/python -m eval.demo
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 unit: install
 	$(BIN)/pytest -n 2 -m "not slow and not network"
