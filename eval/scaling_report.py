@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from eval import scaling_plot
+from eval import scaling_plot, scaling_prompted
 from eval.kept import Kept
 from eval.scaling_plot import on_curve, parameters
 from llmrec import evaluation, report, slices
@@ -185,7 +185,8 @@ class Report:
         yield from self._told(self._against_free())
         yield "\n(iv) Does a model trained elsewhere work here unseen?"
         yield from self._told(self._moved())
-        yield "\n(v) A prompted language model: not measured here."
+        yield "\n(v) How does a prompted language model compare, the target among three others?"
+        yield from scaling_prompted.lines(self.name)
 
     def _told(self, pairs: list[tuple[str, str]]) -> Iterable[str]:
         if not pairs:
