@@ -1,10 +1,18 @@
 """One run's options: defaults, a YAML file, ``key.path=value`` overrides and flags, checked before anything loads."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from llmrec import components
 from llmrec.errors import ConfigError, nearest
@@ -121,14 +129,14 @@ class ProtocolOptions(_Options):
 class P5Options(_Options):
     """A language model that writes the names of items."""
 
-    examples: dict[str, Annotated[int, Field(ge=0)]] = {"sequential": 10, "rating": 4, "direct": 4}
+    examples: dict[str, Annotated[int, Field(ge=0)]] = {"sequential": 10, "anonymous": 2, "rating": 4, "direct": 4}
     """How many each user has an epoch, by family: the folders below ``prompts/p5/``."""
     prompt: str = "p5/sequential/next_item"
     """What users that training shows are recommended by."""
     anonymous: str = "p5/anonymous/next_item"
     """What others are: it names no user."""
     vocabulary: int = Field(2000, ge=256)
-    """The most pieces that a model from nothing knows; they are learned from its prompts."""
+    """The most pieces that a model from nothing learns from its prompts; digits and pieces of ids come on top."""
     max_input: int = Field(1024, ge=8)
     """Pieces of a prompt; a longer one is refused."""
     max_target: int = Field(128, ge=4)
@@ -184,6 +192,12 @@ class RunConfig(_Options):
             return {**cls.model_fields[str(field.field_name)].default, **value}
         return value
 
+    @model_serializer(mode="wrap")
+    def _without_idle(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Names of items are no option of a run that compares vectors; its saved options do not tell of them."""
+        options = dump(self)
+        return options if self.p5 is not None else {k: v for k, v in options.items() if k not in ("p5", "item_ids")}
+
     @property
     def uses_text(self) -> bool:
         """Whether items are described by a language model's vectors."""
@@ -223,7 +237,8 @@ class RunConfig(_Options):
             ConfigError: an unknown component or option.
         """
         encoder = components.resolve("encoders", {**self.encoder, "name": self.encoder_name})
-        specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in _KINDS.items()}
+        kinds = {field: kind for field, kind in _KINDS.items() if field != "item_ids" or self.p5 is not None}
+        specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in kinds.items()}
         resolved = self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
         resolved._require_reach()
         return resolved
@@ -235,7 +250,7 @@ class RunConfig(_Options):
         usual |= {field: components.resolve(kind, usual[field]) for field, kind in _KINDS.items()}
         usual["encoder"] = components.resolve("encoders", "id")
         idle = _OF_VECTORS if self.p5 is not None else ("item_ids",)
-        if changed := [field for field in idle if getattr(self, field) != usual[field]]:
+        if changed := [f for f in idle if getattr(self, f) not in (usual[f], getattr(standard, f))]:
             what = "writes names (p5)" if self.p5 is not None else "compares vectors (no p5)"
             raise ConfigError(
                 f"a run that {what} has no {', '.join(changed)}; leave {'them' if changed[1:] else 'it'} out"

@@ -222,6 +222,8 @@ class Recommender(nn.Module):
         run = RunFolder(Path(folder))
         run.require_finished()
         config = configuration.parse(read_json(run.path / "config.json"))
+        if config.p5 is not None:
+            raise RunError(f"{run.path} holds a model that writes names; llmrec.building.load takes either kind")
         items = read_items(run.path)
         state = read_weights(run.path)
         users = _read_table(run.path / USERS)["user_id"].fill_null("").to_list() if _by_user(config) else None

@@ -50,6 +50,8 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
 def _require_same_reading(config: RunConfig, folder: Path) -> None:
     """Projection and transform fit the vectors of one model, read in one way."""
     saved = configuration.parse(read_json(folder / "config.json"))
+    if not saved.uses_text:
+        raise RunError(f"{folder} holds no recommender that reads texts")
     revisions = read_json(folder / "metrics.json")["provenance"]["revision"], loading.find(config.model).revision
     pairs = {
         "revision of the language model": revisions,

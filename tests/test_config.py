@@ -294,3 +294,12 @@ def test_memory_by_device_comes_back_from_json_with_numbers_for_gpus():
     assert asked.features.max_memory == {0: "20GB", "cpu": "8GB"}
     saved = json.loads(json.dumps(asked.model_dump(mode="json")))
     assert config.parse(saved).features.max_memory == {0: "20GB", "cpu": "8GB"}
+
+
+def test_names_of_items_are_no_saved_option_of_a_run_that_compares_vectors():
+    """Runs that were begun before there were any are resumed, and studies find their cells."""
+    plain = config.load(None, [], {}).resolved().model_dump(mode="json")
+    assert not {"p5", "item_ids"} & plain.keys()
+    assert config.parse(plain).resolved().model_dump(mode="json") == plain
+    writes = config.load(None, ["p5.vocabulary=300"], {"model": "t5-tiny"}).resolved().model_dump(mode="json")
+    assert writes["item_ids"]["name"] == "random" and writes["p5"]["vocabulary"] == 300

@@ -20,9 +20,10 @@ from llmrec import components, config, recommender, train, training
 from llmrec.errors import ConfigError, DataError, PromptError, RunError
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
+from llmrec.matching import MatchingStep
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder
-from llmrec.sequences import Sequences
+from llmrec.sequences import Sequences, TrainingBatches
 
 HISTORIES = [["i3", "i4", "i5"], ["i29"], []]
 QUIET = ["training.epochs=6", "training.learning_rate=0.02", "training.warmup_steps=0"]
@@ -96,8 +97,8 @@ def fit_once_more(model: Recommender, folder: Path) -> list[dict]:
     rows: list[dict] = []
     training.fit(
         model,
-        components.create("losses", resolved.loss),
-        split.train,
+        MatchingStep(model, components.create("losses", resolved.loss), split.train.counts(model.num_items)),
+        TrainingBatches(split.train, model.max_seq_len, resolved.training.batch_size, "all", seed=7),
         resolved.training,
         seed=7,
         validate=lambda trained: {"nDCG@10": 0.5},

@@ -186,7 +186,7 @@ def _family(prompt: Prompt) -> str:
 def _told(event: dict[str, Any], prompt: Prompt, die: Sequence[float], random: np.random.Generator) -> dict[str, Any]:
     """What a prompt knows of an interaction; somebody claims the right number of stars at least half of the time."""
     stars = event["rating"]
-    claimed = round(stars) if stars is not None and die[1] < 0.5 else 1 + int(5 * die[2])
+    claimed = max(1, round(stars)) if stars is not None and die[1] < 0.5 else 1 + int(5 * die[2])
     shown = _jittered(stars, random) if prompt.head.task == "rating" else stars
     return {"claimed": claimed, "interaction": event | {"rating": shown}}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llmrec import components, id_leak
+from llmrec import components, fsdp, id_leak
 from llmrec.config import P5Options, RunConfig
 from llmrec.errors import ConfigError, RunError, nearest
 from llmrec.generative.examples import Examples, prompts_of
@@ -15,7 +15,7 @@ from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
 from llmrec.generative.vocabulary import keep_whole, train_vocabulary, word_starts
 from llmrec.generative.writer import SHAPES, Writer, from_shape
 from llmrec.item_ids import ItemIds, Naming
-from llmrec.prompt_rows import PromptRows
+from llmrec.prompt_rows import PromptRows, columns, filled
 from llmrec.prompting import Prompt
 from llmrec.splits import Split
 
@@ -33,8 +33,11 @@ def check(options: RunConfig) -> None:
     assert options.p5 is not None
     if options.model not in SHAPES:
         raise ConfigError(f"no model {options.model!r} that writes names{nearest(options.model, SHAPES)}")
+    if fsdp.asked():
+        raise ConfigError("a run that writes names (p5) is not spread over processes; launch it without FSDP")
     for family in options.p5.examples:
-        prompts_of(family)
+        if all(each.head.unseen for each in prompts_of(family)):
+            raise ConfigError(f"p5.examples: training never uses the prompts of {family!r}, which are all unseen ones")
     prompts(options.p5)
 
 
@@ -55,6 +58,7 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     users = split.train.user_indices().numpy() if split.train.users is not None else np.arange(1, len(known))
     known[users[split.train.lengths > 0]] = True
     asking = Asking(rows, *prompts(options.p5), known)
+    _require_filled(split, asking)
     drawn = examples.epoch(0)[:READ]
     texts = [text for example in examples.write(drawn, (0,)) for text in example]
     tokenizer = train_vocabulary([*texts, *ids.names[1:], *_names_of_users(rows)], options.p5.vocabulary)
@@ -63,11 +67,24 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     return GenerativeRecommender(writer, tokenizer, ids, split.dataset.item_ids, asking), examples
 
 
+def _require_filled(split: Split, asking: Asking) -> None:
+    known, full = columns(split.dataset), filled(split.dataset)
+    for prompt in (asking.prompt, asking.anonymous):
+        prompt.check_fields(known)
+        if empty := prompt.anatomy.never_filled(known, full):
+            fields = ", ".join(f"{use.variable}.{use.field}" for use in empty)
+            raise ConfigError(
+                f"{prompt.name} shows {fields}, which {split.dataset.name} never fills; take another prompt"
+            )
+
+
 def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> list[str]:
     """What a user should know before it trains: prompts that are off, how ids are cut, what their numbers give away."""
     on, off = examples.prompts, examples.switched_off
     lines = [f"{len(on)} prompts of {', '.join(examples.families)}; {len(model.tokenizer)} pieces"]
     lines += [f"switched off: {name}, whose {', '.join(fields)} no row fills" for name, fields in off.items()]
+    asked = (model.asking.prompt, model.asking.anonymous)
+    lines += [f"recommends by {each.name}, which training does not use" for each in asked if each not in on]
     if model.pieces_per_id == 1:
         lines.append("some items are a piece of their own: this is an ID-token model, not one that reads ids as text")
     if leak := id_leak.next_number(split.test, model.ids.names):

@@ -82,14 +82,16 @@ class Trie:
 
     def log_likelihoods(self, logits: Float[Tensor, "batch paths length pieces"]) -> Float[Tensor, "batch items"]:
         """Of every name, in nats, from what a decoder says behind each place of the paths."""
-        chosen = logits[:, self.path, self.place].float()
-        among = chosen.gather(2, self.options.clamp_min(0).expand(len(logits), -1, -1))
-        told = among.masked_fill(self.options < 0, -torch.inf).log_softmax(dim=2).flatten(1)
+        of_trie = self.path, self.place, self.options, self.steps
+        path, place, options, steps = (each.to(logits.device) for each in of_trie)
+        chosen = logits[:, path, place].float()
+        among = chosen.gather(2, options.clamp_min(0).expand(len(logits), -1, -1))
+        told = among.masked_fill(options < 0, -torch.inf).log_softmax(dim=2).flatten(1)
         told = torch.cat([told, told.new_zeros(len(told), 1)], dim=1)
         # An item at a time would take long, all places of all names at once much room: place by place.
         total = told.new_zeros(len(told), len(self.steps))
-        for place in range(self.steps.shape[1]):
-            total += told[:, self.steps[:, place]]
+        for step in steps.T:
+            total += told[:, step]
         return total
 
 

@@ -53,6 +53,7 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Any:
             unk_id=2,
             bos_id=-1,
             num_threads=1,
+            max_sentence_length=1 << 20,  # longer ones are left out
             minloglevel=2,
         )
     except RuntimeError as error:

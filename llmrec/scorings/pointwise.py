@@ -16,7 +16,7 @@ class Pointwise:
     Args:
         logprobs: whether likelihoods are compared; else what the model says counts, a yes above what is neither and
             that above a no, for servers that tell no likelihoods.
-        max_new_tokens: the longest answer that is said.
+        max_new_tokens: the longest answer that is said, where one is.
     """
 
     prompt: str | None = "zeroshot/pointwise"
@@ -28,8 +28,10 @@ class Pointwise:
 
     def requests(self, question: Question) -> list[Request]:
         """One for each candidate."""
-        options = [*spellings("Yes"), *spellings("No")] if self.needs_options else []
-        return [question.about([row]).request(options, self.max_new_tokens) for row in question.candidates]
+        own = [question.about([row]) for row in question.candidates]
+        if not self.needs_options:
+            return [each.request(max_new_tokens=self.max_new_tokens) for each in own]
+        return [each.request([*spellings("Yes"), *spellings("No")]) for each in own]
 
     def judge(self, question: Question, replies: Sequence[Reply]) -> Judged:
         """Differences of log-likelihoods, or 1 for yes, -1 for no and 0 for anything else."""
@@ -43,8 +45,9 @@ class Pointwise:
 def _said(replies: Sequence[Reply]) -> Judged:
     read = [yes_or_no(reply.text) for reply in replies]
     values = np.array([0.0 if said is None else 1.0 if said else -1.0 for said in read])
-    told = [place for place in np.argsort(-values, kind="stable").tolist() if read[place] is not None]
-    status: Status = "ok" if len(told) == len(read) else "partial"
+    told = sum(said is not None for said in read)
+    status: Status = "ok" if told == len(read) else "partial"
     if not told:
-        status = "refused" if replies[0].ended == "refused" else parse(replies[0].text, (), wanted=1).status
-    return Judged(values, Answer(tuple(told), status))
+        refused = any(reply.ended == "refused" for reply in replies)
+        status = "refused" if refused else parse(replies[0].text, (), wanted=1).status
+    return Judged(values, Answer(tuple(place for place, said in enumerate(read) if said), status))

@@ -62,6 +62,8 @@ class Gsasrec:
         users = [str(number) for number in range(1, len(train) + 1)]
         log = numbered(pl.DataFrame({"user_id": users, "item_id": lists, "part": parts}))
         items, notes = _items(folder)
+        if items is None and self.keep_unmet:
+            raise DataError(f"{folder}: unmet=kept needs sas_to_original_items.txt and one .item file")
         if items is not None:
             log = _renamed(folder, log)
             met = items.filter(pl.col("item_id").is_in(log["item_id"].unique().implode()))
