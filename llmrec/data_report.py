@@ -103,6 +103,8 @@ def _missing_texts(data: Dataset) -> dict[str, int]:
     for table in (data.items.select(column for column in data.items.columns if column in ITEM_COLUMNS), _reviews(data)):
         for column in table.columns:
             values = table[column]
+            if values.dtype not in (pl.List, pl.String):
+                continue
             empty = values.list.len() == 0 if values.dtype == pl.List else values == ""
             missing[column] = int((values.is_null() | empty.fill_null(False)).sum())
     return missing

@@ -80,6 +80,7 @@ class Dataset:
         _check_log(name, interactions)
         items, item, item_note = _indexed(name, "item", items, interactions["item_id"])
         users, user, user_note = _indexed(name, "user", users, interactions["user_id"])
+        items = _with_prices(items)
         _check_types(name, "items", items, ITEM_COLUMNS)
         _check_types(name, "users", users, USER_COLUMNS)
         _check_types(name, "interactions", interactions, INTERACTION_COLUMNS)
@@ -101,6 +102,7 @@ class Dataset:
             )
         if twice := items.filter(pl.col("item_id").is_duplicated())["item_id"].unique().sort().to_list():
             raise DataError(f"{name}: {len(twice)} item ids stand twice, such as {twice[:3]}")
+        items = _with_prices(items)
         _check_types(name, "items", items, ITEM_COLUMNS)
         log = pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32, "timestamp": pl.Int64})
         return cls(name, log, items, pl.DataFrame(schema={"user_id": pl.String}))
@@ -156,6 +158,12 @@ def _check_log(name: str, log: pl.DataFrame) -> None:
             raise DataError(f"{name}: {nulls} interactions have no {column}; the first is row {(row or 0) + 1}")
     if log.is_empty():
         raise DataError(f"{name}: the log has no interactions")
+
+
+def _with_prices(items: pl.DataFrame) -> pl.DataFrame:
+    """Prices in whole units are numbers like any other."""
+    whole = "price" in items.columns and items.schema["price"].is_integer()
+    return items.with_columns(pl.col("price").cast(pl.Float64)) if whole else items
 
 
 def _check_types(name: str, table: str, frame: pl.DataFrame, known: dict) -> None:

@@ -36,6 +36,7 @@ def counts(data: Dataset, split: str = "leave_one_out") -> dict[str, list[int]]:
 def test_every_training_interaction_is_an_example_and_a_history_needs_one_before():
     """12 users with six interactions, of which four train."""
     assert counts(full_shop()) == {
+        "anonymous": [1, 0, 0, 36],
         "direct": [8, 1, 0, 48],
         "explanation": [12, 1, 0, 48],
         "other_domain": [7, 7, 0, 0],
@@ -92,7 +93,8 @@ def test_the_command_prints_a_table_or_json(toy_folder: Path, capsys: pytest.Cap
     table = capsys.readouterr().out.splitlines()
     assert max(map(len, table)) <= 100
     assert [line.split()[0] for line in table if line.strip().startswith("p5/")] == [
-        f"p5/{family}" for family in ("direct", "explanation", "other_domain", "rating", "review", "sequential")
+        f"p5/{family}"
+        for family in ["anonymous", "direct", "explanation", "other_domain", "rating", "review", "sequential"]
     ]
     assert [line.split() for line in table if "p5/review" in line] == [["p5/review", *"4140----"]]
     assert cli.main([*words, "--json"]) == 0
