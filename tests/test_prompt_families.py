@@ -118,6 +118,7 @@ def test_ml_100k_offers_every_position_of_its_histories(capsys: pytest.CaptureFi
     assert cli.main(["prompts", "stats", "--data", "ml-100k", "--data-dir", str(ML_100K), "--json"]) == 0
     rows = {row["family"]: row for row in json.loads(capsys.readouterr().out)["families"]}
     assert {name[3:]: (row["switched_off"], row["examples"]) for name, row in rows.items()} == {
+        "anonymous": (0, 97_171),
         "direct": (4, 98_114),
         "explanation": (12, 0),
         "other_domain": (7, 0),
