@@ -126,11 +126,20 @@ class ProtocolOptions(_Options):
     """Length of the saved rankings."""
 
 
+_Number = Annotated[int, Field(ge=0)]
+
+
 class P5Options(_Options):
     """A language model that writes the names of items."""
 
-    examples: dict[str, Annotated[int, Field(ge=0)]] = {"sequential": 10, "anonymous": 2, "rating": 4, "direct": 4}
-    """How many each user has an epoch, by family: the folders below ``prompts/p5/``."""
+    examples: dict[str, _Number | dict[str, _Number]] = {"sequential": 10, "anonymous": 2, "rating": 4, "direct": 4}
+    """How many each user has an epoch, by family: the folders below ``prompts/p5/``. A family may have a number for each
+    kind of question, as in P5: ``{item: 5, pick: 5, choice: 10}``."""
+    hold_out: tuple[str, ...] = ()
+    """Prompts that training does not use, besides those that say so themselves: ``p5/sequential/recommend_next``."""
+    candidates: int | None = Field(None, ge=2)
+    """How many the prompts that list some show in training, in the place of what their heads say: a list of 100 makes a
+    prompt ten times as long."""
     prompt: str = "p5/sequential/next_item"
     """What users that training shows are recommended by."""
     anonymous: str = "p5/anonymous/next_item"
@@ -144,8 +153,8 @@ class P5Options(_Options):
 
     @field_validator("examples")
     @classmethod
-    def _some(cls, value: dict[str, int]) -> dict[str, int]:
-        if not any(value.values()):
+    def _some(cls, value: dict[str, int | dict[str, int]]) -> dict[str, int | dict[str, int]]:
+        if not any(any(each.values()) if isinstance(each, dict) else each for each in value.values()):
             raise ValueError("there must be examples of at least one family, such as {sequential: 10}")
         return value
 

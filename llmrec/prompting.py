@@ -74,6 +74,8 @@ class Head(BaseModel):
     """One sentence for ``llmrec prompts list``."""
     task: Literal["item", "rating", "choice", "text"] = "item"
     """Of a P5 prompt, what the target is: an item's name, stars, one of two words, or a text."""
+    words: tuple[str, str] = ("yes", "no")
+    """Of a choice, what may be answered; the first says that the thing holds."""
     unseen: bool = False
     """A P5 prompt that training never uses: it shows what a model makes of new words."""
     candidates: int = Field(100, ge=1)

@@ -186,10 +186,10 @@ def test_log_rows_are_those_of_the_training_part():
     for name in ("leave_one_out", "given", "temporal"):
         split = split_of(varied(), name)
         made = Examples(split, PromptRows(split.dataset), {"sequential": 1}, 0)
-        log = split.dataset.interactions[made._log_rows]
+        log = split.dataset.interactions[split.log_rows]
         assert (log["item"].to_numpy() == split.train.values).all()
         assert (log["user"].to_numpy() == split.train.rows() + 1).all()
-        assert len(set(made._log_rows.tolist())) == len(split.train.values)
+        assert len(set(split.log_rows.tolist())) == len(split.train.values)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_log_likelihoods_are_products_of_renormalised_probabilities(names, seed)
     paths = [tuple(path[1:]) for path in trie.paths.tolist()]
     prefixes = [path[:place] for path in paths for place in range(len(path) + 1)]
     logits = [[said(number, prefix).tolist() for prefix in prefixes] for number in (seed, 7)]
-    found = trie.log_likelihoods(torch.tensor(logits).view(2, *trie.paths.shape, 7))
+    found = trie.log_likelihoods(trie.told(torch.tensor(logits).view(2, *trie.paths.shape, 7)))
     assert found.double().exp().sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
     for row, number in enumerate((seed, 7)):
         assert found[row].tolist() == pytest.approx([naively(number, trie, name) for name in names], abs=1e-4)
@@ -78,7 +78,7 @@ def test_a_name_may_be_the_beginning_of_another():
 
 def test_a_single_item_is_certain():
     trie = Trie.of([(5, 6)], START, END)
-    assert trie.log_likelihoods(torch.randn(3, *trie.paths.shape, 7)).tolist() == [[0.0]] * 3
+    assert trie.log_likelihoods(trie.told(torch.randn(3, *trie.paths.shape, 7))).tolist() == [[0.0]] * 3
 
 
 def test_names_of_the_same_pieces_are_refused_by_index():

@@ -15,6 +15,8 @@ from llmrec.generative.vocabulary import pieces_of
 from llmrec.generative.writer import Writer
 
 _Pieces = list[list[int]]
+READ_BATCH, READ_PIECES = 64, 1 << 14
+"""Texts and pieces that are read at once where nothing learns."""
 WINDOW = 64
 """Batches whose examples are sorted by length together; the next ones are drawn from the rest."""
 
@@ -109,6 +111,17 @@ class TextBatches:
         width = max(map(len, rows), default=1)
         self.real, self.padded = self.real + sum(map(len, rows)), self.padded + width * len(rows)
         return padded(rows, self.tokenizer.pad_token_id)
+
+
+def alike(pieces: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Row numbers of texts of like length, as many as a model may read at once."""
+    rows = sorted(range(len(pieces)), key=lambda row: len(pieces[row]))
+    while rows:
+        number = next(
+            n for n in range(min(READ_BATCH, len(rows)), 0, -1) if n == 1 or n * len(pieces[rows[n - 1]]) <= READ_PIECES
+        )
+        yield rows[:number]
+        rows = rows[number:]
 
 
 def padded(rows: Sequence[Sequence[int]], padding: int) -> Int[Tensor, "batch width"]:

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Int
 
 from llmrec import prompting
@@ -15,6 +14,7 @@ from llmrec.prompting import Prompt
 from llmrec.splits import Split
 
 SEPARATORS = (", ", " -> ")
+PerUser = Mapping[str, int | Mapping[str, int]]
 HISTORY = 20
 """Items of a history at most."""
 DRAW, WRITE, ORDER = 1, 2, 3
@@ -26,28 +26,37 @@ _STARS = {1.0: (1.0, 1.4), 2.0: (1.5, 2.4), 3.0: (2.5, 3.4), 4.0: (3.5, 4.4), 5.
 class Examples:
     """The examples of every epoch, drawn by seed and epoch alone and written when they are needed.
 
-    Of each family every user has so many an epoch; which of the family's prompts asks is drawn evenly. An example of
-    a family that shows histories asks for an item of the training history with at most twenty items before it; the
-    others are about any item of it. Ratings are written with a decimal drawn from a normal around the middle of their
+    Of each family, or of each kind of question in it, every user has so many an epoch; which of its prompts asks is
+    drawn evenly. An example of a family that shows histories asks for an item of the training history with at most
+    twenty items before it; the others are about any item of it. Ratings are written with a decimal drawn from a normal around the middle of their
     band, as P5 does, so that a model learns a number and not five words.
 
     Args:
         split: only its training part is read.
         rows: of its data.
-        per_user: examples of each family and user an epoch.
+        per_user: examples of each family and user an epoch, or of each kind of question in it.
         seed: of everything that is drawn.
+        hold_out: prompts that are not used, besides those that are unseen ones by themselves.
+        listed: candidates of the prompts that list some; None: what their heads say.
 
     Raises:
-        ConfigError: a family that does not exist, or none of whose prompts this data can fill.
+        ConfigError: a family or question that does not exist, or none of whose prompts this data can fill.
         PromptError: a prompt that cannot be read.
     """
 
-    def __init__(self, split: Split, rows: PromptRows, per_user: Mapping[str, int], seed: int) -> None:
-        self.split, self.rows, self.seed = split, rows, seed
+    def __init__(
+        self,
+        split: Split,
+        rows: PromptRows,
+        per_user: PerUser,
+        seed: int,
+        *,
+        hold_out: Sequence[str] = (),
+        listed: int | None = None,
+    ) -> None:
+        self.split, self.rows, self.seed, self.listed = split, rows, seed, listed
         self.per_user = {family: number for family, number in per_user.items() if number}
-        self.families = {
-            family: [each for each in prompts_of(family) if not each.head.unseen] for family in self.per_user
-        }
+        self.families = {family: seen_prompts(family, hold_out) for family in self.per_user}
         known, full = columns(split.dataset), filled(split.dataset)
         self.switched_off: dict[str, list[str]] = {}
         """By prompt, the fields that the data never fill."""
@@ -61,13 +70,13 @@ class Examples:
                     "family out or fill the fields"
                 )
         self.prompts = [p for prompts in self.families.values() for p in prompts if p.name not in self.switched_off]
+        self._groups = [group for family, number in self.per_user.items() for group in self._parts(family, number)]
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "examples three"]:
         """User (row of the training part), prompt and place in his history of every example, in random order."""
         random, parts = np.random.default_rng([self.seed, DRAW, epoch]), []
         lengths = self.split.train.lengths
-        for family, number in self.per_user.items():
-            own = [place for place, each in enumerate(self.prompts) if _family(each) == family]
+        for number, own in self._groups:
             first = int(any(self.prompts[place].anatomy.shows("history") for place in own))
             users = np.repeat(np.flatnonzero(lengths > first), number)
             prompts = random.choice(own, len(users))
@@ -75,6 +84,19 @@ class Examples:
             parts.append(np.stack([users, prompts, places], axis=1))
         drawn = np.concatenate(parts)
         return drawn[random.permutation(len(drawn))]
+
+    def _parts(self, family: str, number: int | Mapping[str, int]) -> list[tuple[int, list[int]]]:
+        """How many examples are drawn from which prompts."""
+        own = [place for place, each in enumerate(self.prompts) if _family(each) == family]
+        if isinstance(number, int):
+            return [(number, own)]
+        asked = {place: question(self.prompts[place]) for place in own}
+        if unknown := [kind for kind, share in number.items() if share and kind not in asked.values()]:
+            raise ConfigError(
+                f"p5.examples: no prompt of {family!r} that {self.split.dataset.name} can fill asks "
+                f"{unknown[0]!r}{nearest(unknown[0], sorted(set(asked.values())))}"
+            )
+        return [(share, [place for place in own if asked[place] == kind]) for kind, share in number.items() if share]
 
     def write(self, drawn: Int[np.ndarray, "some three"], number: Sequence[int]) -> list[tuple[str, str]]:
         """Input and target of some examples; one whose target would be empty is left out.
@@ -116,6 +138,7 @@ class Examples:
     ) -> list[dict[str, Any]]:
         """A single one is the target half of the time, of several it is one; the others he has not met in training."""
         number, met = prompt.head.candidates, self._met[user]
+        number = number if number == 1 or self.listed is None else self.listed
         if number == 1:
             chosen = [target] if right else self._others(met, 1, random) or [target]
         else:
@@ -141,21 +164,8 @@ class Examples:
         places = np.unique(drawn[about[drawn[:, 1]]][:, [0, 2]], axis=0)
         if not len(places):
             return {}
-        rows = self._log_rows[self.split.train.offsets[places[:, 0]] + places[:, 1]]
+        rows = self.split.log_rows[self.split.train.offsets[places[:, 0]] + places[:, 1]]
         return dict(zip(map(tuple, places.tolist()), self.rows.events(rows), strict=True))
-
-    @cached_property
-    def _log_rows(self) -> np.ndarray:
-        """Of each value of the training part, its row in the log: what is held out may stand before and between."""
-        train = self.split.train
-        users = np.arange(1, len(train) + 1) if train.users is None else train.users
-        events = {"user": users[train.rows()], "item": train.values, "timestamp": train.times}
-        key = [name for name, values in events.items() if values is not None]
-        nth = pl.int_range(pl.len()).over(key).alias("nth")
-        log = self.split.dataset.interactions.select(pl.col(key).cast(pl.Int64)).with_row_index("row")
-        own = pl.DataFrame({name: events[name] for name in key}).cast(pl.Int64)
-        found = own.with_columns(nth).join(log.with_columns(nth), on=[*key, "nth"], how="left", maintain_order="left")
-        return found["row"].to_numpy()
 
     @cached_property
     def _met(self) -> list[set[int]]:
@@ -177,6 +187,20 @@ def prompts_of(family: str) -> list[Prompt]:
     if family not in families:
         raise ConfigError(f"p5.examples: no family {family!r}{nearest(family, families)}")
     return [Prompt.load(name) for name in names if name.startswith(f"p5/{family}/")]
+
+
+def seen_prompts(family: str, hold_out: Sequence[str]) -> list[Prompt]:
+    """Those of a family that training uses.
+
+    Raises:
+        ConfigError: no such family.
+    """
+    return [each for each in prompts_of(family) if not each.head.unseen and each.name not in hold_out]
+
+
+def question(prompt: Prompt) -> str:
+    """What a prompt asks for: its task, and ``pick`` where an item is to be found among several that are shown."""
+    return "pick" if prompt.head.task == "item" and prompt.anatomy.shows("candidates") else prompt.head.task
 
 
 def _family(prompt: Prompt) -> str:

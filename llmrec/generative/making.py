@@ -10,7 +10,7 @@ import polars as pl
 from llmrec import components, fsdp, id_leak
 from llmrec.config import P5Options, RunConfig
 from llmrec.errors import ConfigError, RunError, nearest
-from llmrec.generative.examples import Examples, prompts_of
+from llmrec.generative.examples import Examples, prompts_of, seen_prompts
 from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
 from llmrec.generative.vocabulary import keep_whole, train_vocabulary, word_starts
 from llmrec.generative.writer import SHAPES, Writer, from_shape
@@ -35,9 +35,15 @@ def check(options: RunConfig) -> None:
         raise ConfigError(f"no model {options.model!r} that writes names{nearest(options.model, SHAPES)}")
     if fsdp.asked():
         raise ConfigError("a run that writes names (p5) is not spread over processes; launch it without FSDP")
+    held_out = options.p5.hold_out
     for family in options.p5.examples:
-        if all(each.head.unseen for each in prompts_of(family)):
+        if not seen_prompts(family, held_out):
             raise ConfigError(f"p5.examples: training never uses the prompts of {family!r}, which are all unseen ones")
+    known = [each.name for family in options.p5.examples for each in prompts_of(family)]
+    if unknown := [name for name in held_out if name not in known]:
+        raise ConfigError(
+            f"p5.hold_out: no prompt {unknown[0]!r} in the families of p5.examples{nearest(unknown[0], known)}"
+        )
     prompts(options.p5)
 
 
@@ -53,7 +59,8 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     naming: Naming = components.create("item_ids", options.item_ids)
     ids = naming.name(split.train, split.dataset.items, options.seed)
     rows = PromptRows(split.dataset, ids=ids.names)
-    examples = Examples(split, rows, options.p5.examples, options.seed)
+    how = {"hold_out": options.p5.hold_out, "listed": options.p5.candidates}
+    examples = Examples(split, rows, options.p5.examples, options.seed, **how)
     known = np.zeros(len(rows.users), dtype=bool)
     users = split.train.user_indices().numpy() if split.train.users is not None else np.arange(1, len(known))
     known[users[split.train.lengths > 0]] = True

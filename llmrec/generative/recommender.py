@@ -1,7 +1,8 @@
 """A language model that names items is a recommender like any other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from llmrec import fsdp
-from llmrec.generative.batches import padded
+from llmrec.generative.batches import alike, padded
 from llmrec.generative.examples import HISTORY, SEPARATORS
 from llmrec.generative.trie import Trie
 from llmrec.generative.vocabulary import pieces_of
@@ -26,9 +27,10 @@ from llmrec.runs import write_atomically, write_json
 from llmrec.scoring import recommend
 from llmrec.sequences import Sequences
 
-SCORE_BATCH = 64
+PATHS = 32
+"""Beginnings of names in one sequence of the decoder: each looks at all places of it."""
 ROOM = 1 << 27
-"""Numbers that a decoder may say at once; a large catalogue is scored with fewer prompts at a time."""
+"""Numbers that a decoder may say at once; of a large catalogue fewer names are looked at together."""
 KNOWN = "in training"
 """Column of a saved user table."""
 _SURPLUS = -1e6
@@ -90,22 +92,40 @@ class GenerativeRecommender(nn.Module):
     @torch.inference_mode()
     def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Log-likelihoods of all items in nats; column 0 (padding) is minus infinity."""
-        texts, size = self.asking.texts(histories), self._score_batch
-        parts = [self.likelihoods(texts[start : start + size]) for start in range(0, len(texts), size)]
-        scores = torch.cat(parts) if parts else torch.zeros(0, self.num_items)
-        return torch.cat([scores.new_full((len(scores), 1), -torch.inf), scores], dim=1).cpu()
+        scores = self.likelihoods(self.asking.texts(histories))
+        return torch.cat([scores.new_full((len(scores), 1), -torch.inf), scores], dim=1)
 
     @torch.inference_mode()
-    def likelihoods(self, texts: Sequence[str]) -> Float[Tensor, "batch items"]:
-        """Of every item's name behind each input, in nats."""
+    def likelihoods(self, texts: Sequence[str], trie: Trie | None = None) -> Float[Tensor, "batch names"]:
+        """Of every name behind each input, in nats, on the CPU.
+
+        Args:
+            texts: inputs.
+            trie: of the names among which the model chooses; None: of all items.
+        """
         self.eval()
-        ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
-        hidden, mask, paths = self.writer.read(ids), self.writer.mask(ids), self.trie.paths.to(ids.device)
-        times = len(paths)
-        logits = self.writer.logits(
-            hidden.repeat_interleave(times, dim=0), mask.repeat_interleave(times, dim=0), paths.repeat(len(ids), 1)
-        )
-        return self.trie.log_likelihoods(logits.view(len(ids), times, *logits.shape[1:]))
+        trie, pieces = trie or self.trie, pieces_of(self.tokenizer, texts)
+        found = torch.empty(len(texts), len(trie.steps))
+        for rows in alike(pieces):
+            found[rows] = self._likelihoods([pieces[row] for row in rows], trie).cpu()
+        return found
+
+    def _likelihoods(self, pieces: list[list[int]], trie: Trie) -> Float[Tensor, "batch names"]:
+        ids = padded(pieces, self.writer.padding).to(self.writer.words.weight.device)
+        hidden, mask = self.writer.read(ids), self.writer.mask(ids)
+        told = hidden.new_empty(len(ids), *trie.options.shape)
+        at_once = max(1, min(PATHS, ROOM // (len(ids) * trie.paths.shape[1] * len(self.tokenizer))))
+        for first in range(0, len(trie.paths), at_once):
+            paths = trie.paths[first : first + at_once].to(ids.device)
+            told[:, trie.part(first, len(paths))] = trie.told(self.writer.beginnings(hidden, mask, paths), first)
+        return trie.log_likelihoods(told)
+
+    def by(self, prompt: Prompt) -> "GenerativeRecommender":
+        """The same model, asked by another prompt about everybody whom it can be asked about."""
+        other = copy(self)  # shares the weights
+        anonymous = self.asking.anonymous if prompt.anatomy.shows("user") else prompt
+        other.asking = replace(self.asking, prompt=prompt, anonymous=anonymous)
+        return other
 
     def recommend(
         self,
@@ -154,19 +174,12 @@ class GenerativeRecommender(nn.Module):
             texts: inputs.
             number: of beams and of names that come back.
         """
-        self.eval()
-        ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
-        written = self.writer.model.generate(
-            encoder_outputs=self.writer.encoded(ids),
-            attention_mask=self.writer.mask(ids).long(),
+        written = self._search(
+            texts,
+            number,
+            self.longest_name,
             prefix_allowed_tokens_fn=lambda _, prefix: self.trie.allowed(prefix[1:].tolist()) or [self.writer.padding],
-            num_beams=number,
-            num_return_sequences=number,
-            do_sample=False,
-            length_penalty=0.0,
-            early_stopping=False,
             renormalize_logits=True,
-            max_new_tokens=self.longest_name,
             output_scores=True,
             return_dict_in_generate=True,
         )
@@ -174,9 +187,38 @@ class GenerativeRecommender(nn.Module):
         rows = written.sequences.view(len(texts), number, -1).tolist()
         return [self._named(*pair) for pair in zip(rows, scores, strict=True)]
 
-    @property
-    def _score_batch(self) -> int:
-        return max(1, min(SCORE_BATCH, ROOM // (self.trie.paths.numel() * len(self.tokenizer))))
+    @torch.inference_mode()
+    def write(self, texts: Sequence[str], longest: int, number: int = 1) -> list[list[str]]:
+        """What the model writes of its own accord, best first: nothing says that it is the name of an item.
+
+        Args:
+            texts: inputs.
+            longest: pieces at most.
+            number: of beams and of texts that come back for each input.
+        """
+        pieces = pieces_of(self.tokenizer, texts)
+        found: list[list[str]] = [[] for _ in texts]
+        for rows in alike(pieces):
+            ids = self._search([texts[row] for row in rows], number, longest)
+            said = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            for place, row in enumerate(rows):
+                found[row] = [text.strip() for text in said[place * number : (place + 1) * number]]
+        return found
+
+    def _search(self, texts: Sequence[str], number: int, longest: int, **more: Any) -> Any:
+        self.eval()
+        ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
+        return self.writer.model.generate(
+            encoder_outputs=self.writer.encoded(ids),
+            attention_mask=self.writer.mask(ids).long(),
+            num_beams=number,
+            num_return_sequences=number,
+            do_sample=False,
+            length_penalty=0.0,
+            early_stopping=False,
+            max_new_tokens=longest,
+            **more,
+        )
 
     @property
     def longest_name(self) -> int:

@@ -80,18 +80,31 @@ class Trie:
         """What may follow the beginning of a name; nothing behind its end."""
         return self.followers.get(tuple(prefix), [])
 
-    def log_likelihoods(self, logits: Float[Tensor, "batch paths length pieces"]) -> Float[Tensor, "batch items"]:
-        """Of every name, in nats, from what a decoder says behind each place of the paths."""
-        of_trie = self.path, self.place, self.options, self.steps
-        path, place, options, steps = (each.to(logits.device) for each in of_trie)
-        chosen = logits[:, path, place].float()
-        among = chosen.gather(2, options.clamp_min(0).expand(len(logits), -1, -1))
-        told = among.masked_fill(options < 0, -torch.inf).log_softmax(dim=2).flatten(1)
-        told = torch.cat([told, told.new_zeros(len(told), 1)], dim=1)
+    def part(self, first: int, number: int) -> Int[Tensor, " _"]:
+        """Numbers of the choices that are made on so many paths from one on."""
+        return ((self.path >= first) & (self.path < first + number)).nonzero()[:, 0]
+
+    def told(
+        self, logits: Float[Tensor, "batch some length pieces"], first: int = 0
+    ) -> Float[Tensor, "batch choices width"]:
+        """Log-probabilities of the options of all choices made on some paths, in nats.
+
+        Args:
+            logits: what a decoder says behind each place of these paths.
+            first: number of the first of them.
+        """
+        mine = self.part(first, logits.shape[1])
+        path, place, options = (each[mine].to(logits.device) for each in (self.path, self.place, self.options))
+        among = logits[:, path - first, place].float().gather(2, options.clamp_min(0).expand(len(logits), -1, -1))
+        return among.masked_fill(options < 0, -torch.inf).log_softmax(dim=2)
+
+    def log_likelihoods(self, told: Float[Tensor, "batch choices width"]) -> Float[Tensor, "batch items"]:
+        """Of every name, in nats, from those of all options."""
+        flat = torch.cat([told.flatten(1), told.new_zeros(len(told), 1)], dim=1)
         # An item at a time would take long, all places of all names at once much room: place by place.
         total = told.new_zeros(len(told), len(self.steps))
-        for step in steps.T:
-            total += told[:, step]
+        for step in self.steps.T.to(told.device):
+            total += flat[:, step]
         return total
 
 

@@ -68,6 +68,28 @@ class Writer(nn.Module):
         ).logits
         return output
 
+    def beginnings(
+        self,
+        hidden: Float[Tensor, "batch seq dim"],
+        mask: Bool[Tensor, "batch seq"],
+        paths: Int[Tensor, "paths length"],
+    ) -> Float[Tensor, "batch paths length pieces"]:
+        """What the decoder says behind each place of several beginnings of a target, which do not see one another.
+
+        They stand in one sequence, so that what was read is made keys and values of once; since T5 knows positions by
+        their distance, each is as it would be alone.
+        """
+        whose = torch.arange(len(paths), device=paths.device).repeat_interleave(paths.shape[1])
+        own = (whose[:, None] == whose) & torch.ones(len(whose), len(whose), device=paths.device).tril().bool()
+        logits: Tensor = self.model(
+            encoder_outputs=(hidden,),
+            attention_mask=mask,
+            decoder_input_ids=paths.flatten().expand(len(hidden), -1),
+            decoder_attention_mask=own.expand(len(hidden), 1, -1, -1),
+            use_cache=False,
+        ).logits
+        return logits.unflatten(1, tuple(paths.shape))
+
     def forward(self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
         """Cross-entropy of each target, in nats per piece, the end included.
 

@@ -1,7 +1,7 @@
 """Dataset -> training sequences and evaluation cases."""
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import polars as pl
@@ -71,6 +71,19 @@ class Split:
     unused: pl.DataFrame = field(default_factory=_NO_ROWS)
     """Interactions that neither train nor are a target or part of a history: how many of whom (``user_id``,
     ``interactions``)."""
+
+    @cached_property
+    def log_rows(self) -> np.ndarray:
+        """Of each value of the training part, its row in the log: what is held out may stand before and between."""
+        train = self.train
+        users = np.arange(1, len(train) + 1) if train.users is None else train.users
+        events = {"user": users[train.rows()], "item": train.values, "timestamp": train.times}
+        key = [name for name, values in events.items() if values is not None]
+        nth = pl.int_range(pl.len()).over(key).alias("nth")
+        log = self.dataset.interactions.select(pl.col(key).cast(pl.Int64)).with_row_index("row")
+        own = pl.DataFrame({name: events[name] for name in key}).cast(pl.Int64)
+        found = own.with_columns(nth).join(log.with_columns(nth), on=[*key, "nth"], how="left", maintain_order="left")
+        return found["row"].to_numpy()
 
     def cold_items(self) -> pl.DataFrame:
         """Items that are targets and have no training interaction (``item_id``, ``reason``)."""

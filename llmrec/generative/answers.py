@@ -1,0 +1,158 @@
+"""What a recommender that writes says to prompts about cases: stars, words, and which of some candidates."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from llmrec.candidates import Candidates, Scores, generator
+from llmrec.errors import DataError
+from llmrec.generative.examples import HISTORY
+from llmrec.generative.recommender import GenerativeRecommender
+from llmrec.generative.trie import Trie
+from llmrec.generative.vocabulary import pieces_of
+from llmrec.prompt_rows import PromptRows
+from llmrec.prompting import Prompt
+from llmrec.runs import PREDICTIONS
+from llmrec.splits import Cases
+
+STARS = tuple(f"{tenths / 10:.1f}" for tenths in range(10, 51))
+"""Every rating that can be written."""
+_LONGEST = 8
+"""Pieces of a rating at most; an answer that is longer is none."""
+_NUMBER = re.compile(r"[1-4](\.\d+)?|5(\.0+)?")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Asks one model about some cases.
+
+    Args:
+        model: that answers.
+        rows: of the data that the cases are cut from; items are called as the model calls them.
+        cases: to ask about; no target and no rating reaches an input that asks for it.
+    """
+
+    model: GenerativeRecommender
+    rows: PromptRows
+    cases: Cases
+
+    @property
+    def ids(self) -> list[str]:
+        """Case ids."""
+        return self.cases.case_ids(self.rows.dataset.user_ids)
+
+    def ratings(self, prompt: Prompt) -> dict[str, pl.DataFrame]:
+        """Stars of each case that has some, as the model writes them and as it expects them.
+
+        ``written`` is P5's way: the likeliest text, read as a number; whatever is none from 1 to 5 stays without a
+        score. ``expected`` is the mean over 1.0, 1.1 ... 5.0 by their likelihoods, which errs less in squares.
+
+        Returns:
+            Two tables of predictions as in :class:`llmrec.runs.RunTable`.
+        """
+        asked = [variables for row in range(len(self.cases)) if _stars(variables := self._about(row)) is not None]
+        kept = [_stars(self._about(row)) is not None for row in range(len(self.cases))]
+        targets = [str(float(variables["interaction"]["rating"])) for variables in asked]
+        texts = [prompt.render("input", **variables) for variables in asked]
+        written = [texts[0] for texts in self.model.write(texts, _LONGEST)]
+        shares = self.model.likelihoods(texts, self._trie(STARS)).exp().double().numpy()
+        ids = [case for case, has in zip(self.ids, kept, strict=True) if has]
+        likeliest = [STARS[place] for place in shares.argmax(axis=1)]
+        return {
+            "written": _predictions(ids, targets, written, [_read(text) for text in written]),
+            "expected": _predictions(ids, targets, likeliest, (shares @ np.array(STARS, dtype=float)).tolist()),
+        }
+
+    def choices(self, prompt: Prompt, seed: int) -> pl.DataFrame:
+        """Which of its two words fits each case; the score is the probability of the first.
+
+        A number of stars that somebody claims is right in half of the cases.
+
+        Args:
+            prompt: of a choice about an interaction.
+            seed: of what is claimed.
+
+        Raises:
+            DataError: a target that is none of the prompt's words.
+        """
+        asked = [self._about(row) | self._claim(row, seed) for row in range(len(self.cases))]
+        pairs = [prompt.rendered(("input", "target"), variables) for variables in asked]
+        ids = [case for case, (_, target) in zip(self.ids, pairs, strict=True) if target]
+        texts, targets = zip(*(pair for pair in pairs if pair[1]), strict=True)
+        if wrong := sorted(set(targets) - set(prompt.head.words)):
+            raise DataError(
+                f"prompt {prompt.name!r} asks for {wrong[0]!r}, and its head names the words "
+                f"{' and '.join(prompt.head.words)}; set words: [{wrong[0]}, ...] there"
+            )
+        shares = self._first_word(list(texts), prompt)
+        words = [prompt.head.words[share < 0.5] for share in shares.tolist()]
+        return _predictions(ids, list(targets), words, shares.tolist())
+
+    def picks(self, prompt: Prompt, candidates: Candidates) -> list[Scores]:
+        """Log-likelihoods of the candidates' names where the prompt lists them all, in the order of the candidates."""
+        texts = [
+            prompt.render("input", **self.rows.variables(candidates.cases, row, items, HISTORY))
+            for row, items in enumerate(candidates.items)
+        ]
+        found = self.model.likelihoods(texts).double().numpy()
+        return [found[row, items - 1] for row, items in enumerate(candidates.items)]
+
+    def by_yes(self, prompt: Prompt, candidates: Candidates) -> list[Scores]:
+        """Probabilities of the first word where the prompt is asked about one candidate at a time."""
+        texts = [
+            prompt.render("input", **self.rows.variables(candidates.cases, row, [item], HISTORY))
+            for row, items in enumerate(candidates.items)
+            for item in items.tolist()
+        ]
+        ends = np.cumsum([len(items) for items in candidates.items])
+        return np.split(self._first_word(texts, prompt), ends[:-1])
+
+    def free(self, prompt: Prompt, number: int) -> dict[str, float]:
+        """What a beam search without a trie writes: the share that names an item, and the share said twice.
+
+        Args:
+            prompt: that asks for an item.
+            number: of beams.
+        """
+        texts = [prompt.render("input", **self._about(row)) for row in range(len(self.cases))]
+        names = set(self.model.ids.names[1:])
+        found = self.model.write(texts, self.model.longest_name, number)
+        total = sum(map(len, found))
+        return {
+            "texts": total,
+            "valid": sum(text in names for texts in found for text in texts) / total,
+            "duplicates": sum(len(texts) - len(set(texts)) for texts in found) / total,
+        }
+
+    def _about(self, row: int) -> dict[str, Any]:
+        return self.rows.variables(self.cases, row, last=HISTORY)
+
+    def _claim(self, row: int, seed: int) -> dict[str, int]:
+        stars, random = _stars(self._about(row)), generator(seed, self.ids[row], "claimed")
+        if stars is not None and random.random() < 0.5:
+            return {"claimed": max(1, round(stars))}
+        return {"claimed": int(random.integers(1, 6))}
+
+    def _first_word(self, texts: list[str], prompt: Prompt) -> Scores:
+        return self.model.likelihoods(texts, self._trie(prompt.head.words))[:, 0].exp().double().numpy()
+
+    def _trie(self, words: tuple[str, ...]) -> Trie:
+        names = [pieces[:-1] for pieces in pieces_of(self.model.tokenizer, words)]
+        return Trie.of(names, self.model.writer.model.config.decoder_start_token_id, self.model.writer.end)
+
+
+def _stars(variables: dict[str, Any]) -> float | None:
+    stars: float | None = variables["interaction"]["rating"]
+    return stars
+
+
+def _read(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _predictions(ids: list[str], targets: list[str], words: list[str], scores: list[float | None]) -> pl.DataFrame:
+    columns = {"case_id": ids, "target": targets, "prediction": words, "score": scores}
+    return pl.DataFrame(columns, schema=PREDICTIONS)
