@@ -25,6 +25,7 @@ SPECS: list[dict[str, Any]] = [
     {"name": "sequential", "order": "short_first"},
     {"name": "sequential", "order": "long_first"},
     {"name": "collaborative", "clusters": 2, "leaf": 4},
+    {"name": "collaborative", "shuffled": True},
 ]
 every_kind = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: "-".join(map(str, spec.values())))
 
@@ -39,6 +40,18 @@ def table(*ids: str) -> pl.DataFrame:
 
 def numbers(count: int) -> pl.DataFrame:
     return table(*map(str, range(1, count + 1)))
+
+
+def test_names_dealt_out_anew_are_the_same_names_of_other_items():
+    users = [[str(1 + (start + step) % 30) for step in range(6)] for start in range(0, 30, 3)]
+    train = split_of(users, numbers(30)).train
+    plain, dealt = (
+        make({"name": "collaborative", "clusters": 3, "leaf": 4, "shuffled": each}).name(train, numbers(30), 0)
+        for each in (False, True)
+    )
+    assert sorted(plain.names) == sorted(dealt.names)
+    assert plain.tokens == dealt.tokens
+    assert sum(a == b for a, b in zip(plain.names, dealt.names)) < 10
 
 
 def titled(*titles: str | None) -> pl.DataFrame:

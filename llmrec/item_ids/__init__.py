@@ -85,6 +85,14 @@ def numbered(order: Order, first: int) -> ItemIds:
     return ItemIds(tuple(names.tolist()))
 
 
+def dealt_out(ids: ItemIds, items: pl.DataFrame, seed: int) -> ItemIds:
+    """The same names given to other items at random: a control that keeps pieces and lengths and tells nothing."""
+    order = shuffled(items, seed)
+    names = np.empty(len(order) + 1, dtype=object)
+    names[0], names[order] = "", ids.names[1:]
+    return ItemIds(tuple(names.tolist()), ids.tokens)
+
+
 def require_first(first: int) -> None:
     """Raises ValueError unless numbers can begin there."""
     if first < 0:

@@ -9,7 +9,7 @@ import polars as pl
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from llmrec.item_ids import ItemIds, Order, refuse_new, shuffled
+from llmrec.item_ids import ItemIds, Order, dealt_out, refuse_new, shuffled
 from llmrec.sequences import Sequences
 
 DEEPEST = 10
@@ -30,14 +30,15 @@ class Collaborative:
     Args:
         clusters: into how many a part is cut.
         leaf: the most items that are not cut further.
+        shuffled: whether the names are then dealt out anew at random, as a control.
     """
 
-    def __init__(self, *, clusters: int = 20, leaf: int = 100) -> None:
+    def __init__(self, *, clusters: int = 20, leaf: int = 100, shuffled: bool = False) -> None:
         if clusters < 2:
             raise ValueError(f"clusters must be at least 2, came {clusters}")
         if leaf < 1:
             raise ValueError(f"leaf must be at least 1, came {leaf}")
-        self.clusters, self.leaf = clusters, leaf
+        self.clusters, self.leaf, self.shuffled = clusters, leaf, shuffled
 
     def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
         """Clusters the items of the training part."""
@@ -49,7 +50,8 @@ class Collaborative:
                 names[item] = "".join((*_tokens("c", path), f"<i{place}>"))
         widest = max((number + 1 for path, _ in leaves for number in path), default=0)
         fullest = max(len(leaf) for _, leaf in leaves)
-        return ItemIds(tuple(names), (*_tokens("c", range(widest)), *_tokens("i", range(fullest))))
+        ids = ItemIds(tuple(names), (*_tokens("c", range(widest)), *_tokens("i", range(fullest))))
+        return dealt_out(ids, items, seed) if self.shuffled else ids
 
     def of_new(self, items: pl.DataFrame, known: ItemIds) -> list[str]:
         """Refuses: nobody has met them in training.
