@@ -87,9 +87,9 @@ def numbered(order: Order, first: int) -> ItemIds:
 
 def dealt_out(ids: ItemIds, items: pl.DataFrame, seed: int) -> ItemIds:
     """The same names given to other items at random: a control that keeps pieces and lengths and tells nothing."""
-    order = shuffled(items, seed)
-    names = np.empty(len(order) + 1, dtype=object)
-    names[0], names[order] = "", ids.names[1:]
+    before, after = shuffled(items, seed), shuffled(items, seed + 1)
+    names = np.array(ids.names, dtype=object)
+    names[after] = names[before]
     return ItemIds(tuple(names.tolist()), ids.tokens)
 
 
