@@ -7,13 +7,15 @@ from typing import Any
 import polars as pl
 from torch import nn
 
-from llmrec import components, config, recommender, training
+from llmrec import components, config, loading, recommender, training
 from llmrec.baselines import Known
 from llmrec.config import RunConfig
 from llmrec.generative import making
 from llmrec.generative.batches import TextBatches, WritingStep
+from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import GenerativeRecommender
 from llmrec.item_text import ItemText
+from llmrec.loading import ModelFiles
 from llmrec.matching import MatchingStep
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, read_json
@@ -36,6 +38,19 @@ class Built:
     known: Known
     items: pl.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def find_model(options: RunConfig) -> ModelFiles | None:
+    """Finds or fetches the pre-trained model that a run begins with; None where it begins with new weights alone.
+
+    Raises:
+        ConfigError: no such name.
+        AssetError: neither cached nor reachable.
+        MemoryLimitError: not cached, and larger than the room on the disk.
+        DataError: incomplete files.
+    """
+    pretrained = options.uses_text if options.p5 is None else options.model not in SHAPES
+    return loading.find(options.model) if pretrained else None
 
 
 def build(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
@@ -103,7 +118,7 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
         for line in making.notes(model, examples, split):
             console.say(f"  {line}")
         model = processes.place(model)
-    limits = options.p5.max_input, options.p5.max_target
+    limits, files = (options.p5.max_input, options.p5.max_target), find_model(options)
     return Built(
         model,
         WritingStep(model.writer),
@@ -111,5 +126,6 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
         text.known(split),
         split.dataset.items.with_columns(text.column(split.dataset.num_items), name=pl.Series(model.ids.names[1:])),
         {"model": options.model, "item_ids": options.item_ids, "item_ids_hash": model.ids.hash}
-        | {"pieces_per_id": model.pieces_per_id, "prompts": [each.name for each in examples.prompts]},
+        | {"pieces_per_id": model.pieces_per_id, "prompts": [each.name for each in examples.prompts]}
+        | ({"revision": files.revision} if files else {}),
     )

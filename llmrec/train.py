@@ -94,7 +94,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import building, evaluation, loading, runs
+    from llmrec import building, evaluation, runs
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -106,8 +106,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     console = Console(quiet=not processes.is_main)
     console.say(f"{folder.path}: {processes}")
     with processes.main_first():
-        if options.uses_text:
-            loading.find(options.model)
+        building.find_model(options)
         if processes.is_main:
             folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
         data = load_dataset(options.data, options.data_dir)

@@ -1,14 +1,18 @@
 """Small models that write names: a T5 of a few numbers, and a recommender of the toy log."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from llmrec import components, config, training
 from llmrec.generative import making
 from llmrec.generative.batches import TextBatches
 from llmrec.generative.examples import Examples
 from llmrec.generative.recommender import GenerativeRecommender
+from llmrec.generative.vocabulary import train_vocabulary
 from llmrec.generative.writer import Writer
 from llmrec.interactions import Dataset
 from llmrec.splits import Split
@@ -27,6 +31,40 @@ def tiny_writer(pieces: int, starts: list[bool] | None = None) -> Writer:
     )
     model = T5ForConditionalGeneration(settings)
     return Writer(model, starts or [False] * 2 + [True] * (pieces - 2), END, PADDING)
+
+
+def t5_folder(place: Path, kind: str = "t5") -> Path:
+    """A model as the hub has it, of a few random numbers, with a SentencePiece tokenizer.
+
+    Args:
+        place: where it is saved.
+        kind: t5, mt5, umt5, or t5-untied, which as T5 1.1 and Flan-T5 writes with other vectors than it reads with.
+    """
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    texts = [f"So far user_{n} has chosen item_{1000 + n}, item_{1000 + n % 7}. What next? (1999)" for n in range(99)]
+    tokenizer = train_vocabulary(texts, 300)
+    untied = kind == "t5-untied"
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "initializer_factor": 0.5}
+    settings = AutoConfig.for_model(
+        kind.removesuffix("-untied"),
+        **sizes,
+        vocab_size=len(tokenizer),
+        feed_forward_proj="relu" if kind == "t5" else "gated-gelu",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        AutoModelForSeq2SeqLM.from_config(settings).save_pretrained(place)
+        if untied:
+            weights = load_file(place / "model.safetensors")
+            weights["lm_head.weight"] = torch.randn_like(weights["shared.weight"])
+            save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save_pretrained(place)
+    told = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    # transformers writes down what it made of it; on the hub stands what the authors said.
+    told.pop("scale_decoder_outputs", None)
+    (place / "config.json").write_text(json.dumps(told | {"tie_word_embeddings": not untied}), encoding="utf-8")
+    return place
 
 
 def options(*overrides: str, **flags: Any) -> config.RunConfig:

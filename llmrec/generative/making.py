@@ -10,10 +10,11 @@ import polars as pl
 from llmrec import components, fsdp, id_leak
 from llmrec.config import P5Options, RunConfig
 from llmrec.errors import ConfigError, RunError, nearest
+from llmrec.generative import origins
 from llmrec.generative.examples import Examples, prompts_of, seen_prompts
+from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
-from llmrec.generative.vocabulary import keep_whole, train_vocabulary, word_starts
-from llmrec.generative.writer import SHAPES, Writer, from_shape
+from llmrec.generative.vocabulary import keep_whole, train_vocabulary
 from llmrec.item_ids import ItemIds, Naming
 from llmrec.prompt_rows import PromptRows, columns, filled
 from llmrec.prompting import Prompt
@@ -31,8 +32,12 @@ def check(options: RunConfig) -> None:
         PromptError: a prompt that cannot be read.
     """
     assert options.p5 is not None
-    if options.model not in SHAPES:
-        raise ConfigError(f"no model {options.model!r} that writes names{nearest(options.model, SHAPES)}")
+    origins.check_name(options.model)
+    if options.model not in SHAPES and options.p5.vocabulary != P5Options().vocabulary:
+        raise ConfigError(
+            f"p5.vocabulary={options.p5.vocabulary} reaches nothing, for {options.model} has pieces of its own; "
+            "leave it out"
+        )
     if fsdp.asked():
         raise ConfigError("a run that writes names (p5) is not spread over processes; launch it without FSDP")
     held_out = options.p5.hold_out
@@ -48,11 +53,12 @@ def check(options: RunConfig) -> None:
 
 
 def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Examples]:
-    """A new recommender and the examples it is to learn from; weights are drawn from torch's global generator.
+    """A new recommender and the examples it is to learn from; new weights are drawn from torch's global generator.
 
     Raises:
+        AssetError: a pre-trained model that is neither cached nor reachable.
         ConfigError: no such model, a prompt of another kind, or a family without a prompt for this data.
-        DataError: names that a model cannot tell apart.
+        DataError: a model that is not like T5, or names that it cannot tell apart.
     """
     assert options.p5 is not None
     check(options)
@@ -66,12 +72,22 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     known[users[split.train.lengths > 0]] = True
     asking = Asking(rows, *prompts(options.p5), known)
     _require_filled(split, asking)
+    if options.model in SHAPES:
+        tokenizer = _vocabulary(options.p5, examples, ids)
+        writer = origins.from_shape(options.model, tokenizer)
+    else:
+        writer, tokenizer = origins.pretrained(options.model, ids)
+    return GenerativeRecommender(writer, tokenizer, ids, split.dataset.item_ids, asking), examples
+
+
+def _vocabulary(options: P5Options, examples: Examples, ids: ItemIds) -> Any:
+    """Pieces learned from the prompts of an epoch, and from all names."""
     drawn = examples.epoch(0)[:READ]
     texts = [text for example in examples.write(drawn, (0,)) for text in example]
-    tokenizer = train_vocabulary([*texts, *ids.names[1:], *_names_of_users(rows)], options.p5.vocabulary)
+    names_of_users = [row["id"] for row in examples.rows.users[1:]]
+    tokenizer = train_vocabulary([*texts, *ids.names[1:], *names_of_users], options.vocabulary)
     keep_whole(tokenizer, ids)
-    writer = _writer(options.model, tokenizer)
-    return GenerativeRecommender(writer, tokenizer, ids, split.dataset.item_ids, asking), examples
+    return tokenizer
 
 
 def _require_filled(split: Split, asking: Asking) -> None:
@@ -119,11 +135,14 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
     try:
         told = json.loads((folder / "item_ids.json").read_text(encoding="utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        writer = origins.restored(folder, config.model, tokenizer)
         ids, digest = ItemIds(tuple(told["names"]), tuple(told["tokens"])), told["hash"]
         users = pl.read_parquet(folder / "users.parquet")
         known = np.array([False, *users.drop_in_place(KNOWN)])
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
-        raise RunError(f"{folder}: item_ids.json, tokenizer/ or users.parquet is missing or damaged: {error}") from None
+        raise RunError(
+            f"{folder}: item_ids.json, tokenizer/, language_model/ or users.parquet is missing or damaged: {error}"
+        ) from None
     if ids.hash != digest or len(ids.names) != len(items) + 1:
         raise RunError(f"{folder}: item_ids.json is not the one that the model was trained with")
     catalogue = items.drop("text", "name", strict=False)
@@ -131,16 +150,12 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
     rows = PromptRows(Dataset(data.name, data.interactions, data.items, users), ids=ids.names)
     item_ids = np.array(["", *items["item_id"]], dtype=object)
     asking = Asking(rows, *prompts(config.p5), known)
-    model = GenerativeRecommender(_writer(config.model, tokenizer), tokenizer, ids, item_ids, asking)
+    model = GenerativeRecommender(writer, tokenizer, ids, item_ids, asking)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise RunError(f"{folder}: the weights do not fit config.json: {error}") from None
     return model.eval()
-
-
-def _writer(name: str, tokenizer: Any) -> Writer:
-    return Writer(from_shape(name, tokenizer), word_starts(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
 def prompts(options: P5Options) -> tuple[Prompt, Prompt]:
@@ -157,7 +172,3 @@ def prompts(options: P5Options) -> tuple[Prompt, Prompt]:
     if anonymous.anatomy.shows("user"):
         raise ConfigError(f"p5.anonymous: {options.anonymous} shows a user, and whom it is for is not known")
     return known, anonymous
-
-
-def _names_of_users(rows: PromptRows) -> list[str]:
-    return [row["id"] for row in rows.users[1:]]

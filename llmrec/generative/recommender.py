@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from llmrec import fsdp
+from llmrec.generative import origins
 from llmrec.generative.batches import alike, padded
 from llmrec.generative.examples import HISTORY, SEPARATORS
 from llmrec.generative.trie import Trie
@@ -152,7 +153,7 @@ class GenerativeRecommender(nn.Module):
         )
 
     def save(self, folder: Path, *, writes: bool = True) -> None:
-        """Writes the weights, the tokenizer, the names of the items and the users by index."""
+        """Writes the weights, the language model's configuration, the tokenizer, the items' names and the users."""
         state = fsdp.whole(self.state_dict(), keep=writes)
         if not writes:
             return
@@ -162,6 +163,7 @@ class GenerativeRecommender(nn.Module):
         users = self.asking.rows.dataset.users.with_columns(pl.Series(KNOWN, self.asking.known[1:]))
         write_atomically(folder / "users.parquet", users.write_parquet)
         self.tokenizer.save_pretrained(folder / "tokenizer")
+        origins.keep(self.writer.model, folder)
         write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
 
     @torch.inference_mode()

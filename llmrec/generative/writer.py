@@ -9,11 +9,6 @@ from torch import Tensor, nn
 
 WORDS = 512
 """Words of a prompt that have a vector of their own; those behind share the last."""
-SHAPES: dict[str, dict[str, int]] = {
-    "t5-tiny": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4},
-    "t5-mini": {"d_model": 192, "d_kv": 48, "d_ff": 384, "num_layers": 2, "num_heads": 4},
-}
-"""Models that are trained from nothing, by name."""
 
 
 class Writer(nn.Module):
@@ -31,8 +26,14 @@ class Writer(nn.Module):
     starts: Tensor
 
     def __init__(self, model: Any, starts: list[bool], end: int, padding: int) -> None:
+        from transformers import GenerationConfig
+
         super().__init__()
         self.model, self.end, self.padding = model, end, padding
+        # Some models come with habits, such as never to write three pieces twice; names are written as they are.
+        model.generation_config = GenerationConfig(
+            decoder_start_token_id=model.config.decoder_start_token_id, eos_token_id=end, pad_token_id=padding
+        )
         self.words = nn.Embedding(WORDS, model.config.d_model, padding_idx=0)
         nn.init.normal_(self.words.weight[1:], std=model.config.initializer_factor)
         self.register_buffer("starts", torch.tensor(starts), persistent=False)
@@ -103,19 +104,3 @@ class Writer(nn.Module):
         losses = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none").view_as(target)
         counted = self.mask(target)
         return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
-
-
-def from_shape(name: str, tokenizer: Any) -> Any:
-    """A new T5 of a shape of the table, its weights drawn from torch's global generator."""
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    shape = SHAPES[name]
-    settings = T5Config(
-        **shape,
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
-        dropout_rate=0.1,
-    )
-    return T5ForConditionalGeneration(settings)

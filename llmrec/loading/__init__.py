@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -24,7 +24,8 @@ from llmrec.loading.streamed import Streamed
 
 __all__ = [
     "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "at_hand",
-    "cached_models", "find", "load", "load_tokenizer", "load_writer", "pooling_of", "repository_of", "require_memory",
+    "cached_models", "find", "load", "load_seq2seq", "load_tokenizer",
+    "load_writer", "pooling_of", "repository_of", "require_memory",
 ]  # fmt: skip
 
 Held = Literal["resident", "sharded", "8bit", "4bit"]
@@ -159,6 +160,37 @@ def load_writer(files: ModelFiles, precision: Precision, loading: Held = "reside
         if loading == "resident" and fits_on_gpu(model):
             model.to("cuda")
         tokenizer = AutoTokenizer.from_pretrained(padding_side="left", **where(files))
+    except LlmrecError:
+        raise
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
+    return model, _with_padding(tokenizer, files)
+
+
+def load_seq2seq(files: ModelFiles, kinds: Sequence[str]) -> tuple[Any, Any]:
+    """Loads an encoder with its decoder and its head, in single precision on the CPU, and its tokenizer.
+
+    Args:
+        files: of the model.
+        kinds: architectures that will do, such as ``t5``.
+
+    Raises:
+        MemoryLimitError: the weights are larger than the free memory.
+        DataError: another architecture, or files that cannot be read as such a model.
+    """
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    _quiet()
+    try:
+        config = AutoConfig.from_pretrained(**where(files))
+        if config.model_type not in kinds:
+            raise DataError(
+                f"{files.name} is of the architecture {config.model_type}, and what is wanted is an encoder with a "
+                f"decoder like T5's ({', '.join(kinds)}), such as flan-t5-small"
+            )
+        require_memory(files.name, sum(weight.numel() for weight in outline(config).parameters()), "fp32")
+        model = _weighed(AutoModelForSeq2SeqLM, files, "fp32", {})
+        tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **where(files))
     except LlmrecError:
         raise
     except Exception as error:  # readers of foreign files fail in more ways than can be listed

@@ -50,9 +50,9 @@ def _bert(layers: int, hidden: int, heads: int, **more: Any) -> dict[str, Any]:
     return {"model_type": "bert", "num_attention_heads": heads, **sizes, **more}
 
 
-def _t5(layers: int, hidden: int, inner: int, heads: int) -> dict[str, Any]:
+def _t5(layers: int, hidden: int, inner: int, heads: int, gate: str = "gated-gelu") -> dict[str, Any]:
     sizes = {"num_layers": layers, "d_model": hidden, "d_ff": inner, "num_heads": heads, "d_kv": 64}
-    return {"model_type": "t5", "feed_forward_proj": "gated-gelu", **sizes}
+    return {"model_type": "t5", "feed_forward_proj": gate, **sizes}
 
 
 _ROBERTA = {"model_type": "roberta", "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
@@ -69,6 +69,8 @@ MODELS = {
     "bge-small": Known("BAAI/bge-small-en-v1.5", 33_212_160, _bert(12, 384, 12), "cls"),
     "bge-base": Known("BAAI/bge-base-en-v1.5", 108_891_648, _bert(12, 768, 12), "cls"),
     "bge-large": Known("BAAI/bge-large-en-v1.5", 334_092_288, _bert(24, 1024, 16), "cls"),
+    "t5-small": Known("google-t5/t5-small", 35_330_816, _t5(6, 512, 2048, 8, "relu")),
+    "t5-base": Known("google-t5/t5-base", 109_628_544, _t5(12, 768, 3072, 12, "relu")),
     "flan-t5-small": Known("google/flan-t5-small", 35_332_800, _t5(8, 512, 1024, 6)),
     "flan-t5-base": Known("google/flan-t5-base", 109_628_544, _t5(12, 768, 2048, 12)),
     "flan-t5-large": Known("google/flan-t5-large", 341_231_104, _t5(24, 1024, 2816, 16)),
