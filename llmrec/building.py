@@ -1,5 +1,6 @@
 """What a run trains, built from its options: a recommender of vectors, or one that writes names."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ from llmrec.starting import begin_with
 class Built:
     """A new recommender with everything that training, measuring and saving it need.
 
-    ``facts`` go into the provenance, ``known`` is what the baselines beside it may look at, ``items`` the table that is
-    saved with it.
+    ``facts`` go into the provenance, and so does what ``counted`` gives once training has ended; ``known`` is what the
+    baselines beside it may look at, ``items`` the table that is saved with it.
     """
 
     model: Any
@@ -38,6 +39,7 @@ class Built:
     known: Known
     items: pl.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
+    counted: Callable[[], dict[str, float]] = dict
 
 
 def find_model(options: RunConfig) -> ModelFiles | None:
@@ -119,13 +121,15 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
             console.say(f"  {line}")
         model = processes.place(model)
     limits, files = (options.p5.max_input, options.p5.max_target), find_model(options)
+    batches = TextBatches(examples, model.tokenizer, options.training.batch_size, limits)
     return Built(
         model,
         WritingStep(model.writer),
-        TextBatches(examples, model.tokenizer, options.training.batch_size, limits),
+        batches,
         text.known(split),
         split.dataset.items.with_columns(text.column(split.dataset.num_items), name=pl.Series(model.ids.names[1:])),
         {"model": options.model, "item_ids": options.item_ids, "item_ids_hash": model.ids.hash}
         | {"pieces_per_id": model.pieces_per_id, "prompts": [each.name for each in examples.prompts]}
         | ({"revision": files.revision} if files else {}),
+        batches.counted,
     )

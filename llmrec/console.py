@@ -59,6 +59,11 @@ class Console:
         for fields, count in counts.items():
             self.say(f"  {count} items are described by their {fields}")
 
+    def say_counted(self, counted: dict[str, float]) -> None:
+        """What training counted as it went."""
+        if "padding" in counted:
+            self.say(f"  padded tokens {counted['padding']:.2f} of real")
+
     @contextmanager
     def counting(self, title: str) -> Iterator[Callable[[int, int], None]]:
         """A bar that appears with the first call of what it yields, ``show(done, total)``."""

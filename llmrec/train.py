@@ -126,6 +126,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     provenance = runs.provenance(
         seed=options.seed,
         **built.facts,
+        **built.counted(),
         best_epoch=position.best_epoch + 1,
         epochs=position.epoch,
         trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
@@ -201,6 +202,7 @@ def learn(options: RunConfig, split: Any, built: Any, folder: Any, processes: An
             report=watch,
         )
     console.say(f"{folder.path}: {position.epoch} epochs, weights of epoch {position.best_epoch + 1}")
+    console.say_counted(built.counted())
     return position
 
 

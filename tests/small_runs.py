@@ -110,9 +110,10 @@ def metrics(folder: Path) -> dict:
 
 
 def numbers(folder: Path) -> dict:
-    """metrics.json without what may differ between two runs of the same work: when, how long and beside what."""
+    """metrics.json without what may differ between two runs of the same work: when, how long, beside what, how much of
+    it in the last process."""
     content = metrics(folder)
-    for key in ("seconds", "finished", "load_average", "commit", "peak_memory_bytes"):
+    for key in ("seconds", "finished", "load_average", "commit", "peak_memory_bytes", "padding"):
         content["provenance"].pop(key, None)
     return content
 

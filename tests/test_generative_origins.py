@@ -89,10 +89,15 @@ def test_pieces_of_names_are_added_and_nothing_else_changes(folder, toy):
     ("kind", "ids"),
     [("t5", "item_ids=random"), ("t5-untied", COLLABORATIVE), ("mt5", COLLABORATIVE), ("umt5", "item_ids=random")],
 )
-def test_a_run_loads_with_equal_scores_and_without_the_model_it_began_with(kind, ids, toy, toy_folder, tmp_path):
+def test_a_run_loads_with_equal_scores_and_without_the_model_it_began_with(
+    kind, ids, toy, toy_folder, tmp_path, capsys
+):
     folder, run = t5_folder(tmp_path / "model", kind), tmp_path / "run"
     assert trained(folder, run, toy_folder, ids) == 0
-    assert metrics(run)["provenance"]["revision"] == loading.find(str(folder)).revision
+    told = metrics(run)["provenance"]
+    assert told["revision"] == loading.find(str(folder)).revision
+    assert 1 < told["padding"] < 2
+    assert f"padded tokens {told['padding']:.2f} of real" in capsys.readouterr().err
     shutil.rmtree(folder)
     model, split = building.load(run), split_of(toy)
     tied = model.writer.model.lm_head.weight is model.writer.model.shared.weight

@@ -167,6 +167,7 @@ def run(toy_folder, tmp_path_factory) -> Path:
 def test_a_run_is_measured_beside_the_baselines_and_loads_with_equal_scores(run, toy):
     content = metrics(run)
     assert content["provenance"]["pieces_per_id"] == 3
+    assert 1 < content["provenance"]["padding"] < 2
     assert 0 <= content["test"]["nDCG@10"]["value"] <= content["test"]["HR@10"]["value"]
     assert (run / "baselines" / "popularity" / "rankings.parquet").is_file()
     assert len(rows(run, "epoch")) == 2

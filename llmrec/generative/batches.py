@@ -55,7 +55,7 @@ class TextBatches:
     """Writes the examples of an epoch window by window, in an order that depends on seed and epoch alone.
 
     ``longest``: pieces of an input and of a target; a longer one is refused, for what is cut off may be the question.
-    ``padded`` and ``real`` count pieces so far: how much is padding.
+    ``padded`` and ``real`` count pieces so far, with the padding and without.
     """
 
     examples: Examples
@@ -85,6 +85,10 @@ class TextBatches:
                 mine = batches[number][rank::world].tolist()
                 batch = TextBatch(*(self._padded([side[row] for row in mine]) for side in (inputs, targets)))
                 yield batch, len(batches[number])
+
+    def counted(self) -> dict[str, float]:
+        """``padding``: how many pieces were read and written for each that is none, in this process; nothing before."""
+        return {"padding": self.padded / self.real} if self.real else {}
 
     def _written(self, drawn: Int[np.ndarray, "some three"], epoch: int, window: int) -> tuple[_Pieces, _Pieces]:
         written = self.examples.write(drawn, (epoch, window))
