@@ -150,6 +150,8 @@ def provenance_lines(runs: Runs) -> list[str]:
             told = {"seed": "seeds", "best_epoch": "weights of epochs", "processes": "processes", "threads": "threads"}
             told |= {"load_average": "load average at the start"}
             parts = [f"{words} {_listed(facts, key)}" for key, words in told.items() if key in facts[0]]
+            if any(fact.get("pieces_per_id") == 1 for fact in facts):
+                parts.insert(0, "an ID-token model: some items are pieces of their own, not texts that it reads")
             parts += _distinct("revision", [fact.get("revision", "")[:12] for fact in facts])
             parts += _distinct("prompt", [fact.get("features", {}).get("prompt", "") for fact in facts])
             parts += _distinct("transform", [fact.get("transform", {}).get("name", "") for fact in facts])

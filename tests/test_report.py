@@ -98,6 +98,17 @@ def test_provenance_tells_what_differs_between_seeds():
     assert "commit abc, def" in line and line.count("2.6") == 1
 
 
+@pytest.mark.parametrize(("pieces", "named"), [((1, 1), True), ((3, 1), True), ((3, 2), False), ((None,), False)])
+def test_a_run_whose_items_are_pieces_is_named_an_id_token_model(pieces: tuple[int | None, ...], named: bool):
+    facts = [{} if number is None else {"pieces_per_id": number} for number in pieces]
+    runs = {"p5": [model(seed, **fact) for seed, fact in enumerate(facts)], "other": [model(0)]}
+    first, other = report.provenance_lines(runs)
+    assert first.startswith("p5: an ID-token model: ") == named
+    assert ("p5: an ID-token model" in report.show(runs, [], width=200)) == named
+    assert ("- p5: an ID-token model" in report.markdown(runs, [])) == named
+    assert "ID-token" not in other
+
+
 def numbers(row: report.Row) -> str:
     """The figures of a row as they are to be read."""
     shown = [f"{v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for v in (row.metrics[name] for name in report.SHOWN)]
