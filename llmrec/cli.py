@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   llmrec prompts show zeroshot/rank --data ml-100k --user 196
   llmrec prompts check items/title_genres p5/sequential/next_item zeroshot/rank --data ml-100k
   llmrec prompts stats --data ml-100k --model smollm2-135m
+  llmrec prompts export --config configs/p5.yaml --data ml-100k --output p5-examples
 """
 
 
@@ -114,6 +115,20 @@ def _add_prompts(group: argparse.ArgumentParser) -> None:
     verb.add_argument("--model", help="whose tokens are counted, such as smollm2-135m (default: words are)")
     verb.add_argument("--json", action="store_true", help="print the figures as JSON")
     verb.set_defaults(command=count_prompts)
+
+    verb = verbs.add_parser(
+        "export",
+        help="P5's training examples as a data set for other trainers",
+        description="Writes the examples that a run would train on (input, target, prompt, user_id, item_id, epoch) "
+        "for datasets.load_from_disk. Only those of training: what validation and test ask for is not exported.",
+    )
+    verb.add_argument("--config", type=Path, required=True, help="YAML file of options, such as configs/p5.yaml")
+    verb.add_argument("--data", help="data set, such as ml-100k (default: the file's)")
+    verb.add_argument("--data-dir", type=Path, help="folder with its files")
+    verb.add_argument("--seed", type=int, help="of all that is drawn (default: the file's, else 0)")
+    verb.add_argument("--epochs", type=int, default=1, help="each draws other examples (default: %(default)s)")
+    verb.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a folder that is not there yet")
+    verb.set_defaults(command=export_prompts)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -243,6 +258,17 @@ def count_prompts(arguments: argparse.Namespace) -> int:
     dataset = load_dataset(arguments.data, arguments.data_dir)
     found = prompt_families.facts(dataset, arguments.split, arguments.model)
     print(json.dumps(found, indent=2) if arguments.json else prompt_families.show(found))
+    return 0
+
+
+def export_prompts(arguments: argparse.Namespace) -> int:
+    """Writes training examples and prints how many they are."""
+    from llmrec import config, prompt_export
+
+    flags = {name: getattr(arguments, name) for name in ("data", "data_dir", "seed")}
+    options = config.load(arguments.config, [], flags).resolved()
+    number = prompt_export.export(options, arguments.output, arguments.epochs)
+    print(f"{arguments.output}: {number:,} examples; datasets.load_from_disk({str(arguments.output)!r}) reads them")
     return 0
 
 

@@ -238,7 +238,7 @@ def test_of_transformers_only_what_is_public_is_imported():
     assert {module for module, _ in taken} == {"transformers", "transformers.utils"}
     assert {name for module, name in taken if module == "transformers.utils"} == {"logging"}
     assert {name for module, name in taken if module == "transformers"} == {
-        "AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForTextEncoding", "AutoTokenizer",
-        "BitsAndBytesConfig", "DynamicCache", "GenerationConfig", "T5Config", "T5ForConditionalGeneration",
-        "T5Tokenizer",
+        "AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForTextEncoding",
+        "AutoTokenizer", "BitsAndBytesConfig", "DynamicCache", "GenerationConfig", "T5Config",
+        "T5ForConditionalGeneration", "T5Tokenizer",
     }  # fmt: skip

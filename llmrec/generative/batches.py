@@ -71,14 +71,12 @@ class TextBatches:
         Raises:
             ConfigError: an input or target that is longer than allowed.
         """
-        drawn, size = self.examples.epoch(epoch), self.batch_size * WINDOW
-        # What is left over belongs to the last window: of very few examples all might lack a target.
-        windows = np.split(drawn, range(size, len(drawn) - size + 1, size))
-        for window in range(min(first // WINDOW, len(windows) - 1), len(windows)):
-            inputs, targets = self._written(windows[window], epoch, window)
+        parts = windows(self.examples.epoch(epoch), self.batch_size)
+        for window in range(min(first // WINDOW, len(parts) - 1), len(parts)):
+            inputs, targets = self._written(parts[window], epoch, window)
             order = np.argsort([len(ids) + len(more) for ids, more in zip(inputs, targets, strict=True)], kind="stable")
             # As many batches as were drawn, whatever could be written of them, or a resumed run would lose its place.
-            batches = np.array_split(order, -(-len(windows[window]) // self.batch_size))
+            batches = np.array_split(order, -(-len(parts[window]) // self.batch_size))
             random = np.random.default_rng([self.examples.seed, ORDER, epoch, window])
             skipped = max(0, first - window * WINDOW)
             for number in random.permutation(len(batches))[skipped:]:
@@ -115,6 +113,13 @@ class TextBatches:
         width = max(map(len, rows), default=1)
         self.real, self.padded = self.real + sum(map(len, rows)), self.padded + width * len(rows)
         return padded(rows, self.tokenizer.pad_token_id)
+
+
+def windows(drawn: Int[np.ndarray, "examples three"], batch_size: int) -> list[Int[np.ndarray, "_ three"]]:
+    """The examples of an epoch in parts that are written together: what is random in one depends on its number."""
+    size = batch_size * WINDOW
+    # What is left over belongs to the last window: of very few examples all might lack a target.
+    return np.split(drawn, range(size, len(drawn) - size + 1, size))
 
 
 def alike(pieces: Sequence[Sequence[int]]) -> Iterator[list[int]]:

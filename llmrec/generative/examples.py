@@ -1,6 +1,6 @@
 """Training examples: which prompt is asked about whom and what, and the texts of both sides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -99,7 +99,11 @@ class Examples:
         return [(share, [place for place in own if asked[place] == kind]) for kind, share in number.items() if share]
 
     def write(self, drawn: Int[np.ndarray, "some three"], number: Sequence[int]) -> list[tuple[str, str]]:
-        """Input and target of some examples; one whose target would be empty is left out.
+        """Input and target of some examples; see :meth:`written`."""
+        return [(asked, target) for _, asked, target in self.written(drawn, number)]
+
+    def written(self, drawn: Int[np.ndarray, "some three"], number: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+        """Row, input and target of some examples; one whose target would be empty is left out.
 
         Args:
             drawn: rows of :meth:`epoch`.
@@ -107,16 +111,14 @@ class Examples:
         """
         random = np.random.default_rng([self.seed, WRITE, *number])
         dice, events = random.random((len(drawn), 3)), self._events(drawn)
-        texts = []
-        for (user, prompt, place), die in zip(drawn.tolist(), dice.tolist(), strict=True):
+        for row, ((user, prompt, place), die) in enumerate(zip(drawn.tolist(), dice.tolist(), strict=True)):
             chosen = self.prompts[prompt]
             variables = self._variables(chosen, user, place, die, random)
             if (user, place) in events:
                 variables |= _told(events[user, place], chosen, die, random)
             asked, target = chosen.rendered(("input", "target"), variables)
             if target:
-                texts.append((asked, target))
-        return texts
+                yield row, asked, target
 
     def _variables(
         self, prompt: Prompt, user: int, place: int, die: Sequence[float], random: np.random.Generator
@@ -124,7 +126,7 @@ class Examples:
         history, items = self.split.train[user], self.rows.items
         target = int(history[place])
         variables: dict[str, Any] = {
-            "user": self.rows.users[self._user(user)],
+            "user": self.rows.users[self.users[user]],
             "history": [items[item] for item in history[max(0, place - HISTORY) : place].tolist()],
             "item": items[target],
             "separator": SEPARATORS[die[0] < 0.5],
@@ -171,9 +173,11 @@ class Examples:
     def _met(self) -> list[set[int]]:
         return [set(self.split.train[row].tolist()) for row in range(len(self.split.train))]
 
-    def _user(self, row: int) -> int:
-        users = self.split.train.users
-        return row + 1 if users is None else int(users[row])
+    @cached_property
+    def users(self) -> list[int]:
+        """Whose each row of the training part is, by index."""
+        train = self.split.train
+        return train.user_indices().tolist() if train.users is not None else list(range(1, len(train) + 1))
 
 
 def prompts_of(family: str) -> list[Prompt]:

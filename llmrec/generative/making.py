@@ -62,11 +62,8 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     """
     assert options.p5 is not None
     check(options)
-    naming: Naming = components.create("item_ids", options.item_ids)
-    ids = naming.name(split.train, split.dataset.items, options.seed)
-    rows = PromptRows(split.dataset, ids=ids.names)
-    how = {"hold_out": options.p5.hold_out, "listed": options.p5.candidates}
-    examples = Examples(split, rows, options.p5.examples, options.seed, **how)
+    ids, examples = examples_of(options, split)
+    rows = examples.rows
     known = np.zeros(len(rows.users), dtype=bool)
     users = split.train.user_indices().numpy() if split.train.users is not None else np.arange(1, len(known))
     known[users[split.train.lengths > 0]] = True
@@ -78,6 +75,26 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     else:
         writer, tokenizer = origins.pretrained(options.model, ids)
     return GenerativeRecommender(writer, tokenizer, ids, split.dataset.item_ids, asking), examples
+
+
+def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
+    """What the items are called, and the examples that a model is to learn from.
+
+    Raises:
+        ConfigError: a family without a prompt for this data.
+        DataError: items that cannot be named.
+    """
+    assert options.p5 is not None
+    naming: Naming = components.create("item_ids", options.item_ids)
+    ids = naming.name(split.train, split.dataset.items, options.seed)
+    return ids, Examples(
+        split,
+        PromptRows(split.dataset, ids=ids.names),
+        options.p5.examples,
+        options.seed,
+        hold_out=options.p5.hold_out,
+        listed=options.p5.candidates,
+    )
 
 
 def _vocabulary(options: P5Options, examples: Examples, ids: ItemIds) -> Any:
