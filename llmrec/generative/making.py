@@ -74,7 +74,7 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
         writer = origins.from_shape(options.model, tokenizer)
     else:
         writer, tokenizer = origins.pretrained(options.model, ids)
-    return GenerativeRecommender(writer, tokenizer, ids, split.dataset.item_ids, asking), examples
+    return GenerativeRecommender(writer, tokenizer, ids, _naming(options), split.dataset.item_ids, asking), examples
 
 
 def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
@@ -85,8 +85,7 @@ def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
         DataError: items that cannot be named.
     """
     assert options.p5 is not None
-    naming: Naming = components.create("item_ids", options.item_ids)
-    ids = naming.name(split.train, split.dataset.items, options.seed)
+    ids = _naming(options).name(split.train, split.dataset.items, options.seed)
     return ids, Examples(
         split,
         PromptRows(split.dataset, ids=ids.names),
@@ -95,6 +94,11 @@ def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
         hold_out=options.p5.hold_out,
         listed=options.p5.candidates,
     )
+
+
+def _naming(options: RunConfig) -> Naming:
+    naming: Naming = components.create("item_ids", options.item_ids)
+    return naming
 
 
 def _vocabulary(options: P5Options, examples: Examples, ids: ItemIds) -> Any:
@@ -167,7 +171,7 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
     rows = PromptRows(Dataset(data.name, data.interactions, data.items, users), ids=ids.names)
     item_ids = np.array(["", *items["item_id"]], dtype=object)
     asking = Asking(rows, *prompts(config.p5), known)
-    model = GenerativeRecommender(writer, tokenizer, ids, item_ids, asking)
+    model = GenerativeRecommender(writer, tokenizer, ids, _naming(config), item_ids, asking)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

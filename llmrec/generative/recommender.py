@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from llmrec import fsdp
+from llmrec.errors import DataError
 from llmrec.generative import origins
 from llmrec.generative.batches import alike, padded
 from llmrec.generative.examples import HISTORY, SEPARATORS
 from llmrec.generative.trie import Trie
 from llmrec.generative.vocabulary import pieces_of
 from llmrec.generative.writer import Writer
-from llmrec.item_ids import ItemIds
+from llmrec.interactions import Dataset
+from llmrec.item_ids import ItemIds, Naming
 from llmrec.prompt_rows import PromptRows
 from llmrec.prompting import Prompt
 from llmrec.runs import write_atomically, write_json
@@ -73,17 +74,33 @@ class GenerativeRecommender(nn.Module):
         writer: the language model.
         tokenizer: of its pieces.
         ids: names of the items.
+        naming: gave them, and names items that are added.
         item_ids: by index, entry 0 for the padding.
         asking: makes prompts of histories.
+
+    Raises:
+        DataError: two items whose names are the same pieces.
     """
 
-    def __init__(self, writer: Writer, tokenizer: Any, ids: ItemIds, item_ids: np.ndarray, asking: Asking) -> None:
+    ids: ItemIds
+    trie: Trie
+    pieces_per_id: int
+    """Of the shortest name: with 1 some items are tokens of their own."""
+
+    def __init__(
+        self, writer: Writer, tokenizer: Any, ids: ItemIds, naming: Naming, item_ids: np.ndarray, asking: Asking
+    ) -> None:
         super().__init__()
-        self.writer, self.tokenizer, self.ids, self.item_ids, self.asking = writer, tokenizer, ids, item_ids, asking
-        names = [pieces[:-1] for pieces in pieces_of(tokenizer, ids.names[1:])]
-        self.trie = Trie.of(names, writer.model.config.decoder_start_token_id, writer.end)
-        self.pieces_per_id = min(map(len, names))
-        """Of the shortest name: with 1 some items are tokens of their own."""
+        self.writer, self.tokenizer, self.naming = writer, tokenizer, naming
+        self.item_ids, self.asking = item_ids, asking
+        self._call(ids)
+
+    def _call(self, ids: ItemIds) -> None:
+        """Calls the items so from now on."""
+        names = [tuple(pieces[:-1]) for pieces in pieces_of(self.tokenizer, ids.names[1:])]
+        self.trie = Trie.of(names, self.writer.model.config.decoder_start_token_id, self.writer.end)
+        self.ids, self.pieces_per_id = ids, min(map(len, names))
+        self._by_pieces = {name: item for item, name in enumerate(names, 1)}
 
     @property
     def num_items(self) -> int:
@@ -151,6 +168,31 @@ class GenerativeRecommender(nn.Module):
             candidates=candidates,
             exclude_seen=exclude_seen,
         )
+
+    def add_items(self, table: pl.DataFrame) -> None:
+        """Adds items that training never saw; they get names of the same kind as the others and are ranked from now on.
+
+        Only this object changes, not the run it was loaded from.
+
+        Args:
+            table: ``item_id`` and what the names are made of, such as ``title``, as in the item table of a data set.
+
+        Raises:
+            DataError: a kind of names that new items cannot have, an id that is in the catalogue already or stands
+                twice, an item without a title, or a name of the same pieces as another.
+        """
+        items = Dataset.of_items("new items", table).items
+        new = items["item_id"].to_list()
+        if not new:
+            return
+        if known := sorted(set(new) & set(self.item_ids.tolist())):
+            raise DataError(f"{len(known)} of {len(new)} new items are in the catalogue already, such as {known[0]!r}")
+        names = (*self.ids.names, *self.naming.of_new(items, self.ids))
+        data = self.asking.rows.dataset
+        data = replace(data, items=pl.concat([data.items, items], how="diagonal_relaxed"))
+        self._call(replace(self.ids, names=names))
+        self.asking = replace(self.asking, rows=PromptRows(data, ids=names))
+        self.item_ids = np.array([*self.item_ids, *new], dtype=object)
 
     def save(self, folder: Path, *, writes: bool = True) -> None:
         """Writes the weights, the language model's configuration, the tokenizer, the items' names and the users."""
@@ -235,10 +277,6 @@ class GenerativeRecommender(nn.Module):
             if item is not None and score > _SURPLUS:
                 found.setdefault(item, score)
         return list(found.items())
-
-    @cached_property
-    def _by_pieces(self) -> dict[tuple[int, ...], int]:
-        return {tuple(ids[:-1]): item for item, ids in enumerate(pieces_of(self.tokenizer, self.ids.names[1:]), 1)}
 
     def _indices(self, users: Sequence[str] | None) -> np.ndarray | None:
         if users is None or isinstance(users, str):
