@@ -59,8 +59,8 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     naming: Naming = components.create("item_ids", options.item_ids)
     ids = naming.name(split.train, split.dataset.items, options.seed)
     rows = PromptRows(split.dataset, ids=ids.names)
-    how = {"hold_out": options.p5.hold_out, "listed": options.p5.candidates}
-    examples = Examples(split, rows, options.p5.examples, options.seed, **how)
+    asked = options.p5
+    examples = Examples(split, rows, asked.examples, options.seed, hold_out=asked.hold_out, listed=asked.candidates)
     known = np.zeros(len(rows.users), dtype=bool)
     users = split.train.user_indices().numpy() if split.train.users is not None else np.arange(1, len(known))
     known[users[split.train.lengths > 0]] = True
@@ -89,9 +89,12 @@ def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> lis
     """What a user should know before it trains: prompts that are off, how ids are cut, what their numbers give away."""
     on, off = examples.prompts, examples.switched_off
     lines = [f"{len(on)} prompts of {', '.join(examples.families)}; {len(model.tokenizer)} pieces"]
-    lines += [f"switched off: {name}, whose {', '.join(fields)} no row fills" for name, fields in off.items()]
+    for fields in sorted(set(map(tuple, off.values()))):
+        names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
+        lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
+    used = [each.name for each in on]
     asked = (model.asking.prompt, model.asking.anonymous)
-    lines += [f"recommends by {each.name}, which training does not use" for each in asked if each not in on]
+    lines += [f"recommends by {each.name}, which training does not use" for each in asked if each.name not in used]
     if model.pieces_per_id == 1:
         lines.append("some items are a piece of their own: this is an ID-token model, not one that reads ids as text")
     if leak := id_leak.next_number(split.test, model.ids.names):
