@@ -185,7 +185,6 @@ def test_ratings_are_those_of_the_training_rows_where_something_held_out_stands_
 def test_log_rows_are_those_of_the_training_part():
     for name in ("leave_one_out", "given", "temporal"):
         split = split_of(varied(), name)
-        made = Examples(split, PromptRows(split.dataset), {"sequential": 1}, 0)
         log = split.dataset.interactions[split.log_rows]
         assert (log["item"].to_numpy() == split.train.values).all()
         assert (log["user"].to_numpy() == split.train.rows() + 1).all()

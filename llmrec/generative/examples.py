@@ -28,8 +28,8 @@ class Examples:
 
     Of each family, or of each kind of question in it, every user has so many an epoch; which of its prompts asks is
     drawn evenly. An example of a family that shows histories asks for an item of the training history with at most
-    twenty items before it; the others are about any item of it. Ratings are written with a decimal drawn from a normal around the middle of their
-    band, as P5 does, so that a model learns a number and not five words.
+    twenty items before it; the others are about any item of it. Ratings are written with a decimal drawn from a normal
+    around the middle of their band, as P5 does, so that a model learns a number and not five words.
 
     Args:
         split: only its training part is read.

@@ -258,9 +258,8 @@ class GenerativeRecommender(nn.Module):
             num_beams=number,
             num_return_sequences=number,
             do_sample=False,
-            length_penalty=0.0,
-            early_stopping=False,
             max_new_tokens=longest,
+            **({"length_penalty": 0.0, "early_stopping": False} if number > 1 else {}),
             **more,
         )
 
