@@ -17,9 +17,16 @@ SECTIONS = {"items": ("text",), "p5": ("input", "target"), "zeroshot": ("system"
 """Kinds of prompts (the folders below ``prompts/``) and the blocks of each."""
 ANSWERS = ("target", "answer")
 """Blocks that say what the model is to answer; the others of the same kind are what it is given."""
-TABLES = {"user": "user", "item": "item", "interaction": "interaction", "history": "shown", "candidates": "candidate"}
+TABLES = {
+    "user": "user",
+    "item": "item",
+    "interaction": "interaction",
+    "history": "shown",
+    "following": "shown",
+    "candidates": "candidate",
+}
 """Variables of the templates and the table whose columns they have."""
-_LISTS = ("history", "candidates")
+_LISTS = ("history", "following", "candidates")
 SCALARS = {"p5": ("separator", "claimed")}
 """Variables without fields, by kind: what stands between the items of a history, and a number of stars that somebody
 claims was given."""
@@ -141,10 +148,10 @@ def _leaks(uses: list[Use]) -> list[str]:
     A row that is used as a whole counts as every field of it.
     """
     asked = [use for use in uses if use.section in ANSWERS]
-    finds_item = any(use.variable == "item" for use in asked)
+    finds_item = any(use.variable in ("item", "following") for use in asked)
 
     def is_of_item(use: Use) -> bool:
-        return finds_item and use.variable in ("item", "interaction")
+        return use.variable == "following" or (finds_item and use.variable in ("item", "interaction"))
 
     def is_hidden(use: Use) -> bool:
         same = {each.field for each in asked if each.variable == use.variable in ("interaction", "user")}

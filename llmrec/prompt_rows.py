@@ -92,7 +92,8 @@ class PromptRows:
     """Turns cases into the variables of a prompt.
 
     Of P5's prompts, ``separator`` stands between the items of a history, and ``claimed`` are stars that somebody says
-    were given; training draws both.
+    were given; training draws both. ``following`` begins with the item that is asked for; training goes on with what
+    came after it.
 
     A title or text that several items share ends with the item's id here, for a title is what a model answers with.
 
@@ -138,6 +139,7 @@ class PromptRows:
             "user": self.users[user],
             "history": [self.items[item] for item in known[max(0, len(known) - last) if last is not None else 0 :]],
             "item": self.items[target],
+            "following": [self.items[target]],
             "candidates": labelled([self.items[item] for item in candidates]),
             "interaction": self.interaction(user, target, len(known)),
             "separator": ", ",

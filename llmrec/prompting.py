@@ -3,8 +3,9 @@
 A prompt's kind is its folder, and its kind says which blocks it has: ``items/`` has ``text``, ``p5/`` has ``input`` and
 ``target``, ``zeroshot/`` has ``system``, ``user`` and ``answer``. An item prompt knows ``item``, one row of the item
 table. The others know ``user`` (a row), ``history`` and ``candidates`` (lists of item rows, oldest first), and of the
-event asked for ``item`` and ``interaction`` (rating, review, summary ...). What the input may not show is what the
-target is made of: no ``item`` and no ``interaction`` where the item is to be found, else not the very field.
+event asked for ``item`` and ``interaction`` (rating, review, summary ...); P5's also ``following``, the item asked for
+and those after it. What the input may not show is what the target is made of: no ``item`` and no ``interaction`` where
+the item is to be found, else not the very field, and never what is ``following``.
 """
 
 import re

@@ -163,7 +163,7 @@ def test_a_field_that_does_not_exist_fails_with_the_nearest_even_where_no_row_co
     assert code == 1
     assert lines == [
         "p5/odd: line 4: block 'input' has no variable 'item_id'; did you mean 'item'? "
-        "(have: candidates, claimed, history, interaction, item, separator, user)"
+        "(have: candidates, claimed, following, history, interaction, item, separator, user)"
     ]
     write("p5/odd", GOOD.replace("{{ history", "{% if not history %}{{ user.agee }}{% endif %}{{ history"))
     assert check("p5/odd") == (

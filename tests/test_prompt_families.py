@@ -37,6 +37,7 @@ def test_every_training_interaction_is_an_example_and_a_history_needs_one_before
     """12 users with six interactions, of which four train."""
     assert counts(full_shop()) == {
         "anonymous": [1, 0, 0, 36],
+        "continuation": [2, 0, 0, 36],
         "direct": [8, 1, 0, 48],
         "explanation": [12, 1, 0, 48],
         "other_domain": [7, 7, 0, 0],
@@ -94,7 +95,7 @@ def test_the_command_prints_a_table_or_json(toy_folder: Path, capsys: pytest.Cap
     assert max(map(len, table)) <= 100
     assert [line.split()[0] for line in table if line.strip().startswith("p5/")] == [
         f"p5/{family}"
-        for family in ["anonymous", "direct", "explanation", "other_domain", "rating", "review", "sequential"]
+        for family in ["anonymous", "continuation", "direct", "explanation", "other_domain", "rating", "review", "sequential"]
     ]
     assert [line.split() for line in table if "p5/review" in line] == [["p5/review", *"4140----"]]
     assert cli.main([*words, "--json"]) == 0
@@ -119,6 +120,7 @@ def test_ml_100k_offers_every_position_of_its_histories(capsys: pytest.CaptureFi
     rows = {row["family"]: row for row in json.loads(capsys.readouterr().out)["families"]}
     assert {name[3:]: (row["switched_off"], row["examples"]) for name, row in rows.items()} == {
         "anonymous": (0, 97_171),
+        "continuation": (0, 97_171),
         "direct": (4, 98_114),
         "explanation": (12, 0),
         "other_domain": (7, 0),

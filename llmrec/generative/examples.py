@@ -16,7 +16,7 @@ from llmrec.splits import Split
 SEPARATORS = (", ", " -> ")
 PerUser = Mapping[str, int | Mapping[str, int]]
 HISTORY = 20
-"""Items of a history at most."""
+"""Items of a history at most, and of what follows."""
 DRAW, WRITE, ORDER = 1, 2, 3
 """What is random about an epoch; each has a stream of its own behind the seed."""
 _STARS = {1.0: (1.0, 1.4), 2.0: (1.5, 2.4), 3.0: (2.5, 3.4), 4.0: (3.5, 4.4), 5.0: (4.5, 5.0)}
@@ -131,6 +131,8 @@ class Examples:
             "item": items[target],
             "separator": SEPARATORS[die[0] < 0.5],
         }
+        if prompt.anatomy.shows("following"):
+            variables["following"] = [items[item] for item in history[place : place + HISTORY].tolist()]
         if prompt.anatomy.shows("candidates"):
             variables["candidates"] = self._candidates(prompt, user, target, die[1] < 0.5, random)
         return variables
