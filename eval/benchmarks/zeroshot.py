@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -148,7 +149,12 @@ def _vllm(arguments: argparse.Namespace, requests: list[Request], dtype: str) ->
         asked = Path(folder) / "requests.json"
         asked.write_text(json.dumps([request.facts() for request in requests]), encoding="utf-8")
         command = [arguments.vllm_python, PEER, arguments.vllm_model, dtype, asked, str(arguments.repeats)]
-        done = subprocess.run(list(map(str, command)), capture_output=True, encoding="utf-8", check=False)
+        # Of its own accord vllm keeps a core for its scheduler, which is half of a machine of two.
+        threads = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(arguments.threads)}
+        environment = {**os.environ, **threads}
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, encoding="utf-8", env=environment, check=False
+        )
         if done.returncode:
             raise RunError(f"{PEER} ended with exit code {done.returncode}: {done.stderr.strip()[-500:]}")
         seconds: list[float] = json.loads(done.stdout.strip().splitlines()[-1])
