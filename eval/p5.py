@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     protocol = study.protocol(p5_rows.MASKED)
     against = zeroshot_candidates.trained_runs(arguments.against, protocol)
     for folder in arguments.runs:
-        p5_rows.options_of(folder)
+        p5_rows.prompts(p5_rows.options_of(folder), study.split.dataset)
         zeroshot_candidates.require_held_out(folder, protocol)
     result = study.free()
     for name, folders in against.items():

@@ -80,16 +80,16 @@ class Answers:
         """
         asked = [self._about(row) | self._claim(row, seed) for row in range(len(self.cases))]
         pairs = [prompt.rendered(("input", "target"), variables) for variables in asked]
-        ids = [case for case, (_, target) in zip(self.ids, pairs, strict=True) if target]
-        texts, targets = zip(*(pair for pair in pairs if pair[1]), strict=True)
+        rated = [(case, *pair) for case, pair in zip(self.ids, pairs, strict=True) if pair[1]]
+        ids, texts, targets = ([each[place] for each in rated] for place in range(3))
         if wrong := sorted(set(targets) - set(prompt.head.words)):
             raise DataError(
                 f"prompt {prompt.name!r} asks for {wrong[0]!r}, and its head names the words "
                 f"{' and '.join(prompt.head.words)}; set words: [{wrong[0]}, ...] there"
             )
-        shares = self._first_word(list(texts), prompt)
+        shares = self._first_word(texts, prompt)
         words = [prompt.head.words[share < 0.5] for share in shares.tolist()]
-        return _predictions(ids, list(targets), words, shares.tolist())
+        return _predictions(ids, targets, words, shares.tolist())
 
     def picks(self, prompt: Prompt, candidates: Candidates) -> list[Scores]:
         """Log-likelihoods of the candidates' names where the prompt lists them all, in the order of the candidates."""

@@ -1,7 +1,6 @@
 """What one run that writes names makes of every prompt of its families, seen in training or not."""
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from llmrec.errors import RunError
 from llmrec.evaluation import Interval
 from llmrec.generative.examples import prompts_of, question
 from llmrec.generative.recommender import GenerativeRecommender
+from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows, columns, filled
 from llmrec.prompting import Prompt
@@ -191,7 +191,7 @@ def ask(folder: Path, study: Study) -> Result:
     asked = Answers(model, PromptRows(data, ids=model.ids.names), study.cases)
     saved = RunTable.load(folder / "test")
     result, seen = Result(trained={run: [saved]}), set(saved.provenance["prompts"])
-    for prompt in _prompts(options, data):
+    for prompt in prompts(options, data):
         short = _short(prompt, seen)
         name, facts = f"{run} {short}", {**saved.provenance, "prompt": prompt.name}
         kind = question(prompt)
@@ -206,10 +206,9 @@ def ask(folder: Path, study: Study) -> Result:
                 scores = (asked.picks if kind == "pick" else asked.by_yes)(prompt, study.candidates)
                 result.rankings[AMONG][name] = [study.among(scores, facts)]
             elif kind == "rating":
-                for way, table in asked.ratings(prompt).items():
-                    result.predictions.append(_rated(run, short, way, table, study))
+                result.predictions += _rated(run, short, asked.ratings(prompt), study)
             elif kind == "choice":
-                result.predictions.append(_chosen(run, short, prompt, asked.choices(prompt, study.seed), study))
+                result.add(_chosen(run, short, prompt, asked.choices(prompt, study.seed), study))
     if leak := id_leak.next_number(study.cases, model.ids.names):
         result.notes.append(f"{run}: {leak.words}")
     return result
@@ -219,22 +218,28 @@ class _Kept:
     """A scorer that is asked once for what is ranked twice."""
 
     def __init__(self, scorer: Any) -> None:
-        self.scorer, self.known = scorer, dict[tuple[bytes, bytes], Any]()
+        self.scorer, self.known = scorer, dict[tuple[bytes, ...], Any]()
 
     def score(self, histories: Sequences) -> Any:
-        key = histories.values.tobytes(), histories.offsets.tobytes()
+        users = histories.user_indices().numpy()
+        key = tuple(part.tobytes() for part in (histories.values, histories.offsets, users))
         if key not in self.known:
             self.known[key] = self.scorer.score(histories)
         return self.known[key]
 
 
-def _prompts(options: RunConfig, data: Any) -> Iterator[Prompt]:
-    known, full = columns(data), filled(data)
+def prompts(options: RunConfig, data: Dataset) -> list[Prompt]:
+    """Those of a run's families that the data can fill.
+
+    Raises:
+        PromptError: one that cannot be read, or shows a field that no row has.
+    """
     assert options.p5 is not None
-    for family, number in options.p5.examples.items():
-        for prompt in prompts_of(family) if number else ():
-            if not prompt.anatomy.never_filled(known, full):
-                yield prompt
+    known, full = columns(data), filled(data)
+    found = [prompt for family, number in options.p5.examples.items() if number for prompt in prompts_of(family)]
+    for prompt in found:
+        prompt.check_fields(known)
+    return [prompt for prompt in found if not prompt.anatomy.never_filled(known, full)]
 
 
 def _short(prompt: Prompt, seen: set[str]) -> str:
@@ -255,18 +260,25 @@ def _users(table: pl.DataFrame, study: Study) -> pl.Series:
     return table.join(owners, on="case_id", how="left", maintain_order="left")["user"]
 
 
-def _rated(run: str, prompt: str, way: str, table: pl.DataFrame, study: Study) -> Said:
-    metrics = predictions.ratings(table, _users(table, study), _mean_rating(study.split))
-    unread = table["score"].null_count()
-    told = f"{unread} no number from 1 to 5" if unread else ""
-    return Said(run, prompt, way, len(table), metrics, told)
+def _rated(run: str, prompt: str, tables: dict[str, pl.DataFrame], study: Study) -> list[Said]:
+    """Nothing where no case has stars."""
+    found = []
+    for way, table in tables.items() if len(tables["written"]) else ():
+        metrics = predictions.ratings(table, _users(table, study), _mean_rating(study.split))
+        unread = table["score"].null_count()
+        told = f"{unread} no number from 1 to 5" if unread else ""
+        found.append(Said(run, prompt, way, len(table), metrics, told))
+    return found
 
 
-def _chosen(run: str, name: str, prompt: Prompt, table: pl.DataFrame, study: Study) -> Said:
+def _chosen(run: str, name: str, prompt: Prompt, table: pl.DataFrame, study: Study) -> Result:
+    """A note where all answers are the same, as of very few cases: they have no order to measure."""
+    if table["target"].n_unique() < 2:
+        return Result(notes=[f"{run} {name}: left out, for all {len(table)} answers are the same"])
     word, most = prompt.head.words[0], table["target"].value_counts(sort=True)
     metrics = predictions.choices(table, _users(table, study), word)
     told = f"always {most['target'][0]}: {most['count'][0] / len(table):.4f}"
-    return Said(run, name, f"({word}?)", len(table), metrics, told)
+    return Result(predictions=[Said(run, name, f"({word}?)", len(table), metrics, told)])
 
 
 def _training_ratings(split: Split) -> pl.DataFrame:
@@ -288,7 +300,8 @@ def _ratings_without_training(study: Study) -> list[Said]:
     of_item = _adds(item, over, len(rows.items))
     of_user = _adds(user, over - of_item[item], len(rows.users))
     cases, found = study.cases, []
-    events = [rows.interaction(*each) for each in zip(cases.user, cases.target, cases.histories.lengths, strict=True)]
+    places = (each.tolist() for each in (cases.user, cases.target, cases.histories.lengths))
+    events = [rows.interaction(*each) for each in zip(*places, strict=True)]
     table = pl.DataFrame(
         {
             "case_id": cases.case_ids(study.split.dataset.user_ids),
@@ -297,7 +310,7 @@ def _ratings_without_training(study: Study) -> list[Said]:
             "mean, item and user": np.clip(mean + of_item[cases.target] + of_user[cases.user], 1, 5),
         }
     ).drop_nulls()
-    for way in table.columns[2:]:
+    for way in table.columns[2:] if len(table) else ():
         metrics = predictions.ratings(table.rename({way: "score"}), _users(table, study), mean)
         found.append(Said("", "", f"{way} of the training part", len(table), metrics))
     return found

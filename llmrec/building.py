@@ -129,7 +129,7 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
         text.known(split),
         split.dataset.items.with_columns(text.column(split.dataset.num_items), name=pl.Series(model.ids.names[1:])),
         {"model": options.model, "item_ids": options.item_ids, "item_ids_hash": model.ids.hash}
-        | {"pieces_per_id": model.pieces_per_id, "prompts": [each.name for each in examples.prompts]}
+        | {"pieces_per_id": model.pieces_per_id, "prompts": examples.used}
         | ({"revision": files.revision} if files else {}),
         batches.counted,
     )

@@ -1,6 +1,7 @@
 """Small models that write names: a T5 of a few numbers, and a recommender of the toy log."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from llmrec.generative import making
 from llmrec.generative.batches import TextBatches
 from llmrec.generative.examples import Examples
 from llmrec.generative.recommender import GenerativeRecommender
-from llmrec.generative.vocabulary import train_vocabulary
+from llmrec.generative.vocabulary import pieces_of, train_vocabulary
 from llmrec.generative.writer import Writer
 from llmrec.interactions import Dataset
 from llmrec.splits import Split
@@ -21,13 +22,13 @@ PADDING, END = 0, 1
 SMALL = ["p5.vocabulary=400"]
 
 
-def tiny_writer(pieces: int, starts: list[bool] | None = None) -> Writer:
+def tiny_writer(pieces: int, starts: list[bool] | None = None, layers: int = 1) -> Writer:
     """So many pieces; every one begins a word unless said otherwise."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)
     settings = T5Config(
-        vocab_size=pieces, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=PADDING
+        vocab_size=pieces, d_model=16, d_kv=8, d_ff=16, num_layers=layers, num_heads=2, decoder_start_token_id=PADDING
     )
     model = T5ForConditionalGeneration(settings)
     return Writer(model, starts or [False] * 2 + [True] * (pieces - 2), END, PADDING)
@@ -65,6 +66,20 @@ def t5_folder(place: Path, kind: str = "t5") -> Path:
     told.pop("scale_decoder_outputs", None)
     (place / "config.json").write_text(json.dumps(told | {"tie_word_embeddings": not untied}), encoding="utf-8")
     return place
+
+
+def teacher_forced(made: GenerativeRecommender, text: str, name: str, names: Sequence[str] | None = None) -> float:
+    """Piece by piece, what the language model says of the pieces that some name has there; None: names of all items."""
+    start = made.writer.model.config.decoder_start_token_id
+    ids = torch.tensor(pieces_of(made.tokenizer, [text]))
+    others = pieces_of(made.tokenizer, names or made.ids.names[1:])
+    pieces, total = pieces_of(made.tokenizer, [name])[0], 0.0
+    hidden = made.writer.read(ids)
+    told = made.writer.logits(hidden, made.writer.mask(ids), torch.tensor([[start, *pieces[:-1]]]))[0].double()
+    for place, piece in enumerate(pieces):
+        allowed = sorted({other[place] for other in others if other[:place] == pieces[:place]})
+        total += (told[place, piece] - told[place, allowed].logsumexp(0)).item()
+    return total
 
 
 def options(*overrides: str, **flags: Any) -> config.RunConfig:

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 from small_logs import varied
 from small_shop import full_shop
-from small_writers import batches, build, split_of
+from small_writers import batches, build, options, split_of
 
+from llmrec import train
 from llmrec.errors import ConfigError
 from llmrec.generative.batches import WINDOW
-from llmrec.generative.examples import HISTORY, Examples
+from llmrec.generative.examples import HISTORY, Examples, question
 from llmrec.interactions import Dataset
 from llmrec.prompt_rows import PromptRows
 
@@ -189,6 +190,90 @@ def test_log_rows_are_those_of_the_training_part():
         assert (log["item"].to_numpy() == split.train.values).all()
         assert (log["user"].to_numpy() == split.train.rows() + 1).all()
         assert len(set(split.log_rows.tolist())) == len(split.train.values)
+
+
+def many(dataset: Dataset, per_user: dict, **more) -> Examples:
+    return Examples(split_of(dataset), PromptRows(dataset), per_user, 0, **more)
+
+
+def test_kinds_of_questions_have_the_shares_that_they_are_given(toy):
+    per_user = {"sequential": {"item": 3, "pick": 1, "choice": 0}, "rating": {"rating": 2}, "direct": 1}
+    made = many(toy, per_user)
+    asked = Counter()
+    for epoch in range(3):
+        for user, prompt, _ in made.epoch(epoch).tolist():
+            chosen = made.prompts[prompt]
+            asked[user, chosen.name.split("/")[1], question(chosen)] += 1
+    for user in range(40):
+        assert asked[user, "sequential", "item"] == 3 * 3
+        assert asked[user, "sequential", "pick"] == 3 * 1
+        assert asked[user, "rating", "rating"] == 3 * 2
+        assert asked[user, "direct", "pick"] + asked[user, "direct", "choice"] == 3 * 1
+    assert asked.total() == 40 * 3 * (3 + 1 + 2 + 1)
+    assert "p5/sequential/next_item" in made.used
+    assert "p5/sequential/is_next" not in made.used, "a kind without a share teaches nothing"
+    assert {made.prompts[prompt].name for epoch in range(20) for _, prompt, _ in made.epoch(epoch)} == set(made.used)
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"itme": 3}, "no prompt of 'sequential' that toy can fill asks 'itme'; did you mean 'item'"),
+        ({"item": 3, "rating": 1}, "asks 'rating'.*choice, item, pick"),
+    ],
+)
+def test_a_kind_of_question_that_the_family_does_not_ask_is_refused(toy, shares, message):
+    with pytest.raises(ConfigError, match=rf"p5\.examples: .*{message}"):
+        many(toy, {"sequential": shares})
+
+
+def test_a_prompt_that_is_held_out_never_asks(toy):
+    name = "p5/sequential/next_item"
+    assert name in many(toy, {"sequential": 2}).used
+    made = many(toy, {"sequential": 2}, hold_out=[name])
+    assert name not in made.used and len(made.used) > 3
+    assert not any(text.startswith("So far") for text, _ in made.write(made.epoch(0), (0, 0)))
+
+
+def test_a_held_out_prompt_that_no_family_has_is_refused():
+    given = {"hold_out": ["p5/sequential/next_itme"], "examples": {"sequential": 1}}
+    with pytest.raises(ConfigError, match=r"no prompt 'p5/sequential/next_itme'.*did you mean .*next_item'"):
+        train.check(options(f"p5={given}"))
+    given = {"hold_out": ["p5/rating/by_ids"], "examples": {"sequential": 1}}
+    with pytest.raises(
+        ConfigError, match=r"p5\.hold_out: no prompt 'p5/rating/by_ids' in the families of p5\.examples"
+    ):
+        train.check(options(f"p5={given}"))
+
+
+def test_lists_are_as_long_as_training_is_told(toy):
+    made = many(toy, {"direct": 6}, listed=5)
+    lengths = Counter()
+    for prompt, _, _, told in variables(made, 0):
+        ids = [row["item_id"] for row in told["candidates"]]
+        lengths[question(prompt), len(ids)] += 1
+        assert question(prompt) == "choice" or ids.count(told["item"]["item_id"]) == 1
+    assert lengths.keys() == {("pick", 5), ("choice", 1)}
+    pick = re.compile(r"item_i\d+")
+    texts = [text for text, target in made.write(made.epoch(0), (0, 0)) if pick.fullmatch(target)]
+    assert {len(pick.findall(text)) for text in texts} == {5}
+
+
+def test_a_continuation_goes_on_from_its_input_and_ends_with_the_training_part():
+    """C2: what a target says is met in training, never an item that validates or tests."""
+    users = [tuple(f"{user}x{place}" for place in range(length)) for user, length in enumerate((45, 30, 6, 2))]
+    dataset = log_of(*((*items, f"valid{user}", f"test{user}") for user, items in enumerate(users)))
+    made = examples(dataset, {"continuation": 40})
+    drawn = made.epoch(0)
+    lengths = Counter()
+    for row, asked, target in made.written(drawn, (0, 0)):
+        user, _, place = drawn[row].tolist()
+        following = re.findall(r"item_(\w+)", target)
+        assert following == list(users[user][place : place + 20])
+        assert re.sub(r"item_\w+|, | -> ", "", target) == ""
+        assert re.findall(r"item_(\w+)", asked) == list(users[user][max(0, place - 20) : place])
+        lengths[len(following)] += 1
+    assert lengths[20] > 10 and lengths[1] > 0 and max(lengths) == HISTORY == 20
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """The parts of a model that writes names: what may follow, which pieces there are, how the language model reads."""
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
+from conftest import toy_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_writers import END, PADDING, build, tiny_writer
@@ -11,6 +14,7 @@ from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError, DataError
 from llmrec.generative.trie import Trie
 from llmrec.generative.vocabulary import keep_whole, pieces_of, train_vocabulary, word_starts
+from llmrec.interactions import Dataset
 from llmrec.item_ids import ItemIds
 from llmrec.optimizer import parameter_groups
 
@@ -197,6 +201,82 @@ def test_what_is_read_and_written_with_does_not_decay():
     assert tables <= {id(each) for each in others["params"]}
     assert not tables & {id(each) for each in decaying["params"]}
     assert len(decaying["params"]) == 16, "four of three attentions, two of two feed-forwards"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1, 2, 7, 40])
+def test_beginnings_in_one_sequence_are_as_each_would_be_alone(length):
+    """With one layer nothing could leak from another beginning by way of a third place, so there are two."""
+    writer = tiny_writer(30, layers=2).eval()
+    random = torch.Generator().manual_seed(length)
+    ids = torch.randint(2, 30, (3, 9), generator=random)
+    ids[1, 5:] = PADDING
+    paths = pad(torch.randint(2, 30, (5, length - 1), generator=random), (1, 0), value=START)
+    hidden, mask = writer.read(ids), writer.mask(ids)
+    together = writer.beginnings(hidden, mask, paths)
+    assert together.shape == (3, 5, length, 30)
+    for row in range(3):
+        for number, path in enumerate(paths):
+            alone = writer.logits(hidden[row : row + 1], mask[row : row + 1], path[None])
+            assert torch.allclose(together[row, number], alone[0], atol=1e-5)
+    assert together.std(dim=3).min() > 0.01, "else all say the same"
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize(("room", "paths", "batch"), [(1, 32, 64), (1 << 27, 1, 64), (1 << 27, 32, 1), (1, 1, 2)])
+def test_likelihoods_do_not_depend_on_what_is_looked_at_together(toy, monkeypatch, room, paths, batch):
+    model, _, split = build(toy, "p5.examples={sequential: 1}", "item_ids={name: collaborative, clusters: 3, leaf: 4}")
+    histories = split.test.histories.take(torch.arange(8).numpy())
+    texts = model.asking.texts(histories)
+    whole = model.likelihoods(texts)
+    assert len(model.trie.paths) > 1
+    monkeypatch.setattr("llmrec.generative.recommender.ROOM", room)
+    monkeypatch.setattr("llmrec.generative.recommender.PATHS", paths)
+    monkeypatch.setattr("llmrec.generative.batches.READ_BATCH", batch)
+    assert torch.allclose(model.likelihoods(texts), whole, atol=1e-4)
+    assert torch.allclose(model.likelihoods(texts[::-1]).flip(0), whole, atol=1e-4)
+    assert whole.std(dim=1).min() > 0.01
+
+
+ODD_TITLES = [
+    'A {{ 7 * 7 }} "B"',
+    "{% if x %} it's, yes -> no",
+    "{x} {0} {}",
+    "line one\nline two",
+    "tab\there  and blanks ",
+    "Yes, no, 5.0",
+    "B </s> C",
+    "a <pad> <unk>",
+    "Film",
+    "Film 2",
+    "Film 2: item_12 -> item_13",
+]
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_odd_titles_go_into_prompts_as_they_are_and_come_back_out():
+    """D12, D13: commas in titles and titles inside other titles; braces, quotes, line breaks and special pieces too."""
+    log, items = toy_tables()
+    titles = [*ODD_TITLES, *items["title"].to_list()[len(ODD_TITLES) :]]
+    dataset = Dataset.from_tables("odd", log, items.with_columns(title=pl.Series(titles)))
+    model, examples, split = build(dataset, "item_ids=title", "p5.examples={sequential: 4}")
+    names = [" ".join(title.split()) for title in titles]
+    assert list(model.ids.names[1:]) == names
+    pieces = pieces_of(model.tokenizer, names)
+    special = {model.tokenizer.pad_token_id, model.tokenizer.eos_token_id}
+    assert all(ids[-1] == model.tokenizer.eos_token_id and not special & set(ids[:-1]) for ids in pieces)
+    for name, ids in zip(names, pieces):
+        if "<" not in name:
+            assert model.tokenizer.decode(ids[:-1]) == name
+    assert names[0] in model.asking.text(np.array([1, 2]), 1)
+    targets = {target for _, target in examples.write(examples.epoch(0), (0, 0))}
+    assert targets <= {*names, "yes", "no"} and targets & set(names[: len(ODD_TITLES)])
+    text = model.asking.texts(split.test.histories.take(np.arange(1)))
+    (scores,), (found,) = model.likelihoods(text), model.beams(text, 30)
+    assert sorted(item for item, _ in found) == list(range(1, 31)), "each can be written"
+    assert [told for _, told in found] == pytest.approx([scores[item - 1].item() for item, _ in found], abs=1e-4)
 
 
 @pytest.mark.slow

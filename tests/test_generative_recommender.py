@@ -9,12 +9,11 @@ import polars as pl
 import pytest
 import torch
 from small_runs import BIN, digests, execute, kill_when, last_step, metrics, numbers, rows, start
-from small_writers import build, options, split_of
+from small_writers import build, options, split_of, teacher_forced
 from torch.nn.functional import pad
 
 from llmrec import building, config, train
 from llmrec.errors import ConfigError, RunError
-from llmrec.generative.vocabulary import pieces_of
 from llmrec.sequences import Sequences
 
 pytestmark = pytest.mark.slow
@@ -27,20 +26,6 @@ WEIGHTS = ("model.safetensors", "test/rankings.parquet", "item_ids.json", "token
 def model(toy):
     made, _, split = build(toy)
     return made, split.test.histories.take(np.arange(3))
-
-
-def teacher_forced(made, text: str, name: str) -> float:
-    """Piece by piece, what the language model says of the pieces that some name has there."""
-    start = made.writer.model.config.decoder_start_token_id
-    ids = torch.tensor(pieces_of(made.tokenizer, [text]))
-    others = pieces_of(made.tokenizer, made.ids.names[1:])
-    pieces, total = pieces_of(made.tokenizer, [name])[0], 0.0
-    hidden = made.writer.read(ids)
-    told = made.writer.logits(hidden, made.writer.mask(ids), torch.tensor([[start, *pieces[:-1]]]))[0].double()
-    for place, piece in enumerate(pieces):
-        allowed = sorted({other[place] for other in others if other[:place] == pieces[:place]})
-        total += (told[place, piece] - told[place, allowed].logsumexp(0)).item()
-    return total
 
 
 @pytest.mark.parametrize("ids", ["random", "title", "{name: collaborative, clusters: 3, leaf: 4}"])

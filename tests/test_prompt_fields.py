@@ -147,6 +147,28 @@ def test_a_target_in_its_own_input_is_refused(given, target):
         Prompt.parse("zeroshot/mine", f"---\n---\n{body}{{% block answer %}}{target}{{% endblock %}}")
 
 
+@pytest.mark.parametrize("target", ["{{ item.title }}", "{{ following[0].title }}", "{{ interaction.rating }}", "yes"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "{{ following[0].title }}",
+        "{{ following[-1].genres | join }}",
+        "{{ following | map(attribute='item_id') | join }}",
+        "{% for row in following %}{{ row.title }}{% endfor %}",
+        "{% if following | length > 3 %}many{% endif %}",
+    ],
+)
+def test_what_follows_is_never_shown(given, target):
+    """C4: what comes next has the target at its beginning, whatever is asked for."""
+    with pytest.raises(PromptError, match=r"line 3: following.* gives block 'input' its own answer"):
+        p5(given, target)
+
+
+def test_a_target_of_what_follows_hides_the_item():
+    with pytest.raises(PromptError, match=r"item.title gives block 'input' its own answer: the item is what is to be"):
+        p5("{{ item.title }}", "{{ following | map(attribute='title') | join }}")
+
+
 @pytest.mark.parametrize(
     ("given", "target"),
     [

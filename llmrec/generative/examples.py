@@ -71,6 +71,8 @@ class Examples:
                 )
         self.prompts = [p for prompts in self.families.values() for p in prompts if p.name not in self.switched_off]
         self._groups = [group for family, number in self.per_user.items() for group in self._parts(family, number)]
+        self.used = [self.prompts[place].name for place in sorted({place for _, own in self._groups for place in own})]
+        """Names of the prompts that ask: a kind of question may have no share."""
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "examples three"]:
         """User (row of the training part), prompt and place in his history of every example, in random order."""

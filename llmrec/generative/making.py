@@ -124,14 +124,13 @@ def _require_filled(split: Split, asking: Asking) -> None:
 
 def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> list[str]:
     """What a user should know before it trains: prompts that are off, how ids are cut, what their numbers give away."""
-    on, off = examples.prompts, examples.switched_off
+    on, off = examples.used, examples.switched_off
     lines = [f"{len(on)} prompts of {', '.join(examples.families)}; {len(model.tokenizer)} pieces"]
     for fields in sorted(set(map(tuple, off.values()))):
         names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
         lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
-    used = [each.name for each in on]
     asked = (model.asking.prompt, model.asking.anonymous)
-    lines += [f"recommends by {each.name}, which training does not use" for each in asked if each.name not in used]
+    lines += [f"recommends by {each.name}, which training does not use" for each in asked if each.name not in on]
     if model.pieces_per_id == 1:
         lines.append("some items are a piece of their own: this is an ID-token model, not one that reads ids as text")
     if leak := id_leak.next_number(split.test, model.ids.names):

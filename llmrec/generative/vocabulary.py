@@ -73,9 +73,10 @@ def keep_whole(tokenizer: Any, ids: ItemIds) -> None:
 
 
 def pieces_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Pieces of each text, with the end."""
+    """Pieces of each text, with the end; a title such as ``A </s> B`` neither ends nor pads it."""
     encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
-    return [[*ids, tokenizer.eos_token_id] for ids in encoded]
+    end, padding = tokenizer.eos_token_id, tokenizer.pad_token_id
+    return [[*(piece for piece in ids if piece not in (end, padding)), end] for ids in encoded]
 
 
 def word_starts(tokenizer: Any) -> list[bool]:
