@@ -56,24 +56,26 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Asks every run, ranks the same with all others, prints and saves."""
-    from eval import p5_report, p5_rows, zeroshot_candidates
+    from eval import p5_report, p5_rows, p5_study, zeroshot_candidates
     from llmrec.console import Console
 
-    study = p5_rows.Study.of(arguments, Console())
-    protocol = study.protocol(p5_rows.MASKED)
+    study = p5_study.Study.of(arguments, Console())
+    protocol = study.protocol(p5_study.MASKED)
     against = zeroshot_candidates.trained_runs(arguments.against, protocol)
+    asked = zeroshot_candidates.trained_runs(arguments.runs, protocol)
     for folder in arguments.runs:
-        p5_rows.prompts(p5_rows.options_of(folder), study.split.dataset)
-        zeroshot_candidates.require_held_out(folder, protocol)
-    result = study.free()
+        p5_rows.prompts(p5_study.options_of(folder), study.split.dataset)
+    result = p5_rows.free(study)
     for name, folders in against.items():
-        result.add(study.of_vectors(name, folders))
-    for folder in arguments.runs:
-        result.add(p5_rows.ask(folder, study))
-    result.pairs += [(first, name) for first, second in result.pairs if second == "popularity" for name in against]
+        for folder, saved in folders.items():
+            result.add(p5_rows.of_vectors(study, name, folder, saved))
+    for name, folders in asked.items():
+        for folder in folders:
+            result.add(p5_rows.ask(name, folder, study))
+    result.compare(list(against))
+    print(json.dumps(p5_report.as_json(result), indent=2) if arguments.json else p5_report.show(result))
     if arguments.save:
         p5_report.save(RESULTS / f"p5-{arguments.save}", result)
-    print(json.dumps(p5_report.as_json(result), indent=2) if arguments.json else p5_report.show(result))
 
 
 if __name__ == "__main__":

@@ -53,13 +53,13 @@ class Answers:
         Returns:
             Two tables of predictions as in :class:`llmrec.runs.RunTable`.
         """
-        asked = [variables for row in range(len(self.cases)) if _stars(variables := self._about(row)) is not None]
-        kept = [_stars(self._about(row)) is not None for row in range(len(self.cases))]
+        about = [self._about(row) for row in range(len(self.cases))]
+        asked = [variables for variables in about if _stars(variables) is not None]
         targets = [str(float(variables["interaction"]["rating"])) for variables in asked]
         texts = [prompt.render("input", **variables) for variables in asked]
         written = [texts[0] for texts in self.model.write(texts, _LONGEST)]
         shares = self.model.likelihoods(texts, self._trie(STARS)).exp().double().numpy()
-        ids = [case for case, has in zip(self.ids, kept, strict=True) if has]
+        ids = [case for case, variables in zip(self.ids, about, strict=True) if _stars(variables) is not None]
         likeliest = [STARS[place] for place in shares.argmax(axis=1)]
         return {
             "written": _predictions(ids, targets, written, [_read(text) for text in written]),
@@ -85,7 +85,7 @@ class Answers:
         if wrong := sorted(set(targets) - set(prompt.head.words)):
             raise DataError(
                 f"prompt {prompt.name!r} asks for {wrong[0]!r}, and its head names the words "
-                f"{' and '.join(prompt.head.words)}; set words: [{wrong[0]}, ...] there"
+                f"{' and '.join(prompt.head.words)}; write the two words there, first the one that says it holds"
             )
         shares = self._first_word(texts, prompt)
         words = [prompt.head.words[share < 0.5] for share in shares.tolist()]
@@ -130,11 +130,12 @@ class Answers:
     def _about(self, row: int) -> dict[str, Any]:
         return self.rows.variables(self.cases, row, last=HISTORY)
 
-    def _claim(self, row: int, seed: int) -> dict[str, int]:
+    def _claim(self, row: int, seed: int) -> dict[str, int | None]:
         stars, random = _stars(self._about(row)), generator(seed, self.ids[row], "claimed")
-        if stars is not None and random.random() < 0.5:
-            return {"claimed": max(1, round(stars))}
-        return {"claimed": int(random.integers(1, 6))}
+        given = None if stars is None else round(stars)
+        wrong = [number for number in range(1, 6) if number != given]
+        right = given is not None and random.random() < 0.5
+        return {"claimed": given if right else int(random.choice(wrong))}
 
     def _first_word(self, texts: list[str], prompt: Prompt) -> Scores:
         return self.model.likelihoods(texts, self._trie(prompt.head.words))[:, 0].exp().double().numpy()

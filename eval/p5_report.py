@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval.p5_rows import AMONG, MASKED, OPEN, Result, Said
+from eval.p5_study import AMONG, MASKED, OPEN, Result, Said
 from llmrec import report
 from llmrec.report import interval
 from llmrec.runs import write_json, write_text
@@ -59,10 +59,12 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def save(path: Path, result: Result) -> None:
-    """Writes the tables as Markdown, the figures as JSON and the rankings with nothing masked as a plot."""
+    """Writes the tables as Markdown, the figures as JSON and the rankings of the whole catalogue as a plot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path.with_name(path.name + ".md"), markdown(result))
     write_json(path.with_name(path.name + ".json"), as_json(result))
-    report.plot_groups(result.rankings, path.with_name(path.name + ".png"))
+    whole = {group: result.rankings[group] for group in (MASKED, OPEN)}
+    report.plot_groups(whole, path.with_name(path.name + ".png"))
 
 
 def _tables(result: Result) -> Iterator[tuple[str, list[str], Cells]]:
@@ -102,7 +104,8 @@ def _lines(result: Result) -> Iterable[str]:
     yield from report.provenance_lines(result.trained)
     yield (
         "Intervals: 95 %, bootstrap over users. (unseen): a prompt that training does not use. written: read off the "
-        "likeliest text; expected: the mean over 1.0 to 5.0 by their likelihoods."
+        "likeliest text, and what is no number counts as the mean of the training part. expected: the mean over 1.0 to "
+        "5.0 by their likelihoods."
     )
 
 

@@ -69,9 +69,9 @@ def trained_runs(folders: Sequence[Path], protocol: Protocol) -> dict[str, dict[
         saved, config = require_held_out(folder, protocol), read_json(folder / "config.json")
         rest = {key: value for key, value in config.items() if key not in ("seed", "output")}
         if folder.absolute() in found.setdefault(name, {}):
-            raise ConfigError(f"--against names {folder} twice")
+            raise ConfigError(f"{folder} is named twice")
         if name in components.names("baselines") or options.setdefault(name, rest) != rest:
-            raise ConfigError(f"--against: {folder} has the name of another row, {name!r}; rename its folder")
+            raise ConfigError(f"{folder} has the name of another row, {name!r}; rename its folder")
         found[name][folder.absolute()] = saved
     return found
 

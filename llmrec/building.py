@@ -18,6 +18,7 @@ from llmrec.generative.recommender import GenerativeRecommender
 from llmrec.item_text import ItemText
 from llmrec.loading import ModelFiles
 from llmrec.matching import MatchingStep
+from llmrec.protocol import digest
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, read_json
 from llmrec.sequences import TrainingBatches
@@ -129,7 +130,7 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
         text.known(split),
         split.dataset.items.with_columns(text.column(split.dataset.num_items), name=pl.Series(model.ids.names[1:])),
         {"model": options.model, "item_ids": options.item_ids, "item_ids_hash": model.ids.hash}
-        | {"pieces_per_id": model.pieces_per_id, "prompts": examples.used}
+        | {"pieces_per_id": model.pieces_per_id, "prompts": examples.used, "prompts_hash": digest(dict(examples.used))}
         | ({"revision": files.revision} if files else {}),
         batches.counted,
     )

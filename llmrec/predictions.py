@@ -26,12 +26,14 @@ def ratings(predictions: pl.DataFrame, users: pl.Series, fallback: float) -> dic
         fallback: what to say where a model says nothing, such as the mean of the training ratings.
 
     Raises:
-        DataError: a target that is no number.
+        DataError: a target that is no number, or a score that is not finite.
     """
     try:
         targets = predictions["target"].cast(pl.Float64).to_numpy()
     except pl.exceptions.PolarsError as error:
         raise DataError(f"the target of a rating must be a number: {error}") from None
+    if not predictions["score"].drop_nulls().is_finite().all():
+        raise DataError("the predictions hold scores that are not finite; nothing can be measured by them")
     errors = predictions["score"].fill_null(fallback).to_numpy() - targets
     return {
         "RMSE": _interval(lambda weights: float(np.sqrt(np.average(errors**2, weights=weights))), users),
@@ -48,8 +50,10 @@ def choices(predictions: pl.DataFrame, users: pl.Series, positive: str) -> dict[
         positive: the word whose probability ``score`` tells.
 
     Raises:
-        DataError: all targets are the same word, so that there is no order to measure.
+        DataError: all targets are the same word, so that there is no order to measure, or a score that says nothing.
     """
+    if predictions["score"].is_null().any() or not predictions["score"].is_finite().all():
+        raise DataError("the predictions hold scores that are missing or not finite; nothing can be ordered by them")
     right = (predictions["target"] == predictions["prediction"]).to_numpy()
     wanted, scores = (predictions["target"] == positive).to_numpy(), predictions["score"].to_numpy()
     if wanted.all() or not wanted.any():

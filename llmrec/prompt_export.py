@@ -63,7 +63,9 @@ def _tables(examples: Examples, epoch: int, batch_size: int) -> Iterator[dict[st
     """Columns of the examples of each window, as training writes them."""
     data, train = examples.split.dataset, examples.split.train
     for window, drawn in enumerate(windows(examples.epoch(epoch), batch_size)):
-        rows, inputs, targets = zip(*examples.written(drawn, (epoch, window)), strict=True)
+        if not (written := examples.written(drawn, (epoch, window))):
+            continue  # of none of them a target is known
+        rows, inputs, targets = zip(*written, strict=True)
         own = drawn[list(rows)].tolist()
         yield {
             "input": list(inputs),

@@ -8,6 +8,7 @@ and those after it. What the input may not show is what the target is made of: n
 the item is to be found, else not the very field, and never what is ``following``.
 """
 
+import hashlib
 import re
 import traceback
 from collections import Counter
@@ -22,7 +23,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.filters import FILTERS
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from llmrec.components import explain
 from llmrec.errors import DataError, PromptError, nearest
@@ -84,6 +85,13 @@ class Head(BaseModel):
     max_chars: int | None = Field(None, ge=1)
     """The longest input, or text of an item; ``llmrec prompts check`` refuses a longer one, for it would be cut."""
 
+    @field_validator("words", mode="before")
+    @classmethod
+    def _quoted(cls, value: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(each, bool) for each in value):
+            raise ValueError('YAML reads yes and no as truth values; write ["yes", "no"]')
+        return value
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -144,6 +152,11 @@ class Prompt:
     def kind(self) -> str:
         """``items``, ``p5`` or ``zeroshot``."""
         return self.name.partition("/")[0]
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits over the whole text: a model knows the words that it was trained with."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:8]
 
     @property
     def answer(self) -> str | None:

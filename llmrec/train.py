@@ -120,7 +120,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     model, encoded = built.model, time.perf_counter() - started
 
     basis = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
-    same = {"model revision": "revision", "item ids": "item_ids_hash"}
+    same = {"model revision": "revision", "item ids": "item_ids_hash", "prompts": "prompts_hash"}
     folder = replace(folder, basis=basis | {words: built.facts.get(fact) for words, fact in same.items()})
     position = learn(options, split, built, folder, processes, console)
     provenance = runs.provenance(

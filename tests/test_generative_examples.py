@@ -280,12 +280,19 @@ def test_a_continuation_goes_on_from_its_input_and_ends_with_the_training_part()
     ("family", "message"),
     [
         ("sequentiel", "p5.examples: no family 'sequentiel'; did you mean 'sequential'"),
-        ("review", "small has not the fields for any prompt of 'review'"),
+        ("review", "small has not the fields for any prompt of review; ask"),
     ],
 )
 def test_a_family_that_cannot_ask_is_refused(family, message):
     with pytest.raises(ConfigError, match=message):
         examples(log_of(("a", "b", "c", "d")), {family: 1})
+
+
+def test_a_family_that_the_data_cannot_fill_is_switched_off_beside_others():
+    made = examples(log_of(("a", "b", "c", "d")), {"sequential": {"item": 2}, "review": 3, "other_domain": 0})
+    assert {name.split("/")[1] for name in made.used} == {"sequential"}
+    assert any(name.startswith("p5/review/") for name in made.switched_off)
+    assert len(made.epoch(0)) == 2
 
 
 # Batches

@@ -14,11 +14,13 @@ from torch.nn.functional import pad
 
 from llmrec import building, config, train
 from llmrec.errors import ConfigError, RunError
+from llmrec.prompting import Prompt
 from llmrec.sequences import Sequences
 
 pytestmark = pytest.mark.slow
 PYTHON = str(BIN / "python")
 TINY = ["training.epochs=2", "training.batch_size=16", "p5.examples={sequential: 1, rating: 1}", "p5.vocabulary=400"]
+VARIABLES = {"user": {"id": "user_1"}, "history": [{"id": "item_1"}], "separator": ", "}
 WEIGHTS = ("model.safetensors", "test/rankings.parquet", "item_ids.json", "tokenizer/tokenizer.json")
 
 
@@ -168,7 +170,7 @@ def test_a_run_is_measured_beside_the_baselines_and_loads_with_equal_scores(run,
     assert model.recommend([["i1", "i2"]], users=["u1"], k=3).height == 3
 
 
-@pytest.mark.parametrize("name", ["item_ids.json", "tokenizer", "users.parquet", "model.safetensors"])
+@pytest.mark.parametrize("name", ["item_ids.json", "prompts.json", "tokenizer", "users.parquet", "model.safetensors"])
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_run_with_a_missing_or_damaged_file_is_refused(run, tmp_path, name, damage):
     folder = shutil.copytree(run, tmp_path / "run")
@@ -182,6 +184,23 @@ def test_a_run_with_a_missing_or_damaged_file_is_refused(run, tmp_path, name, da
         path.unlink()
     with pytest.raises(RunError, match=f"{path.stem}.* missing or damaged"):
         building.load(folder)
+
+
+def test_a_run_asks_by_the_words_it_was_trained_with_whatever_the_file_says_now(run, toy, tmp_path, monkeypatch):
+    name = building.load(run).asking.prompt.name
+    before = building.load(run).asking.text(np.array([1, 2]), 1)
+    file = tmp_path / "prompts" / f"{name}.jinja"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        Prompt.load(name).source.replace("{% block input -%}\n", "{% block input -%}\nNow, "), encoding="utf-8"
+    )
+    trained = build(toy)[1].used
+    monkeypatch.chdir(tmp_path)
+    assert Prompt.load(name).render("input", **VARIABLES).startswith("Now, ")
+    assert building.load(run).asking.text(np.array([1, 2]), 1) == before
+    edited = build(toy)[1].used
+    assert edited.keys() == trained.keys()
+    assert [each for each in edited if edited[each] != trained[each]] == [name], "an unfinished run is not resumed"
 
 
 @pytest.mark.parametrize("change", ["order", "hash", "nothing"])

@@ -9,7 +9,7 @@ import torch
 from conftest import toy_tables
 from small_writers import build, options, split_of, teacher_forced
 
-from eval import p5_rows
+from eval import p5_rows, p5_study
 from eval.p5_answers import STARS, Answers, _read
 from llmrec.candidates import drawn
 from llmrec.console import Console
@@ -139,8 +139,8 @@ def test_rows_without_stars_are_left_out():
     tables, chosen = nobody.ratings(Prompt.load("p5/rating/by_ids")), Prompt.load("p5/rating/liked_by_ids")
     assert [len(table) for table in tables.values()] == [0, 0]
     candidates = drawn(nobody.cases.take(np.arange(2)), dataset, 3, 0)
-    study = p5_rows.Study(options(FEW), split, nobody.cases, candidates, 0, Console())
-    assert study.free().predictions == p5_rows._rated("run", "by_ids", tables, study) == []
+    study = p5_study.Study(options(FEW), split, nobody.cases, candidates, 0, Console())
+    assert p5_rows.free(study).predictions == p5_rows._rated("run", "by_ids", tables, study) == []
     said = p5_rows._chosen("run", "liked_by_ids", chosen, nobody.choices(chosen, 0), study)
     assert (said.predictions, said.notes) == ([], ["run liked_by_ids: left out, for all 0 answers are the same"])
 
@@ -155,7 +155,7 @@ def test_what_is_claimed_is_the_same_for_every_model_and_right_about_half_of_the
     assert not first["score"].equals(second["score"])
     assert not first["target"].equals(answers(*made).choices(prompt, 4)["target"]), "another seed, another claim"
     many = [answers(*made).choices(prompt, seed)["target"] for seed in range(8)]
-    assert 0.5 < (pl.concat(many) == "yes").mean() < 0.7, "half of the time, and by chance in a fifth of the rest"
+    assert 0.4 < (pl.concat(many) == "yes").mean() < 0.6
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, toy_tables, write_recbole
 from small_runs import Answer, arguments
 
-from eval import p5, p5_rows
+from eval import p5, p5_rows, p5_study
 from llmrec import evaluation, train
 from llmrec.protocol import digest
 from llmrec.runs import RunTable, read_json, write_json
@@ -31,7 +31,7 @@ QUICK = [
 FAMILIES = ("continuation", "sequential", "rating", "direct")
 HELD_OUT = {"sequential/recommend_next", "rating/by_title"}
 """By configs/p5.yaml."""
-OWN = "writer-s0 sequential/next_item"
+OWN = "writer sequential/next_item"
 ODD = ['{{ 7 * 7 }} of "them" (1950)', "{% if x %} it's, yes -> no", "{0.__class__} 5.0"]
 
 
@@ -86,7 +86,9 @@ def command(asked: Asked, capsys: pytest.CaptureFixture[str]):
 def test_every_prompt_that_the_data_can_fill_has_a_row_and_held_out_ones_are_called_unseen(asked):
     """The toy log has no names of users, and every other field."""
     said = {each["prompt"] for each in asked.told["predictions"] if each["run"]}
-    said |= {name.removeprefix("writer-s0 ") for rows in asked.rows.values() for name in rows if "writer-s0" in name}
+    said |= {
+        name.removeprefix("writer ") for rows in asked.rows.values() for name in rows if name.startswith("writer ")
+    }
     files = [path for family in FAMILIES for path in (ROOT / "prompts" / "p5" / family).glob("*.jinja")]
     texts = {f"{path.parent.name}/{path.stem}": path.read_text(encoding="utf-8") for path in files}
     usable = {name: text for name, text in texts.items() if "user.name" not in text}
@@ -97,21 +99,21 @@ def test_every_prompt_that_the_data_can_fill_has_a_row_and_held_out_ones_are_cal
 
 def test_each_group_says_its_protocol_and_what_needs_no_training_stands_in_it(asked):
     masked, open_, among = (
-        asked.told["groups"][name]["protocol"] for name in (p5_rows.MASKED, p5_rows.OPEN, p5_rows.AMONG)
+        asked.told["groups"][name]["protocol"] for name in (p5_study.MASKED, p5_study.OPEN, p5_study.AMONG)
     )
     assert (masked["mask_history"], open_["mask_history"], among["mask_history"]) == (True, False, True)
     assert masked | {"mask_history": False} == open_
     assert masked["candidates"] == "catalogue"
     assert re.fullmatch(r"target and 9 drawn from outside the history \([0-9a-f]{16}\)", among["candidates"])
     assert (among["k"], among["candidate_seed"]) == (10, 0)
-    for group, number in zip((p5_rows.MASKED, p5_rows.OPEN, p5_rows.AMONG), (24, 24, 12)):
+    for group, number in zip((p5_study.MASKED, p5_study.OPEN, p5_study.AMONG), (24, 24, 12)):
         rows = asked.rows[group]
         assert {"popularity", "item_knn", "random", "vectors"} <= rows.keys()
         assert {row["n"] for row in rows.values()} == {number}, "users of one interaction have no case"
-    assert asked.rows[p5_rows.MASKED]["popularity"] != asked.rows[p5_rows.OPEN]["popularity"]
-    ranked = asked.rows[p5_rows.MASKED].keys() - asked.rows[p5_rows.AMONG].keys()
+    assert asked.rows[p5_study.MASKED]["popularity"] != asked.rows[p5_study.OPEN]["popularity"]
+    ranked = asked.rows[p5_study.MASKED].keys() - asked.rows[p5_study.AMONG].keys()
     assert OWN in ranked and not any("pick" in name for name in ranked)
-    assert "writer-s0 direct/pick" in asked.rows[p5_rows.AMONG]
+    assert "writer direct/pick" in asked.rows[p5_study.AMONG]
 
 
 def test_the_masked_ranking_of_the_runs_own_prompt_is_what_the_run_measured(asked):
@@ -119,17 +121,17 @@ def test_the_masked_ranking_of_the_runs_own_prompt_is_what_the_run_measured(aske
         table = RunTable.load(asked.runs / name / "test")
         saved = evaluation.summary(table, ("HR@10", "nDCG@10"))
         for metric, wanted in saved.items():
-            found = asked.rows[p5_rows.MASKED][row]["metrics"][metric]
+            found = asked.rows[p5_study.MASKED][row]["metrics"][metric]
             assert found == pytest.approx({key: wanted[key] for key in found}), row
-        protocol = asked.told["groups"][p5_rows.MASKED]["protocol"]
+        protocol = asked.told["groups"][p5_study.MASKED]["protocol"]
         assert protocol == json.loads(table.protocol.model_dump_json())
 
 
 def test_the_runs_own_prompt_is_tested_against_popularity_and_the_run_of_vectors(asked):
-    for group in (p5_rows.MASKED, p5_rows.OPEN):
+    for group in (p5_study.MASKED, p5_study.OPEN):
         tests = asked.told["groups"][group]["paired_tests"]
         assert {(each["first"], each["second"]) for each in tests} == {(OWN, "popularity"), (OWN, "vectors")}
-    assert asked.told["groups"][p5_rows.AMONG]["paired_tests"] == []
+    assert asked.told["groups"][p5_study.AMONG]["paired_tests"] == []
 
 
 def test_stars_that_are_no_numbers_are_counted_and_worth_the_mean(asked):
@@ -161,7 +163,7 @@ def test_saved_files_keep_the_rules_of_results(asked):
     for each in asked.told["groups"].values():
         assert digest(each["protocol"]) in text
     assert len({digest(each["protocol"]) for each in asked.told["groups"].values()}) == 3
-    assert f"| {OWN} |" in text and "| writer-s0 rating/by_title (unseen) expected |" in text
+    assert f"| {OWN} |" in text and "| writer rating/by_title (unseen) expected |" in text
     assert all(f"- {note}" in text for note in asked.told["notes"])
     assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
@@ -170,7 +172,7 @@ def test_a_single_user_is_asked_and_choices_with_one_answer_are_left_out(command
     answer = command(asked.runs / "writer-s0", "--candidates", 4, "--users", 1)
     assert answer.code == 0, answer.err
     said = " ".join(answer.out.split())
-    assert "writer-s0 rating/liked_by_ids: left out, for all 1 answers are the same" in said
+    assert "writer rating/liked_by_ids: left out, for all 1 answers are the same" in said
     assert "ratings; 1 cases" in said and "choices; " not in said
 
 

@@ -95,7 +95,16 @@ def test_the_command_prints_a_table_or_json(toy_folder: Path, capsys: pytest.Cap
     assert max(map(len, table)) <= 100
     assert [line.split()[0] for line in table if line.strip().startswith("p5/")] == [
         f"p5/{family}"
-        for family in ["anonymous", "continuation", "direct", "explanation", "other_domain", "rating", "review", "sequential"]
+        for family in [
+            "anonymous",
+            "continuation",
+            "direct",
+            "explanation",
+            "other_domain",
+            "rating",
+            "review",
+            "sequential",
+        ]
     ]
     assert [line.split() for line in table if "p5/review" in line] == [["p5/review", *"4140----"]]
     assert cli.main([*words, "--json"]) == 0

@@ -55,24 +55,25 @@ class Examples:
         listed: int | None = None,
     ) -> None:
         self.split, self.rows, self.seed, self.listed = split, rows, seed, listed
-        self.per_user = {family: number for family, number in per_user.items() if number}
+        self.per_user = {family: number for family, number in per_user.items() if some(number)}
         self.families = {family: seen_prompts(family, hold_out) for family in self.per_user}
         known, full = columns(split.dataset), filled(split.dataset)
         self.switched_off: dict[str, list[str]] = {}
         """By prompt, the fields that the data never fill."""
-        for family, prompts in self.families.items():
+        for prompts in self.families.values():
             for prompt in prompts:
                 if empty := prompt.anatomy.never_filled(known, full):
                     self.switched_off[prompt.name] = [f"{use.variable}.{use.field}" for use in empty]
-            if not any(prompt.name not in self.switched_off for prompt in prompts):
-                raise ConfigError(
-                    f"p5.examples: {split.dataset.name} has not the fields for any prompt of {family!r}; leave the "
-                    "family out or fill the fields"
-                )
         self.prompts = [p for prompts in self.families.values() for p in prompts if p.name not in self.switched_off]
+        if not self.prompts:
+            raise ConfigError(
+                f"p5.examples: {split.dataset.name} has not the fields for any prompt of {', '.join(self.families)}; "
+                "ask for other families or fill the fields"
+            )
         self._groups = [group for family, number in self.per_user.items() for group in self._parts(family, number)]
-        self.used = [self.prompts[place].name for place in sorted({place for _, own in self._groups for place in own})]
-        """Names of the prompts that ask: a kind of question may have no share."""
+        drawn = sorted({place for _, own in self._groups for place in own})
+        self.used = {self.prompts[place].name: self.prompts[place].hash for place in drawn}
+        """Prompts that ask, with their hashes: a kind of question may have no share."""
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "examples three"]:
         """User (row of the training part), prompt and place in his history of every example, in random order."""
@@ -90,8 +91,8 @@ class Examples:
     def _parts(self, family: str, number: int | Mapping[str, int]) -> list[tuple[int, list[int]]]:
         """How many examples are drawn from which prompts."""
         own = [place for place, each in enumerate(self.prompts) if _family(each) == family]
-        if isinstance(number, int):
-            return [(number, own)]
+        if isinstance(number, int) or not own:
+            return [(number, own)] if own and isinstance(number, int) else []
         asked = {place: question(self.prompts[place]) for place in own}
         if unknown := [kind for kind, share in number.items() if share and kind not in asked.values()]:
             raise ConfigError(
@@ -195,6 +196,11 @@ def prompts_of(family: str) -> list[Prompt]:
     if family not in families:
         raise ConfigError(f"p5.examples: no family {family!r}{nearest(family, families)}")
     return [Prompt.load(name) for name in names if name.startswith(f"p5/{family}/")]
+
+
+def some(number: int | Mapping[str, int]) -> bool:
+    """Whether a family has examples at all."""
+    return number > 0 if isinstance(number, int) else any(number.values())
 
 
 def seen_prompts(family: str, hold_out: Sequence[str]) -> list[Prompt]:

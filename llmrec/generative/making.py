@@ -11,7 +11,7 @@ from llmrec import components, fsdp, id_leak
 from llmrec.config import P5Options, RunConfig
 from llmrec.errors import ConfigError, RunError, nearest
 from llmrec.generative import origins
-from llmrec.generative.examples import Examples, prompts_of, seen_prompts
+from llmrec.generative.examples import Examples, prompts_of, seen_prompts, some
 from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
 from llmrec.generative.vocabulary import keep_whole, train_vocabulary
@@ -41,8 +41,8 @@ def check(options: RunConfig) -> None:
     if fsdp.asked():
         raise ConfigError("a run that writes names (p5) is not spread over processes; launch it without FSDP")
     held_out = options.p5.hold_out
-    for family in options.p5.examples:
-        if not seen_prompts(family, held_out):
+    for family, number in options.p5.examples.items():
+        if some(number) and not seen_prompts(family, held_out):
             raise ConfigError(f"p5.examples: training never uses the prompts of {family!r}, which are all unseen ones")
     known = [each.name for family in options.p5.examples for each in prompts_of(family)]
     if unknown := [name for name in held_out if name not in known]:
@@ -74,7 +74,14 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
         writer = origins.from_shape(options.model, tokenizer)
     else:
         writer, tokenizer = origins.pretrained(options.model, ids)
-    return GenerativeRecommender(writer, tokenizer, ids, _naming(options), split.dataset.item_ids, asking), examples
+    model = GenerativeRecommender(writer, tokenizer, ids, _naming(options), split.dataset.item_ids, asking)
+    lists = [each.name for each in examples.prompts if each.name in examples.used and each.anatomy.shows("following")]
+    if lists and (open_ended := model.trie.open_ended):
+        raise ConfigError(
+            f"{lists[0]} asks for several items, and the names of {open_ended} items begin those of others, so that a "
+            "list would not teach where a name ends; leave that family out of p5.examples or take other item_ids"
+        )
+    return model, examples
 
 
 def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
@@ -160,11 +167,13 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         writer = origins.restored(folder, config.model, tokenizer)
         ids, digest = ItemIds(tuple(told["names"]), tuple(told["tokens"])), told["hash"]
+        asked = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
         users = pl.read_parquet(folder / "users.parquet")
         known = np.array([False, *users.drop_in_place(KNOWN)])
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise RunError(
-            f"{folder}: item_ids.json, tokenizer/, language_model/ or users.parquet is missing or damaged: {error}"
+            f"{folder}: item_ids.json, prompts.json, users.parquet, tokenizer/ or language_model/ is missing or "
+            f"damaged: {error}"
         ) from None
     if ids.hash != digest or len(ids.names) != len(items) + 1:
         raise RunError(f"{folder}: item_ids.json is not the one that the model was trained with")
@@ -172,7 +181,8 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
     data = Dataset.of_items(config.data, catalogue)
     rows = PromptRows(Dataset(data.name, data.interactions, data.items, users), ids=ids.names)
     item_ids = np.array(["", *items["item_id"]], dtype=object)
-    asking = Asking(rows, *prompts(config.p5), known)
+    known_by, anonymous = (Prompt.parse(each["name"], each["source"]) for each in (asked["known"], asked["anonymous"]))
+    asking = Asking(rows, known_by, anonymous, known)
     model = GenerativeRecommender(writer, tokenizer, ids, _naming(config), item_ids, asking)
     try:
         model.load_state_dict(state)

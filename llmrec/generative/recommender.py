@@ -195,13 +195,17 @@ class GenerativeRecommender(nn.Module):
         self.item_ids = np.array([*self.item_ids, *new], dtype=object)
 
     def save(self, folder: Path, *, writes: bool = True) -> None:
-        """Writes the weights, the language model's configuration, the tokenizer, the items' names and the users."""
+        """Writes the weights, the language model's configuration, the tokenizer, the names of items, prompts, users."""
         state = fsdp.whole(self.state_dict(), keep=writes)
         if not writes:
             return
         state = {name: tensor.clone().contiguous() for name, tensor in state.items()}  # embeddings stand there thrice
         names = {"hash": self.ids.hash, "names": self.ids.names, "tokens": self.ids.tokens}
         write_json(folder / "item_ids.json", names)
+        asked = {"known": self.asking.prompt, "anonymous": self.asking.anonymous}
+        # Whoever edits a prompt later still asks this model by the words that it knows.
+        told = {kind: {"name": prompt.name, "source": prompt.source} for kind, prompt in asked.items()}
+        write_json(folder / "prompts.json", told)
         users = self.asking.rows.dataset.users.with_columns(pl.Series(KNOWN, self.asking.known[1:]))
         write_atomically(folder / "users.parquet", users.write_parquet)
         self.tokenizer.save_pretrained(folder / "tokenizer")

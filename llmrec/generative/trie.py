@@ -28,6 +28,7 @@ class Trie:
     options: Int[Tensor, "choices width"]
     steps: Int[Tensor, "items depth"]
     followers: dict[tuple[int, ...], list[int]]
+    end: int
 
     @classmethod
     def of(cls, names: Sequence[Sequence[int]], start: int, end: int) -> "Trie":
@@ -74,11 +75,17 @@ class Trie:
             _padded([followers[prefix] for prefix in choices], width, -1),
             _padded(steps, max(map(len, steps)), len(choices) * width),
             followers,
+            names[0][-1],
         )
 
     def allowed(self, prefix: Sequence[int]) -> list[int]:
         """What may follow the beginning of a name; nothing behind its end."""
         return self.followers.get(tuple(prefix), [])
+
+    @property
+    def open_ended(self) -> int:
+        """Names with which others begin: there a model has to say whether it is at the end."""
+        return int((((self.options == self.end).any(dim=1)) & ((self.options >= 0).sum(dim=1) > 1)).sum())
 
     def part(self, first: int, number: int) -> Int[Tensor, " _"]:
         """Numbers of the choices that are made on so many paths from one on."""

@@ -82,11 +82,14 @@ class Writer(nn.Module):
         """
         whose = torch.arange(len(paths), device=paths.device).repeat_interleave(paths.shape[1])
         own = (whose[:, None] == whose) & torch.ones(len(whose), len(whose), device=paths.device).tril().bool()
+        # To be added to the scores: not every kind of attention takes truth values.
+        barred = torch.zeros(own.shape, dtype=hidden.dtype, device=paths.device)
+        barred = barred.masked_fill(~own, torch.finfo(hidden.dtype).min)
         logits: Tensor = self.model(
             encoder_outputs=(hidden,),
             attention_mask=mask,
             decoder_input_ids=paths.flatten().expand(len(hidden), -1),
-            decoder_attention_mask=own.expand(len(hidden), 1, -1, -1),
+            decoder_attention_mask=barred.expand(len(hidden), 1, -1, -1),
             use_cache=False,
         ).logits
         return logits.unflatten(1, tuple(paths.shape))
