@@ -27,6 +27,7 @@ QUICK = [
     "p5.vocabulary=400",
     "p5.candidates=5",
     "p5.examples={continuation: 1, sequential: {item: 1, pick: 1, choice: 0}, rating: 1, direct: {pick: 1, choice: 1}}",
+    "p5.anonymous=p5/continuation/by_history",
 ]
 FAMILIES = ("continuation", "sequential", "rating", "direct")
 HELD_OUT = {"sequential/recommend_next", "rating/by_title"}
