@@ -4,6 +4,8 @@ Next items are ranked among the whole catalogue, with the history left out of th
 beside what needs no training and the runs named by --against. Prompts that show candidates rank them by the likelihood
 of each name or the probability of yes. Stars are read off what is written (RMSE, MAE), choices off the
 likelihoods of the two words (accuracy, AUC).
+
+Without RUN it is the study of four kinds of names on MovieLens-100K, which trains what is missing below runs/study.
 """
 
 import argparse
@@ -17,7 +19,8 @@ from llmrec.errors import LlmrecError
 RESULTS = Path("eval/results")
 EXAMPLES = """examples:
   python -m eval.p5 runs/ml-100k-p5-t5-tiny-random-s0
-  python -m eval.p5 runs/ml-100k-p5-t5-tiny-*-s0 --against runs/ml-100k-sasrec-id-softmax-s0 --save ml-100k
+  python -m eval.p5 runs/ml-100k-p5-t5-tiny-*-s0 --against runs/ml-100k-sasrec-id-softmax-s0 --save mine
+  python -m eval.p5 --jobs 2 --save ml-100k
 """
 
 
@@ -36,8 +39,10 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         "eval.p5", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    result.add_argument("runs", nargs="+", type=Path, help="finished runs of one data set that write names")
+    result.add_argument("runs", nargs="*", type=Path, help="finished runs of one data set that write names")
     cells.add_data_dir(result)
+    result.add_argument("--seeds", type=cells.positive, default=1, help="of each kind of names (default: 1)")
+    cells.add_jobs(result)
     result.add_argument(
         "--against", nargs="+", type=Path, default=[], metavar="RUN", help="trained runs that compare vectors"
     )
@@ -56,9 +61,12 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Asks every run, ranks the same with all others, prints and saves."""
-    from eval import p5_report, p5_rows, p5_study, zeroshot_candidates
+    from eval import p5_cells, p5_report, p5_rows, p5_study, zeroshot_candidates
     from llmrec.console import Console
 
+    if not arguments.runs:
+        found = p5_cells.trained(arguments.data_dir, arguments.jobs, arguments.seeds)
+        arguments.runs, arguments.against = found[0], [*found[1], *arguments.against]
     study = p5_study.Study.of(arguments, Console())
     protocol = study.protocol(p5_study.MASKED)
     against = zeroshot_candidates.trained_runs(arguments.against, protocol)

@@ -122,6 +122,9 @@ def _add_prompts(group: argparse.ArgumentParser) -> None:
         description="Writes the examples that a run would train on (input, target, prompt, user_id, item_id, epoch) "
         "for datasets.load_from_disk. Only those of training: what validation and test ask for is not exported.",
     )
+    verb.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="any option of train.py, such as item_ids=sequential"
+    )
     verb.add_argument("--config", type=Path, required=True, help="YAML file of options, such as configs/p5.yaml")
     verb.add_argument("--data", help="data set, such as ml-100k (default: the file's)")
     verb.add_argument("--data-dir", type=Path, help="folder with its files")
@@ -266,7 +269,7 @@ def export_prompts(arguments: argparse.Namespace) -> int:
     from llmrec import config, prompt_export
 
     flags = {name: getattr(arguments, name) for name in ("data", "data_dir", "seed")}
-    options = config.load(arguments.config, [], flags).resolved()
+    options = config.load(arguments.config, arguments.overrides, flags).resolved()
     number = prompt_export.export(options, arguments.output, arguments.epochs)
     print(f"{arguments.output}: {number:,} examples; datasets.load_from_disk({str(arguments.output)!r}) reads them")
     return 0

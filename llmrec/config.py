@@ -101,6 +101,8 @@ class TrainingOptions(_Options):
     batch_size: int = Field(32, ge=1)
     """Windows per step, over all processes."""
     learning_rate: float = Field(1e-3, gt=0)
+    embedding_learning_rate: float | None = Field(None, gt=0)
+    """Of tables of embeddings that begin with random numbers; null: the same."""
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's, on matrices only; biases, norms and embeddings have none."""
     warmup_steps: int = Field(100, ge=0)

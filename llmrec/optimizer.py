@@ -8,14 +8,18 @@ from llmrec.config import TrainingOptions
 
 
 def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
-    """Decay for the weights of linear layers only; a tuned language model has a rate and a decay of its own."""
+    """Decay for the weights of linear layers only; a tuned language model has a rate and a decay of its own.
+
+    Tables of embeddings may learn at another rate, for each of their rows is in few batches; not those of a module that
+    says it is ``pretrained``, which need not travel far.
+    """
     learning = [each for each in module.parameters() if each.requires_grad]
     models: list[Any] = [each for each in module.modules() if hasattr(each, "own_learning_rate")]
     tuned = {id(weight) for each in models for weight in each.parameters()}
     tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
     # What a language model reads may be what it writes with, too: a table all the same.
     decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)} - tables
-    groups = []
+    groups: list[dict[str, Any]] = []
     for own in (False, True) if models else (False,):
         rate = float(models[0].own_learning_rate) if own else options.learning_rate
         decay = float(models[0].own_weight_decay) if own else options.weight_decay
@@ -24,6 +28,14 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
             # Of a language model all matrices but the embeddings decay, whatever its layers are called.
             chosen = [each for each in some if (_is_matrix(each, tables) if own else id(each) in decayed) == decays]
             groups.append({"params": chosen, "weight_decay": decay if decays else 0.0, "peak": rate})
+    if options.embedding_learning_rate is not None:
+        begun = [each for each in module.modules() if getattr(each, "pretrained", False)]
+        near = {id(weight) for each in begun for weight in each.parameters()}
+        rest = groups[1]["params"]  # neither decays nor is of a tuned model
+        of_tables = [each for each in rest if each.dim() > 1 and id(each) not in near]
+        far = {id(each) for each in of_tables}
+        groups[1]["params"] = [each for each in rest if id(each) not in far]
+        groups.append({"params": of_tables, "weight_decay": 0.0, "peak": options.embedding_learning_rate})
     return groups
 
 

@@ -13,9 +13,11 @@ from small_writers import options, split_of, t5_folder
 from transformers import AutoModelForSeq2SeqLM
 
 from llmrec import building, loading, train, training
+from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.item_ids import ItemIds
+from llmrec.optimizer import parameter_groups
 
 pytestmark = pytest.mark.slow
 NO_TOKENS = ItemIds(("", "item_1"))
@@ -66,6 +68,13 @@ def test_words_that_begin_with_zeros_learn(folder):
     assert len(used) == 7
     assert (writer.words.weight.grad[used[1:]].abs().sum(dim=1) > 0).all()
     assert writer.words.weight.detach().abs().sum() == 0
+
+
+def test_only_what_the_pre_trained_model_had_not_learns_at_the_rate_of_embeddings(folder):
+    writer, _ = origins.pretrained(str(folder), NO_TOKENS)
+    groups = parameter_groups(writer, TrainingOptions(embedding_learning_rate=0.5))
+    assert [each for group in groups if group["peak"] == 0.5 for each in group["params"]] == [writer.words.weight]
+    assert sum(len(group["params"]) for group in groups) == len(list(writer.parameters()))
 
 
 def test_pieces_of_names_are_added_and_nothing_else_changes(folder, toy):

@@ -201,6 +201,8 @@ def test_what_is_read_and_written_with_does_not_decay():
     assert tables <= {id(each) for each in others["params"]}
     assert not tables & {id(each) for each in decaying["params"]}
     assert len(decaying["params"]) == 16, "four of three attentions, two of two feed-forwards"
+    *_, fast = parameter_groups(writer, TrainingOptions(embedding_learning_rate=0.5))
+    assert tables <= {id(each) for each in fast["params"]} and fast["peak"] == 0.5
 
 
 @torch.no_grad()

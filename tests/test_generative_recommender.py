@@ -235,7 +235,7 @@ def test_a_killed_run_ends_bit_for_bit_like_one_that_was_not(run, toy_folder, tm
 
 def test_two_processes_train_what_one_does(toy_folder, tmp_path):
     """A T5 by name has dropout, so all but nothing is learned here: shares and order are what is compared."""
-    still = ("training.epochs=1", "training.learning_rate=1e-12")
+    still = ("training.epochs=1", "training.learning_rate=1e-12", "training.embedding_learning_rate=null")
     one, two = tmp_path / "one", tmp_path / "two"
     assert train.main(arguments(toy_folder, one, *still)) == 0
     torchrun = ("torchrun", "--standalone", "--nproc_per_node", "2", "llmrec/train.py")

@@ -81,6 +81,15 @@ def test_seeds_and_epochs_draw_other_examples_and_one_epoch_is_the_default(expor
     assert sorted(other["input"]) != sorted(first["input"])
 
 
+def test_any_option_of_a_run_may_be_given(export):
+    from datasets import load_from_disk
+
+    code, _, folder = export("item_ids=sequential", "p5.examples={rating: 1}")
+    rows = load_from_disk(str(folder))
+    assert code == 0 and {prompt.split("/")[1] for prompt in rows["prompt"]} == {"rating"}
+    assert any("1001" in text for text in rows["input"]), "items are called by number, from 1001 on"
+
+
 def test_a_folder_that_is_there_and_options_without_examples_are_refused(export, tmp_path):
     code, said, folder = export(config="model: id\n")
     assert (code, "these options have no p5" in said) == (2, True)

@@ -166,6 +166,19 @@ def test_only_the_weights_of_linear_layers_decay(tmp_path: Path) -> None:
     assert len(decayed["params"]) + len(rest["params"]) == len(names)
 
 
+def test_embeddings_may_learn_at_another_rate(tmp_path: Path) -> None:
+    """The items' own and those of positions; biases and norms keep the rate of the linear layers."""
+    job = Job(tmp_path, "training.embedding_learning_rate=0.07", "training.warmup_steps=0", "training.epochs=1")
+    groups = optimizer.parameter_groups(job.model, job.options.training)
+    names = {id(parameter): name for name, parameter in job.model.named_parameters()}
+    fast = {names[id(each)] for group in groups if group["peak"] == 0.07 for each in group["params"]}
+    assert fast == {"encoder.embedding", "head.position.weight"}
+    assert sum(len(group["params"]) for group in groups) == len(names)
+    with watched_steps() as steps:
+        job.fit()
+    assert steps[0][0] == [0.001, 0.001, 0.07]
+
+
 def test_the_optimizer_gets_the_decay_and_frozen_weights_are_in_no_group(tmp_path: Path) -> None:
     job = Job(tmp_path, "training.weight_decay=0.25", "training.epochs=1")
     job.model.head.position.weight.requires_grad_(False)

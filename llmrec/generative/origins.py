@@ -84,6 +84,7 @@ def pretrained(name: str, ids: ItemIds) -> tuple[Writer, Any]:
     first = len(tokenizer)
     keep_whole(tokenizer, ids)
     _widen(model, first, len(tokenizer))
+    model.pretrained = True  # the optimizer asks
     writer = _writer(model, tokenizer)
     nn.init.zeros_(writer.words.weight)
     return writer, tokenizer

@@ -131,7 +131,7 @@ class GenerativeRecommender(nn.Module):
     def _likelihoods(self, pieces: list[list[int]], trie: Trie) -> Float[Tensor, "batch names"]:
         ids = padded(pieces, self.writer.padding).to(self.writer.words.weight.device)
         hidden, mask = self.writer.read(ids), self.writer.mask(ids)
-        told = hidden.new_empty(len(ids), *trie.options.shape)
+        told = hidden.new_empty(len(ids), len(trie.options))
         at_once = max(1, min(PATHS, ROOM // (len(ids) * trie.paths.shape[1] * len(self.tokenizer))))
         for first in range(0, len(trie.paths), at_once):
             paths = trie.paths[first : first + at_once].to(ids.device)

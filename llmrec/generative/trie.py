@@ -17,15 +17,17 @@ class Trie:
     What comes after the last choice is settled, so a model need not be asked: the probabilities of all names, each the
     product of its choices among what may follow, sum to 1.
 
-    ``paths`` are beginnings that a decoder has to read, with the start before them; a choice is made at ``place`` of
-    ``path``, among ``options`` (padded with -1). Item ``i`` takes those ``steps[i]``, which number the options of all
-    choices row by row, padded with the number of all.
+    ``paths`` are beginnings that a decoder has to read, with the start before them. Option ``n`` is the piece
+    ``options[n]``; it is open at ``place[n]`` of ``path[n]``, where choice ``choice[n]`` is made. A choice has few
+    options or thousands, so they stand one behind the other. Item ``i`` takes the options ``steps[i]``, padded with the
+    number of all.
     """
 
     paths: Int[Tensor, "paths length"]
-    path: Int[Tensor, " choices"]
-    place: Int[Tensor, " choices"]
-    options: Int[Tensor, "choices width"]
+    path: Int[Tensor, " options"]
+    place: Int[Tensor, " options"]
+    choice: Int[Tensor, " options"]
+    options: Int[Tensor, " options"]
     steps: Int[Tensor, "items depth"]
     followers: dict[tuple[int, ...], list[int]]
     end: int
@@ -64,16 +66,16 @@ class Trie:
         inner = {prefix[:place] for prefix in choices for place in range(len(prefix))}
         paths = [prefix for prefix in choices if prefix not in inner] or [()]
         on_path = {path[:place]: row for row, path in enumerate(paths) for place in range(len(path) + 1)}
-        width = max((len(followers[prefix]) for prefix in choices), default=1)
-        slot = {(p, piece): row * width + n for p, row in choices.items() for n, piece in enumerate(followers[p])}
+        options = [(prefix, piece) for prefix in choices for piece in followers[prefix]]
+        slot = {option: number for number, option in enumerate(options)}
         steps = [[slot[name[:n], piece] for n, piece in enumerate(name) if name[:n] in choices] for name in names]
-        length = 1 + max(map(len, paths))
         return cls(
-            _padded([[start, *path] for path in paths], length, start),
-            torch.tensor([on_path[prefix] for prefix in choices], dtype=torch.long),
-            torch.tensor([len(prefix) for prefix in choices], dtype=torch.long),
-            _padded([followers[prefix] for prefix in choices], width, -1),
-            _padded(steps, max(map(len, steps)), len(choices) * width),
+            _padded([[start, *path] for path in paths], 1 + max(map(len, paths)), start),
+            torch.tensor([on_path[prefix] for prefix, _ in options], dtype=torch.long),
+            torch.tensor([len(prefix) for prefix, _ in options], dtype=torch.long),
+            torch.tensor([choices[prefix] for prefix, _ in options], dtype=torch.long),
+            torch.tensor([piece for _, piece in options], dtype=torch.long),
+            _padded(steps, max(map(len, steps)), len(options)),
             followers,
             names[0][-1],
         )
@@ -85,29 +87,34 @@ class Trie:
     @property
     def open_ended(self) -> int:
         """Names with which others begin: there a model has to say whether it is at the end."""
-        return int((((self.options == self.end).any(dim=1)) & ((self.options >= 0).sum(dim=1) > 1)).sum())
+        return int((self.options == self.end).sum())
 
     def part(self, first: int, number: int) -> Int[Tensor, " _"]:
-        """Numbers of the choices that are made on so many paths from one on."""
+        """Numbers of the options that are open on so many paths from one on."""
         return ((self.path >= first) & (self.path < first + number)).nonzero()[:, 0]
 
-    def told(
-        self, logits: Float[Tensor, "batch some length pieces"], first: int = 0
-    ) -> Float[Tensor, "batch choices width"]:
-        """Log-probabilities of the options of all choices made on some paths, in nats.
+    def told(self, logits: Float[Tensor, "batch some length pieces"], first: int = 0) -> Float[Tensor, "batch options"]:
+        """Log-probabilities of the options that are open on some paths, in nats.
 
         Args:
             logits: what a decoder says behind each place of these paths.
             first: number of the first of them.
         """
         mine = self.part(first, logits.shape[1])
-        path, place, options = (each[mine].to(logits.device) for each in (self.path, self.place, self.options))
-        among = logits[:, path - first, place].float().gather(2, options.clamp_min(0).expand(len(logits), -1, -1))
-        return among.masked_fill(options < 0, -torch.inf).log_softmax(dim=2)
+        path, place, choice, option = (
+            each[mine].to(logits.device) for each in (self.path, self.place, self.choice, self.options)
+        )
+        among = logits[:, path - first, place, option].float()
+        # A softmax in each choice.
+        numbers, choice = choice.unique(return_inverse=True)
+        owner, empty = choice.expand_as(among), among.new_zeros(len(among), len(numbers))
+        peak = empty.scatter_reduce(1, owner, among, "amax", include_self=False).gather(1, owner)
+        mass = empty.scatter_add(1, owner, (among - peak).exp()).gather(1, owner)
+        return among - peak - mass.log()
 
-    def log_likelihoods(self, told: Float[Tensor, "batch choices width"]) -> Float[Tensor, "batch items"]:
+    def log_likelihoods(self, told: Float[Tensor, "batch options"]) -> Float[Tensor, "batch items"]:
         """Of every name, in nats, from those of all options."""
-        flat = torch.cat([told.flatten(1), told.new_zeros(len(told), 1)], dim=1)
+        flat = torch.cat([told, told.new_zeros(len(told), 1)], dim=1)
         # An item at a time would take long, all places of all names at once much room: place by place.
         total = told.new_zeros(len(told), len(self.steps))
         for step in self.steps.T.to(told.device):
