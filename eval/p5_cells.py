@@ -5,7 +5,6 @@ from pathlib import Path
 from eval import cells
 
 CONFIG = Path(__file__).parent.parent / "configs" / "p5.yaml"
-EPOCHS = 10
 NAMES = {
     "collaborative": ("item_ids=collaborative",),
     "random": ("item_ids=random",),
@@ -27,7 +26,7 @@ def trained(data_dir: list[str], jobs: int, seeds: int) -> tuple[list[Path], lis
         Folders of the runs that write names, and of those that compare vectors.
     """
     data = ("--data", "ml-100k", *data_dir)
-    flags = ("--config", str(CONFIG), *data, "--epochs", str(EPOCHS))
+    flags = ("--config", str(CONFIG), *data)
     systems = {name: cells.System(cells.trained(f"p5-{name}", *flags, *more)) for name, more in NAMES.items()}
     systems["sasrec"] = cells.System(cells.trained("p5-sasrec", *data))
     chosen = cells.choose(systems, jobs, range(seeds))

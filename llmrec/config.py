@@ -106,7 +106,9 @@ class TrainingOptions(_Options):
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's, on matrices only; biases, norms and embeddings have none."""
     warmup_steps: int = Field(100, ge=0)
-    """Steps over which the learning rate rises; then it stays."""
+    """Steps over which the learning rate rises."""
+    decay: Literal["none", "linear"] = "none"
+    """``linear``: the learning rate falls from epoch to epoch, to one part in ``epochs`` of itself in the last."""
     clip_norm: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     patience: int = Field(15, ge=1)
@@ -146,7 +148,7 @@ class P5Options(_Options):
     """What users that training shows are recommended by."""
     anonymous: str = "p5/anonymous/next_item"
     """What others are: it names no user."""
-    vocabulary: int = Field(2000, ge=256)
+    vocabulary: int = Field(1000, ge=256)
     """The most pieces that a model from nothing learns from its prompts; digits and pieces of ids come on top."""
     max_input: int = Field(1024, ge=8)
     """Pieces of a prompt; a longer one is refused."""

@@ -89,6 +89,7 @@ def fit(
         started = time.perf_counter()
         model.train()
         for batch, targets in batches.epoch(progress.epoch, progress.step_in_epoch, rank, world):
+            set_rates(optimizer, options, progress)
             mean = take_step(module, optimizer, batch, targets, options, (seed, progress.step), accelerator)
             progress.step += 1
             progress.step_in_epoch += 1
@@ -157,6 +158,15 @@ def collapse(before: dict[str, float], now: dict[str, float]) -> str | None:
     )
 
 
+def set_rates(optimizer: Any, options: TrainingOptions, progress: Progress) -> None:
+    """The learning rate of each group for the next step: it rises step by step and may fall epoch by epoch."""
+    share = min(1.0, (progress.step + 1) / max(1, options.warmup_steps))
+    if options.decay == "linear":
+        share *= 1 - progress.epoch / options.epochs
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+
+
 def take_step(
     module: nn.Module,
     optimizer: Any,
@@ -173,7 +183,7 @@ def take_step(
         optimizer: over its parameters.
         batch: this process's share.
         targets: of the whole batch.
-        options: learning rate, warm-up and clipping.
+        options: clipping.
         seed_and_step: all that the step's randomness depends on, besides the process.
         accelerator: processes and device.
 
@@ -182,8 +192,6 @@ def take_step(
     """
     seed, step = seed_and_step
     generator = seed_step(seed, step, accelerator.process_index)
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * min(1.0, (step + 1) / max(1, options.warmup_steps))
     # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
     share = batch.num_targets * accelerator.num_processes / targets
     value = module(*(part.to(accelerator.device) for part in batch), generator) * share

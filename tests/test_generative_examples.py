@@ -304,9 +304,8 @@ def some():
 
 
 def rows_of(batch) -> list[tuple]:
-    return [
-        (tuple(filter(None, one)), tuple(filter(None, other))) for one, other in zip(*map(lambda t: t.tolist(), batch))
-    ]
+    sides = zip(batch.input.tolist(), batch.target.tolist())
+    return [(tuple(filter(None, one)), tuple(filter(None, other))) for one, other in sides]
 
 
 def test_shares_together_are_the_batch(some):
@@ -317,6 +316,7 @@ def test_shares_together_are_the_batch(some):
         together = [row for share in shares for row in rows_of(share[number][0])]
         assert sorted(together) == sorted(rows_of(batch))
         assert size == batch.num_targets == sum(share[number][0].num_targets for share in shares)
+        assert size == sum(len(target) for _, target in rows_of(batch)), "pieces, their ends included"
         assert {share[number][1] for share in shares} == {size}
 
 
@@ -334,7 +334,7 @@ def test_an_epoch_goes_on_where_some_examples_have_no_target():
     users = [tuple(f"i{(user + step) % 9}" for step in range(6)) for user in range(20)]
     some = batches(log_of(*users, ratings=(4.0, None, 2.0)), 4, "p5.examples={rating: 4}")
     whole = list(some.epoch(0))
-    assert 20 < sum(size for _, size in whole) < 80
+    assert 20 < sum(len(batch.target) for batch, _ in whole) < 80
     assert len(whole) == 20 and min(size for _, size in whole) > 0
     for first in (1, 7, 19):
         rest = list(some.epoch(0, first))
@@ -355,7 +355,7 @@ def test_little_is_padding(toy):
     some = batches(toy, 8)
     assert some.counted() == {}
     shares = [share for share, _ in some.epoch(0)]
-    pieces = [side for share in shares for side in share]
+    pieces = [side for share in shares for side in (share.input, share.target)]
     real = sum(int((side != some.tokenizer.pad_token_id).sum()) for side in pieces)
     assert some.counted() == {"padding": sum(side.numel() for side in pieces) / real}
     assert 1 < some.counted()["padding"] <= 1.05

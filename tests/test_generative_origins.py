@@ -79,7 +79,7 @@ def test_only_what_the_pre_trained_model_had_not_learns_at_the_rate_of_embedding
 
 def test_pieces_of_names_are_added_and_nothing_else_changes(folder, toy):
     training.seed_step(0, 0, 0)
-    made, _ = making.build(options("p5.vocabulary=2000", COLLABORATIVE, model=str(folder)), split_of(toy))
+    made, _ = making.build(options("p5.vocabulary=1000", COLLABORATIVE, model=str(folder)), split_of(toy))
     before, model = AutoModelForSeq2SeqLM.from_pretrained(folder), made.writer.model
     known = before.config.vocab_size
     assert len(made.tokenizer) == known + len(made.ids.tokens)
@@ -167,6 +167,6 @@ def test_a_tokenizer_that_does_not_tell_where_words_begin_is_refused():
 
 def test_a_vocabulary_reaches_only_a_model_from_nothing(tmp_path):
     folder = t5_folder(tmp_path / "model")
-    train.check(options("p5.vocabulary=2000", model=str(folder)))
+    train.check(options("p5.vocabulary=1000", model=str(folder)))
     with pytest.raises(ConfigError, match=r"p5\.vocabulary=400 reaches nothing, for .*model has pieces of its own"):
         train.check(options("p5.vocabulary=400", model=str(folder)))

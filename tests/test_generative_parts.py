@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError, DataError
+from llmrec.generative.batches import WritingStep
 from llmrec.generative.trie import Trie
 from llmrec.generative.vocabulary import keep_whole, pieces_of, train_vocabulary, word_starts
 from llmrec.interactions import Dataset
@@ -183,6 +184,15 @@ def test_the_loss_is_the_mean_over_the_pieces_of_a_target_with_its_end():
         told = writer.logits(hidden, mask, torch.tensor([[PADDING, *target[:place]]]))[0, -1].log_softmax(0)
         total -= told[piece].item()
     assert writer(ids, torch.tensor([target])).item() == pytest.approx(total / 3, abs=1e-5)
+
+
+def test_each_piece_of_a_batch_counts_the_same():
+    """A list of items counts as much as its items."""
+    writer = tiny_writer(12).eval()
+    ids, targets = torch.tensor([[5, 6, END]] * 2), torch.tensor([[6, 7, 8, END], [9, END, PADDING, PADDING]])
+    long, short = writer(ids, targets).tolist()
+    together = WritingStep(writer)(ids, targets, torch.tensor([4, 2]), torch.Generator())
+    assert together.item() == pytest.approx((4 * long + 2 * short) / 6, abs=1e-6)
 
 
 def test_nothing_to_learn_from_is_finite():

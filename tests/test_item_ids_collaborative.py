@@ -81,6 +81,14 @@ def test_what_clustering_does_not_split_is_cut_at_random(users):
     assert paths != pieces(Collaborative(clusters=5, leaf=10).name(everything, numbers(50), 1))
 
 
+def test_the_places_of_a_cluster_go_by_popularity():
+    """By users: who meets an item again and again is one."""
+    train = Sequences.from_lists([[1, 2, 3, 3, 3, 3, 3], [4, 2, 1], [2, 1], [2, 4]])
+    assert Collaborative().name(train, numbers(5), 0).names == ("", "<i1>", "<i0>", "<i3>", "<i2>", "<i4>")
+    paths = pieces(Collaborative(clusters=2, leaf=3).name(train, numbers(5), 0))
+    assert all(path[-1] == "<i0>" for path in paths if path[:-1] not in [each[:-1] for each in paths if each != path])
+
+
 def test_fewer_items_than_clusters_and_a_catalogue_of_one_leaf():
     train = Sequences.from_lists([[1, 2], [2, 3]])
     names = Collaborative().name(train, numbers(3), 0)

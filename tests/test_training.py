@@ -137,6 +137,16 @@ def test_the_learning_rate_rises_over_the_warm_up_and_then_stays(tmp_path: Path)
     assert rates == [[pytest.approx(rate)] * 2 for rate in expected]
 
 
+def test_a_linear_decay_goes_down_by_equal_parts_from_epoch_to_epoch(tmp_path: Path) -> None:
+    more = ("training.decay=linear", "training.embedding_learning_rate=0.08")
+    job = Job(tmp_path, "training.warmup_steps=0", "training.learning_rate=0.01", "training.epochs=4", *more)
+    with watched_steps() as steps:
+        job.fit()
+    rates = list(dict.fromkeys(step[0][1] for step in steps))
+    assert rates == [pytest.approx(rate) for rate in (0.01, 0.0075, 0.005, 0.0025)]
+    assert all(step[0][2] == pytest.approx(8 * step[0][0]) for step in steps), "of every group alike"
+
+
 def test_without_a_warm_up_the_first_step_has_the_full_learning_rate(tmp_path: Path) -> None:
     job = Job(tmp_path, "training.warmup_steps=0", "training.learning_rate=0.01", "training.epochs=1")
     with watched_steps() as steps:

@@ -22,15 +22,19 @@ WINDOW = 64
 
 
 class TextBatch(NamedTuple):
-    """One process's share of a batch: pieces of inputs and targets, padded on the right."""
+    """One process's share of a batch: pieces of inputs and targets, padded on the right, and how many the latter have.
+
+    Each piece of a target counts the same, as in T5's loss, so a list of items counts as much as its items.
+    """
 
     input: Int[Tensor, "batch seq"]
     target: Int[Tensor, "batch length"]
+    pieces: Int[Tensor, " batch"]
 
     @property
     def num_targets(self) -> int:
-        """Examples: each counts the same, however long its target is."""
-        return len(self.input)
+        """Pieces to write."""
+        return int(self.pieces.sum())
 
 
 class WritingStep(nn.Module):
@@ -41,13 +45,18 @@ class WritingStep(nn.Module):
         self.writer = writer
 
     def forward(
-        self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"], generator: torch.Generator
+        self,
+        ids: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch length"],
+        pieces: Int[Tensor, " batch"],
+        generator: torch.Generator,
     ) -> Tensor:
-        """Mean loss of this process's examples, in nats per piece; one without a share takes part with nothing."""
+        """Mean loss of this process's targets, in nats per piece; one without a share takes part with nothing."""
         if not len(ids):
             nothing = ids.new_full((1, 1), self.writer.padding)
             return self.writer(nothing, nothing).sum() * 0.0
-        return self.writer(ids, target).mean()
+        loss: Tensor = (self.writer(ids, target) * pieces).sum() / pieces.sum()
+        return loss
 
 
 @dataclass
@@ -66,7 +75,7 @@ class TextBatches:
     real: int = field(default=0, init=False)
 
     def epoch(self, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[TextBatch, int]]:
-        """Yields this process's share of every batch from number ``first`` on, with the examples of the whole batch.
+        """Yields this process's share of every batch from number ``first`` on, with the pieces of the whole batch.
 
         Raises:
             ConfigError: an input or target that is longer than allowed.
@@ -81,8 +90,9 @@ class TextBatches:
             skipped = max(0, first - window * WINDOW)
             for number in random.permutation(len(batches))[skipped:]:
                 mine = batches[number][rank::world].tolist()
-                batch = TextBatch(*(self._padded([side[row] for row in mine]) for side in (inputs, targets)))
-                yield batch, len(batches[number])
+                read, write = (self._padded([side[row] for row in mine]) for side in (inputs, targets))
+                pieces = torch.tensor([len(targets[row]) for row in mine], dtype=torch.long)
+                yield TextBatch(read, write, pieces), sum(len(targets[row]) for row in batches[number])
 
     def counted(self) -> dict[str, float]:
         """``padding``: how many pieces were read and written for each that is none, in this process; nothing before."""

@@ -22,6 +22,9 @@ _Path = tuple[int, ...]
 class Collaborative:
     """``<c3><c0><i17>``: the clusters an item is in, largest first, and its place in the last (arXiv:2305.06569).
 
+    The places in a cluster go by the number of users in training, the most popular item first, so ``<i0>`` says
+    something about an item whatever its cluster is.
+
     Items are linked by the number of users who had both in training. Spectral clustering of this graph (Ng, Jordan &
     Weiss 2001) cuts the catalogue, and again each part that is too large for a leaf, so items of the same people share
     the beginning of their names. Items without a link, such as those that training never shows, have a branch of their
@@ -42,11 +45,11 @@ class Collaborative:
 
     def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
         """Clusters the items of the training part."""
-        graph = _Graph(_users_of_items(train, len(items)), np.random.default_rng(seed))
-        leaves = list(self._leaves(graph, shuffled(items, seed)))
-        names = [""] * (len(items) + 1)
+        users = _users_of_items(train, len(items))
+        leaves = list(self._leaves(_Graph(users, np.random.default_rng(seed)), shuffled(items, seed)))
+        names, popularity = [""] * (len(items) + 1), users.sum(axis=1)
         for path, leaf in leaves:
-            for place, item in enumerate(leaf.tolist()):
+            for place, item in enumerate(leaf[np.argsort(-popularity[leaf], kind="stable")].tolist()):
                 names[item] = "".join((*_tokens("c", path), f"<i{place}>"))
         widest = max((number + 1 for path, _ in leaves for number in path), default=0)
         fullest = max(len(leaf) for _, leaf in leaves)
