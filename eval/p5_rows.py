@@ -68,8 +68,9 @@ def ask(run: str, folder: Path, study: Study) -> Result:
             progress(number, len(chosen))
             result.add(_answer(run, prompt, _short(prompt, used), asked, saved.provenance, study))
             if prompt.name == options.p5.prompt:
-                result.notes.append(f"{own}: {_written(asked, prompt)}")
                 result.pairs.append((f"{run} {_short(prompt, used)}", "popularity"))
+    for prompt in [each for each in chosen if _asks_for_one(each) and each.name in used][:1]:
+        result.notes.append(f"{own}, {_short(prompt, used)}: {_written(asked, prompt)}")
     if leak := id_leak.next_number(study.cases, model.ids.names):
         result.notes.append(f"{own}: {leak.words}")
     if texts := [_short(prompt, used) for prompt in chosen if question(prompt) == "text"]:
@@ -129,6 +130,10 @@ def _short(prompt: Prompt, used: dict[str, str]) -> str:
     """Its name, and whether training used it in these words."""
     told = {None: " (unseen)", prompt.hash: ""}.get(used.get(prompt.name), " (edited since)")
     return prompt.name.removeprefix("p5/") + told
+
+
+def _asks_for_one(prompt: Prompt) -> bool:
+    return question(prompt) == "item" and not prompt.anatomy.shows("following")
 
 
 def _written(asked: Answers, prompt: Prompt) -> str:

@@ -270,7 +270,7 @@ def test_a_continuation_goes_on_from_its_input_and_ends_with_the_training_part()
         user, _, place = drawn[row].tolist()
         following = re.findall(r"item_(\w+)", target)
         assert following == list(users[user][place : place + 20])
-        assert re.sub(r"item_\w+|, | -> ", "", target) == ""
+        assert re.sub(r"item_\w+", "", target).strip() == ""
         assert re.findall(r"item_(\w+)", asked) == list(users[user][max(0, place - 20) : place])
         lengths[len(following)] += 1
     assert lengths[20] > 10 and lengths[1] > 0 and max(lengths) == HISTORY == 20

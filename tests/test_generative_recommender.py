@@ -20,6 +20,7 @@ from llmrec.sequences import Sequences
 pytestmark = pytest.mark.slow
 PYTHON = str(BIN / "python")
 TINY = ["training.epochs=2", "training.batch_size=16", "p5.examples={sequential: 1, rating: 1}", "p5.vocabulary=400"]
+LISTS = "p5.examples={continuation: 1}"
 VARIABLES = {"user": {"id": "user_1"}, "history": [{"id": "item_1"}], "separator": ", "}
 WEIGHTS = ("model.safetensors", "test/rankings.parquet", "item_ids.json", "tokenizer/tokenizer.json")
 
@@ -194,11 +195,11 @@ def test_a_run_asks_by_the_words_it_was_trained_with_whatever_the_file_says_now(
     file.write_text(
         Prompt.load(name).source.replace("{% block input -%}\n", "{% block input -%}\nNow, "), encoding="utf-8"
     )
-    trained = build(toy)[1].used
+    trained = build(toy, LISTS)[1].used
     monkeypatch.chdir(tmp_path)
     assert Prompt.load(name).render("input", **VARIABLES).startswith("Now, ")
     assert building.load(run).asking.text(np.array([1, 2]), 1) == before
-    edited = build(toy)[1].used
+    edited = build(toy, LISTS)[1].used
     assert edited.keys() == trained.keys()
     assert [each for each in edited if edited[each] != trained[each]] == [name], "an unfinished run is not resumed"
 

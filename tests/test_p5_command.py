@@ -32,7 +32,7 @@ QUICK = [
 FAMILIES = ("continuation", "sequential", "rating", "direct")
 HELD_OUT = {"sequential/recommend_next", "rating/by_title"}
 """By configs/p5.yaml."""
-OWN = "writer sequential/next_item"
+OWN = "writer continuation/by_ids"
 ODD = ['{{ 7 * 7 }} of "them" (1950)', "{% if x %} it's, yes -> no", "{0.__class__} 5.0"]
 
 
@@ -151,7 +151,8 @@ def test_stars_that_are_no_numbers_are_counted_and_worth_the_mean(asked):
 
 def test_how_many_texts_name_an_item_is_told(asked):
     """D14: how many answers are valid stands beside the metrics."""
-    line = r"writer-s0: without the trie \S+% of the 240 texts of 10 beams name an item, and \S+% are said twice"
+    of_whom, said = "writer-s0, sequential/next_item: without the trie ", r" of the 240 texts of 10 beams name an item"
+    line = rf"{of_whom}\S+%{said}, and \S+% are said twice"
     assert sum(bool(re.fullmatch(line, note)) for note in asked.told["notes"]) == 1
 
 

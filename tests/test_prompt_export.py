@@ -46,7 +46,8 @@ def test_the_rows_are_what_training_reads_and_nothing_that_is_held_out(export, t
     for epoch in (0, 1):
         own = [(spaced(row["input"]), row["target"]) for row in rows if row["epoch"] == epoch]
         assert len(own) > WINDOW, "else all are written at once"
-        read = [tuple(some.tokenizer.decode(side[0, :-1]) for side in share) for share, _ in some.epoch(epoch)]
+        shares = [share for share, _ in some.epoch(epoch)]
+        read = [tuple(some.tokenizer.decode(side[0, :-1]) for side in (each.input, each.target)) for each in shares]
         assert sorted(own) == sorted(read)
     split = split_of(toy)
     met = {user: set(split.train[row].tolist()) for row, user in enumerate(toy.user_ids[1:])}
