@@ -151,7 +151,10 @@ def test_stars_that_are_no_numbers_are_counted_and_worth_the_mean(asked):
 
 def test_how_many_texts_name_an_item_is_told(asked):
     """D14: how many answers are valid stands beside the metrics."""
-    of_whom, said = "writer-s0, sequential/next_item: without the trie ", r" of the 240 texts of 10 beams name an item"
+    of_whom, said = (
+        "writer-s0, sequential/continue_list: without the trie ",
+        r" of the 240 texts of 10 beams name an item",
+    )
     line = rf"{of_whom}\S+%{said}, and \S+% are said twice"
     assert sum(bool(re.fullmatch(line, note)) for note in asked.told["notes"]) == 1
 
