@@ -142,7 +142,7 @@ class Answers:
 
     def _trie(self, words: tuple[str, ...]) -> Trie:
         names = [pieces[:-1] for pieces in pieces_of(self.model.tokenizer, words)]
-        return Trie.of(names, self.model.writer.model.config.decoder_start_token_id, self.model.writer.end)
+        return Trie.of(names, self.model.writer.start, self.model.writer.end)
 
 
 def _stars(variables: dict[str, Any]) -> float | None:

@@ -29,8 +29,6 @@ from llmrec.runs import write_atomically, write_json
 from llmrec.scoring import recommend
 from llmrec.sequences import Sequences
 
-PATHS = 32
-"""Beginnings of names in one sequence of the decoder: each looks at all places of it."""
 ROOM = 1 << 27
 """Numbers that a decoder may say at once; of a large catalogue fewer names are looked at together."""
 KNOWN = "in training"
@@ -98,7 +96,7 @@ class GenerativeRecommender(nn.Module):
     def _call(self, ids: ItemIds) -> None:
         """Calls the items so from now on."""
         names = [tuple(pieces[:-1]) for pieces in pieces_of(self.tokenizer, ids.names[1:])]
-        self.trie = Trie.of(names, self.writer.model.config.decoder_start_token_id, self.writer.end)
+        self.trie = Trie.of(names, self.writer.start, self.writer.end)
         self.ids, self.pieces_per_id = ids, min(map(len, names))
         self._by_pieces = {name: item for item, name in enumerate(names, 1)}
 
@@ -129,10 +127,10 @@ class GenerativeRecommender(nn.Module):
         return found
 
     def _likelihoods(self, pieces: list[list[int]], trie: Trie) -> Float[Tensor, "batch names"]:
-        ids = padded(pieces, self.writer.padding).to(self.writer.words.weight.device)
+        ids = padded(pieces, self.writer.padding).to(self.writer.device)
         hidden, mask = self.writer.read(ids), self.writer.mask(ids)
         told = hidden.new_empty(len(ids), len(trie.options))
-        at_once = max(1, min(PATHS, ROOM // (len(ids) * trie.paths.shape[1] * len(self.tokenizer))))
+        at_once = max(1, min(self.writer.PATHS, ROOM // (len(ids) * trie.paths.shape[1] * len(self.tokenizer))))
         for first in range(0, len(trie.paths), at_once):
             paths = trie.paths[first : first + at_once].to(ids.device)
             told[:, trie.part(first, len(paths))] = trie.told(self.writer.beginnings(hidden, mask, paths), first)
@@ -226,10 +224,9 @@ class GenerativeRecommender(nn.Module):
             texts,
             number,
             self.longest_name,
-            prefix_allowed_tokens_fn=lambda _, prefix: self.trie.allowed(prefix[1:].tolist()) or [self.writer.padding],
+            allowed=lambda said: self.trie.allowed(said) or [self.writer.padding],
             renormalize_logits=True,
             output_scores=True,
-            return_dict_in_generate=True,
         )
         scores = written.sequences_scores.view(len(texts), number).tolist()
         rows = written.sequences.view(len(texts), number, -1).tolist()
@@ -247,7 +244,7 @@ class GenerativeRecommender(nn.Module):
         pieces = pieces_of(self.tokenizer, texts)
         found: list[list[str]] = [[] for _ in texts]
         for rows in alike(pieces):
-            ids = self._search([texts[row] for row in rows], number, longest)
+            ids = self._search([texts[row] for row in rows], number, longest).sequences
             said = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
             for place, row in enumerate(rows):
                 found[row] = [text.strip() for text in said[place * number : (place + 1) * number]]
@@ -255,10 +252,9 @@ class GenerativeRecommender(nn.Module):
 
     def _search(self, texts: Sequence[str], number: int, longest: int, **more: Any) -> Any:
         self.eval()
-        ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.words.weight.device)
-        return self.writer.model.generate(
-            encoder_outputs=self.writer.encoded(ids),
-            attention_mask=self.writer.mask(ids).long(),
+        ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.device)
+        return self.writer.search(
+            ids,
             num_beams=number,
             num_return_sequences=number,
             do_sample=False,

@@ -1,5 +1,6 @@
 """A language model that reads a prompt and writes a target: an encoder and a decoder, T5's (arXiv:1910.10683)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ class Writer(nn.Module):
         padding: the piece that fills up.
     """
 
+    PATHS = 32
+    """Beginnings of names in one sequence of the decoder: each looks at all places of it."""
     starts: Tensor
 
     def __init__(self, model: Any, starts: list[bool], end: int, padding: int) -> None:
@@ -38,6 +41,17 @@ class Writer(nn.Module):
         nn.init.normal_(self.words.weight[1:], std=model.config.initializer_factor)
         self.register_buffer("starts", torch.tensor(starts), persistent=False)
 
+    @property
+    def start(self) -> int:
+        """The piece that the decoder begins with."""
+        start: int = self.model.config.decoder_start_token_id
+        return start
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs belong."""
+        return self.words.weight.device
+
     def word_numbers(self, ids: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
         """Which word of its text each piece is of, from 1; 0 for the end and the padding."""
         numbers = self.starts[ids].cumsum(dim=1).clamp(1, WORDS - 1)
@@ -45,11 +59,34 @@ class Writer(nn.Module):
 
     def read(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
         """Hidden states of the encoder."""
-        hidden: Tensor = self.encoded(ids)[0]
+        hidden: Tensor = self._encoded(ids)[0]
         return hidden
 
-    def encoded(self, ids: Int[Tensor, "batch seq"]) -> Any:
-        """The same as ``generate`` wants them."""
+    def search(
+        self,
+        ids: Int[Tensor, "batch seq"],
+        allowed: Callable[[list[int]], list[int]] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Lets transformers write a target for each input.
+
+        Args:
+            ids: pieces of the inputs, padded.
+            allowed: what may follow the pieces written so far; None: anything.
+            options: of ``generate``.
+
+        Returns:
+            What ``generate`` gives; its sequences begin with the start.
+        """
+        return self.model.generate(
+            encoder_outputs=self._encoded(ids),
+            attention_mask=self.mask(ids).long(),
+            return_dict_in_generate=True,
+            **({} if allowed is None else {"prefix_allowed_tokens_fn": lambda _, said: allowed(said[1:].tolist())}),
+            **options,
+        )
+
+    def _encoded(self, ids: Int[Tensor, "batch seq"]) -> Any:
         vectors = self.model.get_input_embeddings()(ids) + self.words(self.word_numbers(ids))
         return self.model.get_encoder()(inputs_embeds=vectors, attention_mask=self.mask(ids))
 
@@ -101,8 +138,7 @@ class Writer(nn.Module):
             ids: pieces of the inputs, padded.
             target: those of the targets, with their ends, padded.
         """
-        start = self.model.config.decoder_start_token_id
-        written = F.pad(target[:, :-1], (1, 0), value=start)
+        written = F.pad(target[:, :-1], (1, 0), value=self.start)
         logits = self.logits(self.read(ids), self.mask(ids), written)
         losses = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none").view_as(target)
         counted = self.mask(target)
