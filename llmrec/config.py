@@ -133,6 +133,14 @@ class ProtocolOptions(_Options):
 _Number = Annotated[int, Field(ge=0)]
 
 
+class LoraOptions(_Options):
+    """Additions to the linear layers of a language model, which learn in its place at ``training.learning_rate``."""
+
+    rank: int = Field(8, ge=1)
+    alpha: int = Field(16, ge=1)
+    """They count ``alpha / rank``."""
+
+
 class P5Options(_Options):
     """A language model that writes the names of items."""
 
@@ -148,6 +156,12 @@ class P5Options(_Options):
     """What users that training shows are recommended by."""
     anonymous: str = "p5/anonymous/next_item"
     """What others are: it names no user."""
+    lora: LoraOptions | None = None
+    """What learns in the place of a pre-trained model's own weights; null: these. ``{}`` takes the usual sizes."""
+    loading: Literal["resident", "sharded", "8bit", "4bit"] = "resident"
+    """How a pre-trained model that has ``lora`` is in memory."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the weights of one that has ``lora``."""
     vocabulary: int = Field(1000, ge=256)
     """The most pieces that a model from nothing learns from its prompts; digits and pieces of ids come on top."""
     max_input: int = Field(1024, ge=8)
@@ -272,6 +286,13 @@ class RunConfig(_Options):
             raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
         if self.p5 is not None and (self.training.windows != "all" or self.training.init_from is not None):
             raise ConfigError("a run that writes names (p5) has no training.windows and no training.init_from")
+        if self.p5 is not None and self.p5.lora is None:
+            if idle := [f for f in ("loading", "precision") if getattr(self.p5, f) != getattr(P5Options(), f)]:
+                raise ConfigError(
+                    f"p5.{idle[0]} is for a model that keeps its weights; add p5.lora={{}}, or leave it out"
+                )
+        elif self.p5 is not None and self.training.embedding_learning_rate is not None:
+            raise ConfigError("with p5.lora no table begins at random; leave training.embedding_learning_rate out")
 
 
 def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunConfig:

@@ -68,14 +68,58 @@ def t5_folder(place: Path, kind: str = "t5") -> Path:
     return place
 
 
+def causal_folder(place: Path, kind: str) -> Path:
+    """A decoder alone as the hub has it, of a few random numbers, with a tokenizer of bytes.
+
+    Args:
+        place: where it is saved.
+        kind: llama, whose texts begin with a piece of their own and whose two tables are not tied, opt, whose beginning
+            is also the end, or gpt2, which has no piece that could fill up and one table.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    texts = [f"So far user_{n} has chosen item_{1000 + n}, item_{1000 + n % 7}. What next? (1999)" for n in range(99)]
+    special = {"llama": ["<s>", "</s>", "<unk>"], "opt": ["</s>", "<pad>"], "gpt2": ["</s>"]}[kind]
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer, words.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    words.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
+    )
+    if kind != "gpt2":
+        words.post_processor = processors.TemplateProcessing(
+            single=f"{special[0]} $A", special_tokens=[(special[0], 0)]
+        )
+    names = {"eos_token": "</s>", "bos_token": special[0]}
+    names |= {"unk_token": "<unk>"} if kind == "llama" else {}
+    names |= {"pad_token": "<pad>"} if kind == "opt" else {}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **names)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": len(tokenizer)}
+    own: dict[str, Any] = {
+        "llama": {"intermediate_size": 32, "initializer_range": 0.5},
+        "opt": {"ffn_dim": 32, "init_std": 0.5, "word_embed_proj_dim": 16, "max_position_embeddings": 512},
+        "gpt2": {"initializer_range": 0.5},
+    }
+    ends = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id, "pad_token_id": None}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **own[kind], **ends)).save_pretrained(
+            place
+        )
+    tokenizer.save_pretrained(place)
+    return place
+
+
 def teacher_forced(made: GenerativeRecommender, text: str, name: str, names: Sequence[str] | None = None) -> float:
     """Piece by piece, what the language model says of the pieces that some name has there; None: names of all items."""
-    start = made.writer.model.config.decoder_start_token_id
     ids = torch.tensor(pieces_of(made.tokenizer, [text]))
     others = pieces_of(made.tokenizer, names or made.ids.names[1:])
     pieces, total = pieces_of(made.tokenizer, [name])[0], 0.0
     hidden = made.writer.read(ids)
-    told = made.writer.logits(hidden, made.writer.mask(ids), torch.tensor([[start, *pieces[:-1]]]))[0].double()
+    told = made.writer.logits(hidden, made.writer.mask(ids), torch.tensor([[made.writer.start, *pieces[:-1]]]))[
+        0
+    ].double()
     for place, piece in enumerate(pieces):
         allowed = sorted({other[place] for other in others if other[:place] == pieces[:place]})
         total += (told[place, piece] - told[place, allowed].logsumexp(0)).item()

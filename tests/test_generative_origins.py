@@ -54,7 +54,8 @@ def test_several_beginnings_in_one_sequence_are_as_each_alone(folder):
     ids = torch.tensor(tokenizer(["So far user_7 has chosen item_1003"])["input_ids"])
     paths = torch.tensor([[0, 5, 6, 7], [0, 9, 8, 7], [0, 5, 9, 9]])
     hidden, mask = writer.eval().read(ids), writer.mask(ids)
-    together = writer.beginnings(hidden, mask, paths)[0]
+    logits, places = writer.beginnings(hidden, mask, paths)
+    together = logits[0, places]
     for row, path in enumerate(paths):
         alone = writer.logits(hidden, mask, path[None])[0]
         assert torch.allclose(together[row], alone, atol=1e-5)
@@ -154,10 +155,9 @@ def test_habits_of_a_model_are_not_kept(tmp_path):
 # What is refused
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "opt"])
-def test_only_models_like_t5_write_names(kind, tmp_path, toy_folder, capsys):
-    assert trained(tiny_models.folder(kind), tmp_path / "run", toy_folder) == 2
-    assert f"is of the architecture {kind}, and what is wanted is an encoder with a decoder" in capsys.readouterr().err
+def test_a_model_that_never_learned_to_write_is_refused(tmp_path, toy_folder, capsys):
+    assert trained(tiny_models.folder("bert"), tmp_path / "run", toy_folder) == 2
+    assert "lacks" in capsys.readouterr().err
 
 
 def test_a_tokenizer_that_does_not_tell_where_words_begin_is_refused():

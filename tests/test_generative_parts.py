@@ -67,7 +67,8 @@ def test_log_likelihoods_are_products_of_renormalised_probabilities(names, seed)
     paths = [tuple(path[1:]) for path in trie.paths.tolist()]
     prefixes = [path[:place] for path in paths for place in range(len(path) + 1)]
     logits = [[said(number, prefix).tolist() for prefix in prefixes] for number in (seed, 7)]
-    found = trie.log_likelihoods(trie.told(torch.tensor(logits).view(2, *trie.paths.shape, 7)))
+    places = torch.arange(trie.paths.numel()).view_as(trie.paths)
+    found = trie.log_likelihoods(trie.told(torch.tensor(logits).view(2, -1, 7), places))
     assert found.double().exp().sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
     for row, number in enumerate((seed, 7)):
         assert found[row].tolist() == pytest.approx([naively(number, trie, name) for name in names], abs=1e-4)
@@ -83,7 +84,8 @@ def test_a_name_may_be_the_beginning_of_another():
 
 def test_a_single_item_is_certain():
     trie = Trie.of([(5, 6)], START, END)
-    assert trie.log_likelihoods(trie.told(torch.randn(3, *trie.paths.shape, 7))).tolist() == [[0.0]] * 3
+    told = trie.told(torch.randn(3, trie.paths.numel(), 7), torch.arange(trie.paths.numel()).view_as(trie.paths))
+    assert trie.log_likelihoods(told).tolist() == [[0.0]] * 3
 
 
 def test_names_of_the_same_pieces_are_refused_by_index():
@@ -225,7 +227,8 @@ def test_beginnings_in_one_sequence_are_as_each_would_be_alone(length):
     ids[1, 5:] = PADDING
     paths = pad(torch.randint(2, 30, (5, length - 1), generator=random), (1, 0), value=START)
     hidden, mask = writer.read(ids), writer.mask(ids)
-    together = writer.beginnings(hidden, mask, paths)
+    logits, places = writer.beginnings(hidden, mask, paths)
+    together = logits[:, places]
     assert together.shape == (3, 5, length, 30)
     for row in range(3):
         for number, path in enumerate(paths):
@@ -244,7 +247,7 @@ def test_likelihoods_do_not_depend_on_what_is_looked_at_together(toy, monkeypatc
     whole = model.likelihoods(texts)
     assert len(model.trie.paths) > 1
     monkeypatch.setattr("llmrec.generative.recommender.ROOM", room)
-    monkeypatch.setattr("llmrec.generative.recommender.PATHS", paths)
+    monkeypatch.setattr("llmrec.generative.writer.Writer.PATHS", paths)
     monkeypatch.setattr("llmrec.generative.batches.READ_BATCH", batch)
     assert torch.allclose(model.likelihoods(texts), whole, atol=1e-4)
     assert torch.allclose(model.likelihoods(texts[::-1]).flip(0), whole, atol=1e-4)

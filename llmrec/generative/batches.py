@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from llmrec.errors import ConfigError
 from llmrec.generative.examples import ORDER, Examples
+from llmrec.generative.origins import AnyWriter
 from llmrec.generative.vocabulary import pieces_of
-from llmrec.generative.writer import Writer
 
 _Pieces = list[list[int]]
 READ_BATCH, READ_PIECES = 64, 1 << 14
@@ -40,7 +40,7 @@ class TextBatch(NamedTuple):
 class WritingStep(nn.Module):
     """From a batch to the loss of a writer: what is wrapped for several processes."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: AnyWriter) -> None:
         super().__init__()
         self.writer = writer
 
@@ -132,12 +132,12 @@ def windows(drawn: Int[np.ndarray, "examples three"], batch_size: int) -> list[I
     return np.split(drawn, range(size, len(drawn) - size + 1, size))
 
 
-def alike(pieces: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Row numbers of texts of like length, as many as a model may read at once."""
-    rows = sorted(range(len(pieces)), key=lambda row: len(pieces[row]))
+def alike(pieces: Sequence[Sequence[int]], most: int = READ_BATCH) -> Iterator[list[int]]:
+    """Row numbers of texts of like length, as many as a model may read at once and at most so many."""
+    rows, most = sorted(range(len(pieces)), key=lambda row: len(pieces[row])), min(most, READ_BATCH)
     while rows:
         number = next(
-            n for n in range(min(READ_BATCH, len(rows)), 0, -1) if n == 1 or n * len(pieces[rows[n - 1]]) <= READ_PIECES
+            n for n in range(min(most, len(rows)), 0, -1) if n == 1 or n * len(pieces[rows[n - 1]]) <= READ_PIECES
         )
         yield rows[:number]
         rows = rows[number:]

@@ -1,35 +1,38 @@
 """A language model that only goes on writing: the prompt, then the answer behind it (SmolLM2, OPT, Llama ...)."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmrec.errors import DataError
+
 
 class CausalWriter(nn.Module):
     """A decoder alone, read and asked like :class:`llmrec.generative.writer.Writer`.
 
     The answer begins behind the prompt and one more piece, the ``start``. Places are numbered without the padding, so a
-    text is read the same whatever stands beside it.
+    text is read the same whatever stands beside it. Only the answer is learned.
 
     Args:
         model: with a head that writes, as transformers has it.
         start: the piece between a prompt and its answer, such as the end of a line.
         end: the piece that ends an answer; behind a prompt it is left out.
-        padding: the piece that fills up.
+        padding: the piece that fills up; another one than the end.
+        first: pieces that every text begins with, such as Llama's.
     """
 
-    PATHS = 128
+    PATHS = 256
     """Beginnings of names in one sequence: the prompt is read anew with every such sequence."""
 
-    def __init__(self, model: Any, start: int, end: int, padding: int) -> None:
+    def __init__(self, model: Any, start: int, end: int, padding: int, first: Sequence[int] = ()) -> None:
         from transformers import GenerationConfig
 
         super().__init__()
-        self.model, self.start, self.end, self.padding = model, start, end, padding
+        self.model, self.start, self.end, self.padding, self.first = model, start, end, padding, tuple(first)
         model.generation_config = GenerationConfig(bos_token_id=None, eos_token_id=end, pad_token_id=padding)
 
     @property
@@ -38,22 +41,27 @@ class CausalWriter(nn.Module):
         device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 
-    def read(self, ids: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
-        """The prompts themselves: they are read together with what is written."""
-        return ids
+    def read(self, ids: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch read"]:
+        """The prompts behind what every text begins with: they are read together with what is written."""
+        return torch.cat([ids.new_tensor(self.first).expand(len(ids), -1), ids], dim=1)
 
-    def mask(self, ids: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
-        """What of a prompt is read."""
-        return (ids != self.padding) & (ids != self.end)
+    def mask(self, ids: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch read"]:
+        """What of it is read."""
+        return F.pad((ids != self.padding) & (ids != self.end), (len(self.first), 0), value=True)
 
     def logits(
         self,
-        ids: Int[Tensor, "batch seq"],
-        mask: Bool[Tensor, "batch seq"],
+        ids: Int[Tensor, "batch read"],
+        mask: Bool[Tensor, "batch read"],
         written: Int[Tensor, "batch length"],
     ) -> Float[Tensor, "batch length pieces"]:
-        """What the model says behind each place of what is written, the start included."""
-        both = torch.cat([mask, torch.ones_like(written, dtype=torch.bool)], dim=1)
+        """What the model says behind each place of what is written, the start included.
+
+        Raises:
+            DataError: more pieces than the model can look at.
+        """
+        self._require_room(ids.shape[1] + written.shape[1])
+        both = F.pad(mask, (0, written.shape[1]), value=True)
         output: Tensor = self.model(
             input_ids=torch.cat([ids, written], dim=1),
             attention_mask=both.long(),
@@ -65,32 +73,38 @@ class CausalWriter(nn.Module):
 
     def beginnings(
         self,
-        ids: Int[Tensor, "batch seq"],
-        mask: Bool[Tensor, "batch seq"],
+        ids: Int[Tensor, "batch read"],
+        mask: Bool[Tensor, "batch read"],
         paths: Int[Tensor, "paths length"],
-    ) -> Float[Tensor, "batch paths length pieces"]:
-        """What the model says behind each place of several beginnings of an answer, which do not see one another."""
-        number, length = paths.shape
-        whose = torch.arange(number, device=ids.device).repeat_interleave(length)
-        own = (whose[:, None] == whose) & torch.ones(len(whose), len(whose), device=ids.device).tril().bool()
-        seen = torch.zeros(len(ids), ids.shape[1] + len(whose), ids.shape[1] + len(whose), device=ids.device).bool()
-        seen[:, :, : ids.shape[1]] = mask[:, None]
-        seen[:, : ids.shape[1], : ids.shape[1]] &= torch.ones(ids.shape[1], ids.shape[1], device=ids.device).tril().bool()
-        seen[:, ids.shape[1] :, ids.shape[1] :] = own
+    ) -> tuple[Float[Tensor, "batch places pieces"], Int[Tensor, "paths length"]]:
+        """What the model says behind each place of several beginnings of an answer, and which of these places is whose.
+
+        They stand behind the prompt as a tree: what several of them begin with is read once, and each piece sees the
+        prompt and those that it comes after (tree attention, arXiv:2305.09781).
+
+        Raises:
+            DataError: more pieces than the model can look at.
+        """
+        self._require_room(ids.shape[1] + paths.shape[1])
+        tree = _Tree.of(paths)
+        read, number = ids.shape[1], len(tree.pieces)
+        seen = mask.new_zeros(len(ids), read + number, read + number)
+        seen[:, :, :read] = mask[:, None]
+        seen[:, :read, :read] &= torch.ones_like(seen[0, :read, :read]).tril()
+        seen[:, read:, read:] = tree.seen
         # A place that sees nothing would be nothing divided by nothing.
-        seen |= torch.eye(seen.shape[1], device=ids.device).bool()
-        behind = mask.sum(dim=1, keepdim=True) + torch.arange(length, device=ids.device).repeat(number)
+        seen |= torch.eye(read + number, device=ids.device).bool()
         # To be added to the scores: not every kind of attention takes truth values.
         barred = torch.zeros(seen.shape, dtype=self.model.dtype, device=ids.device)
         barred = barred.masked_fill(~seen, torch.finfo(self.model.dtype).min)
         logits: Tensor = self.model(
-            input_ids=torch.cat([ids, paths.flatten().expand(len(ids), -1)], dim=1),
+            input_ids=torch.cat([ids, tree.pieces.expand(len(ids), -1)], dim=1),
             attention_mask=barred[:, None],
-            position_ids=torch.cat([_places(mask), behind], dim=1),
-            logits_to_keep=number * length,
+            position_ids=torch.cat([_places(mask), mask.sum(dim=1, keepdim=True) + tree.depth], dim=1),
+            logits_to_keep=number,
             use_cache=False,
         ).logits
-        return logits.unflatten(1, (number, length))
+        return logits, tree.places
 
     def forward(self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
         """Cross-entropy of each target, in nats per piece, the end included.
@@ -100,7 +114,7 @@ class CausalWriter(nn.Module):
             target: those of the targets, with their ends, padded.
         """
         written = F.pad(target[:, :-1], (1, 0), value=self.start)
-        logits = self.logits(ids, self.mask(ids), written)
+        logits = self.logits(self.read(ids), self.mask(ids), written)
         losses = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none").view_as(target)
         counted = target != self.padding
         return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
@@ -121,12 +135,13 @@ class CausalWriter(nn.Module):
         Returns:
             What ``generate`` gives, its sequences from the start on.
         """
-        mask = self.mask(ids)
+        mask, ids = self.mask(ids), self.read(ids)
         # Padding goes to the left, for generate writes behind the last place.
         order = mask.long().argsort(dim=1, stable=True)
         ids, mask = ids.gather(1, order), mask.gather(1, order)
         prompt = F.pad(ids, (0, 1), value=self.start)
         first = prompt.shape[1]
+        self._require_room(first + options.get("max_new_tokens", 0))
         found = self.model.generate(
             input_ids=prompt,
             attention_mask=F.pad(mask.long(), (0, 1), value=1),
@@ -136,6 +151,47 @@ class CausalWriter(nn.Module):
         )
         found.sequences = found.sequences[:, first - 1 :]
         return found
+
+    def _require_room(self, length: int) -> None:
+        config = self.model.config.get_text_config()
+        limits = {"positions": getattr(config, "max_position_embeddings", None)}
+        # Blocks that see a window only count by places, padding included.
+        if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+            limits["pieces in the window that some of its blocks see"] = config.sliding_window
+        for what, limit in limits.items():
+            if limit is not None and length > limit:
+                raise DataError(
+                    f"a prompt and its answer have {length} pieces, and the model has {limit} {what}; lower "
+                    "p5.max_input, or take a model that reads more"
+                )
+
+
+class _Tree(NamedTuple):
+    """Sequences whose common beginnings are one."""
+
+    pieces: Int[Tensor, " places"]
+    depth: Int[Tensor, " places"]
+    seen: Bool[Tensor, "places places"]
+    """Which places each one comes after, itself included."""
+    places: Int[Tensor, "paths length"]
+    """Where in the tree each piece of each sequence is."""
+
+    @classmethod
+    def of(cls, paths: Int[Tensor, "paths length"]) -> "_Tree":
+        found: dict[tuple[int, ...], int] = {}
+        rows = paths.tolist()
+        places = [[found.setdefault(tuple(row[: n + 1]), len(found)) for n in range(len(row))] for row in rows]
+        before = torch.eye(len(found), dtype=torch.bool)
+        for own in places:
+            for depth, place in enumerate(own):
+                before[place, own[:depth]] = True
+        device = paths.device
+        return cls(
+            torch.tensor([each[-1] for each in found], device=device),
+            torch.tensor([len(each) - 1 for each in found], device=device),
+            before.to(device),
+            torch.tensor(places, device=device),
+        )
 
 
 def _places(mask: Bool[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from llmrec import components, fsdp, id_leak
 from llmrec.config import P5Options, RunConfig
-from llmrec.errors import ConfigError, RunError, nearest
+from llmrec.errors import ConfigError, LlmrecError, RunError, nearest
 from llmrec.generative import origins
 from llmrec.generative.examples import Examples, prompts_of, seen_prompts, some
 from llmrec.generative.origins import SHAPES
@@ -38,6 +38,8 @@ def check(options: RunConfig) -> None:
             f"p5.vocabulary={options.p5.vocabulary} reaches nothing, for {options.model} has pieces of its own; "
             "leave it out"
         )
+    if options.model in SHAPES and options.p5.lora is not None:
+        raise ConfigError(f"{options.model} begins with new weights, which have to learn; leave p5.lora out")
     if fsdp.asked():
         raise ConfigError("a run that writes names (p5) is not spread over processes; launch it without FSDP")
     held_out = options.p5.hold_out
@@ -58,7 +60,7 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     Raises:
         AssetError: a pre-trained model that is neither cached nor reachable.
         ConfigError: no such model, a prompt of another kind, or a family without a prompt for this data.
-        DataError: a model that is not like T5, or names that it cannot tell apart.
+        DataError: a model that does not write, or names that it cannot tell apart.
     """
     assert options.p5 is not None
     check(options)
@@ -73,7 +75,10 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
         tokenizer = _vocabulary(options.p5, examples, ids)
         writer = origins.from_shape(options.model, tokenizer)
     else:
-        writer, tokenizer = origins.pretrained(options.model, ids)
+        writer, tokenizer = origins.pretrained(options.model, ids, options.p5)
+        if options.p5.lora is not None:
+            writer.own_learning_rate = options.training.learning_rate
+            writer.own_weight_decay = options.training.weight_decay
     model = GenerativeRecommender(writer, tokenizer, ids, _naming(options), split.dataset.item_ids, asking)
     lists = [each.name for each in examples.prompts if each.name in examples.used and each.anatomy.shows("following")]
     if lists and (open_ended := model.trie.open_ended):
@@ -165,11 +170,13 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
     try:
         told = json.loads((folder / "item_ids.json").read_text(encoding="utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        writer = origins.restored(folder, config.model, tokenizer)
+        writer = origins.restored(folder, config.model, config.p5, tokenizer)
         ids, digest = ItemIds(tuple(told["names"]), tuple(told["tokens"])), told["hash"]
         asked = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
         users = pl.read_parquet(folder / "users.parquet")
         known = np.array([False, *users.drop_in_place(KNOWN)])
+    except LlmrecError:
+        raise
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise RunError(
             f"{folder}: item_ids.json, prompts.json, users.parquet, tokenizer/ or language_model/ is missing or "

@@ -18,9 +18,9 @@ from llmrec.errors import DataError
 from llmrec.generative import origins
 from llmrec.generative.batches import alike, padded
 from llmrec.generative.examples import HISTORY, SEPARATORS
+from llmrec.generative.origins import AnyWriter
 from llmrec.generative.trie import Trie
 from llmrec.generative.vocabulary import pieces_of
-from llmrec.generative.writer import Writer
 from llmrec.interactions import Dataset
 from llmrec.item_ids import ItemIds, Naming
 from llmrec.prompt_rows import PromptRows
@@ -30,7 +30,7 @@ from llmrec.scoring import recommend
 from llmrec.sequences import Sequences
 
 ROOM = 1 << 27
-"""Numbers that a decoder may say at once; of a large catalogue fewer names are looked at together."""
+"""Numbers that a decoder may say at once: of a large vocabulary fewer prompts are read together."""
 KNOWN = "in training"
 """Column of a saved user table."""
 _SURPLUS = -1e6
@@ -86,7 +86,7 @@ class GenerativeRecommender(nn.Module):
     """Of the shortest name: with 1 some items are tokens of their own."""
 
     def __init__(
-        self, writer: Writer, tokenizer: Any, ids: ItemIds, naming: Naming, item_ids: np.ndarray, asking: Asking
+        self, writer: AnyWriter, tokenizer: Any, ids: ItemIds, naming: Naming, item_ids: np.ndarray, asking: Asking
     ) -> None:
         super().__init__()
         self.writer, self.tokenizer, self.naming = writer, tokenizer, naming
@@ -122,18 +122,18 @@ class GenerativeRecommender(nn.Module):
         self.eval()
         trie, pieces = trie or self.trie, pieces_of(self.tokenizer, texts)
         found = torch.empty(len(texts), len(trie.steps))
-        for rows in alike(pieces):
+        said = min(self.writer.PATHS, len(trie.paths)) * trie.paths.shape[1] * len(self.tokenizer)
+        for rows in alike(pieces, max(1, ROOM // said)):
             found[rows] = self._likelihoods([pieces[row] for row in rows], trie).cpu()
         return found
 
     def _likelihoods(self, pieces: list[list[int]], trie: Trie) -> Float[Tensor, "batch names"]:
         ids = padded(pieces, self.writer.padding).to(self.writer.device)
-        hidden, mask = self.writer.read(ids), self.writer.mask(ids)
-        told = hidden.new_empty(len(ids), len(trie.options))
-        at_once = max(1, min(self.writer.PATHS, ROOM // (len(ids) * trie.paths.shape[1] * len(self.tokenizer))))
-        for first in range(0, len(trie.paths), at_once):
-            paths = trie.paths[first : first + at_once].to(ids.device)
-            told[:, trie.part(first, len(paths))] = trie.told(self.writer.beginnings(hidden, mask, paths), first)
+        read, mask = self.writer.read(ids), self.writer.mask(ids)
+        told = torch.empty(len(ids), len(trie.options), device=ids.device)
+        for first in range(0, len(trie.paths), self.writer.PATHS):
+            paths = trie.paths[first : first + self.writer.PATHS].to(ids.device)
+            told[:, trie.part(first, len(paths))] = trie.told(*self.writer.beginnings(read, mask, paths), first)
         return trie.log_likelihoods(told)
 
     def by(self, prompt: Prompt) -> "GenerativeRecommender":
@@ -193,7 +193,10 @@ class GenerativeRecommender(nn.Module):
         self.item_ids = np.array([*self.item_ids, *new], dtype=object)
 
     def save(self, folder: Path, *, writes: bool = True) -> None:
-        """Writes the weights, the language model's configuration, the tokenizer, the names of items, prompts, users."""
+        """Writes the weights, the language model's configuration, the tokenizer, the names of items, prompts, users.
+
+        Of a model with additions these alone are written, and once more as PEFT reads them.
+        """
         state = fsdp.whole(self.state_dict(), keep=writes)
         if not writes:
             return
@@ -207,7 +210,7 @@ class GenerativeRecommender(nn.Module):
         users = self.asking.rows.dataset.users.with_columns(pl.Series(KNOWN, self.asking.known[1:]))
         write_atomically(folder / "users.parquet", users.write_parquet)
         self.tokenizer.save_pretrained(folder / "tokenizer")
-        origins.keep(self.writer.model, folder)
+        origins.keep(self.writer, folder)
         write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
 
     @torch.inference_mode()

@@ -93,18 +93,21 @@ class Trie:
         """Numbers of the options that are open on so many paths from one on."""
         return ((self.path >= first) & (self.path < first + number)).nonzero()[:, 0]
 
-    def told(self, logits: Float[Tensor, "batch some length pieces"], first: int = 0) -> Float[Tensor, "batch options"]:
+    def told(
+        self, logits: Float[Tensor, "batch places pieces"], places: Int[Tensor, "some length"], first: int = 0
+    ) -> Float[Tensor, "batch options"]:
         """Log-probabilities of the options that are open on some paths, in nats.
 
         Args:
-            logits: what a decoder says behind each place of these paths.
-            first: number of the first of them.
+            logits: what a decoder says behind each of some places.
+            places: which of them each place of these paths is.
+            first: number of the first of the paths.
         """
-        mine = self.part(first, logits.shape[1])
+        mine = self.part(first, len(places))
         path, place, choice, option = (
             each[mine].to(logits.device) for each in (self.path, self.place, self.choice, self.options)
         )
-        among = logits[:, path - first, place, option].float()
+        among = logits[:, places[path - first, place], option].float()
         # A softmax in each choice.
         numbers, choice = choice.unique(return_inverse=True)
         owner, empty = choice.expand_as(among), among.new_zeros(len(among), len(numbers))

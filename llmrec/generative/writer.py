@@ -111,11 +111,11 @@ class Writer(nn.Module):
         hidden: Float[Tensor, "batch seq dim"],
         mask: Bool[Tensor, "batch seq"],
         paths: Int[Tensor, "paths length"],
-    ) -> Float[Tensor, "batch paths length pieces"]:
-        """What the decoder says behind each place of several beginnings of a target, which do not see one another.
+    ) -> tuple[Float[Tensor, "batch places pieces"], Int[Tensor, "paths length"]]:
+        """What the decoder says behind each place of several beginnings of a target, and which place is whose.
 
-        They stand in one sequence, so that what was read is made keys and values of once; since T5 knows positions by
-        their distance, each is as it would be alone.
+        They do not see one another. They stand in one sequence, so that what was read is made keys and values of once;
+        since T5 knows positions by their distance, each is as it would be alone.
         """
         whose = torch.arange(len(paths), device=paths.device).repeat_interleave(paths.shape[1])
         own = (whose[:, None] == whose) & torch.ones(len(whose), len(whose), device=paths.device).tril().bool()
@@ -129,7 +129,7 @@ class Writer(nn.Module):
             decoder_attention_mask=barred.expand(len(hidden), 1, -1, -1),
             use_cache=False,
         ).logits
-        return logits.unflatten(1, tuple(paths.shape))
+        return logits, torch.arange(paths.numel(), device=paths.device).view_as(paths)
 
     def forward(self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
         """Cross-entropy of each target, in nats per piece, the end included.

@@ -25,7 +25,7 @@ from llmrec.loading.streamed import Streamed
 __all__ = [
     "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "at_hand",
     "cached_models", "find", "load", "load_seq2seq", "load_tokenizer",
-    "load_writer", "pooling_of", "repository_of", "require_memory",
+    "load_writer", "pooling_of", "reads_apart", "repository_of", "require_memory",
 ]  # fmt: skip
 
 Held = Literal["resident", "sharded", "8bit", "4bit"]
@@ -165,6 +165,21 @@ def load_writer(files: ModelFiles, precision: Precision, loading: Held = "reside
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
     return model, _with_padding(tokenizer, files)
+
+
+def reads_apart(files: ModelFiles) -> bool:
+    """Whether a model reads with an encoder and writes with a decoder, as T5 does.
+
+    Raises:
+        DataError: the files cannot be read as a model.
+    """
+    from transformers import AutoConfig
+
+    _quiet()
+    try:
+        return bool(AutoConfig.from_pretrained(**where(files)).is_encoder_decoder)
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
 
 
 def load_seq2seq(files: ModelFiles, kinds: Sequence[str]) -> tuple[Any, Any]:
