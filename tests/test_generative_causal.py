@@ -101,8 +101,11 @@ def test_what_learned_loads_in_plain_peft(folder, toy, toy_folder, tmp_path):
     base.resize_token_embeddings(max(len(made.tokenizer), base.config.vocab_size), mean_resizing=False)
     untouched = base(before).logits
     plain = PeftModel.from_pretrained(base, run / "adapter").eval()
-    assert torch.allclose(plain(before).logits, made.writer.model(before).logits, atol=1e-4)
-    assert (plain(before).logits - untouched).abs().max() > 0.1
+    wanted, found = plain(before).logits.detach(), made.writer.model(before).logits.detach()
+    for logits in (wanted, found):
+        logits[..., made.writer.padding] = 0.0  # GPT-2 got that piece here, and it is never written
+    assert torch.allclose(found, wanted, atol=1e-4)
+    assert (found - untouched)[..., : made.writer.padding].abs().max() > 0.1
     told = json.loads((run / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert told["base_model_name_or_path"] == str(folder)
 
