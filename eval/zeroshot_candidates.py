@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrec import building, components, evaluation
+from llmrec import building, components, config, evaluation
 from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
 from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.protocol import Protocol
@@ -66,14 +66,24 @@ def trained_runs(folders: Sequence[Path], protocol: Protocol) -> dict[str, dict[
     options: dict[str, dict[str, Any]] = {}
     for folder in folders:
         name = re.sub(r"-s\d+$", "", folder.absolute().name)
-        saved, config = require_held_out(folder, protocol), read_json(folder / "config.json")
-        rest = {key: value for key, value in config.items() if key not in ("seed", "output")}
+        saved, written = require_held_out(folder, protocol), read_json(folder / "config.json")
+        rest = {key: value for key, value in written.items() if key not in ("seed", "output")}
         if folder.absolute() in found.setdefault(name, {}):
             raise ConfigError(f"{folder} is named twice")
         if name in components.names("baselines") or options.setdefault(name, rest) != rest:
             raise ConfigError(f"{folder} has the name of another row, {name!r}; rename its folder")
         found[name][folder.absolute()] = saved
     return found
+
+
+def kind_of(folder: Path) -> str:
+    """What a trained run is made of, in a word or two."""
+    options = config.parse(read_json(folder / "config.json"))
+    if options.p5 is not None:
+        return "LLM tuned"
+    if not options.uses_text:
+        return "ID"
+    return "frozen encoder" if options.tuning["name"] == "frozen" else "tuned encoder"
 
 
 def scores_of(folder: Path, candidates: Candidates) -> list[Scores]:

@@ -88,6 +88,7 @@ def show(result: "Result", width: int | None = None) -> str:
     first, second = result.task.shown
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     table.add_column("model", overflow="fold", min_width=12)
+    table.add_column("kind", overflow="fold")
     for heading in (first, second):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(f"{first} minus the model", overflow="fold")
@@ -103,7 +104,7 @@ def show(result: "Result", width: int | None = None) -> str:
 def markdown(result: "Result") -> str:
     """The same as Markdown."""
     first, second = result.task.shown
-    rows = [f"| model | {first} | {second} | {first} minus the model |", "|---|---|---|---|"]
+    rows = [f"| model | kind | {first} | {second} | {first} minus the model |", "|---|---|---|---|---|"]
     rows += ["| " + " | ".join(cells) + " |" for cells in _cells(result)]
     return "\n".join([*rows, "", *(f"- {line}" for line in lines(result)), ""])
 
@@ -112,7 +113,10 @@ def as_json(result: "Result") -> dict[str, Any]:
     """The same as plain values."""
     return {
         "model": result.model,
-        "rows": [_figures(name, tables, result.task.shown) for name, tables in result.rows.items()],
+        "rows": [
+            {"kind": result.kinds[name], **_figures(name, tables, result.task.shown)}
+            for name, tables in result.rows.items()
+        ],
         "chance": {name: evaluation.chance(result.rows[result.model][0], name) for name in result.task.shown},
         "paired_tests": [
             {"row": test.first, "against": test.second, "metric": test.metric, **test.difference._asdict()}
@@ -168,13 +172,13 @@ def _cells(result: "Result") -> list[list[str]]:
     model = result.rows[result.model]
     chance = [_number(evaluation.chance(model[0], name)) for name in (first, second)]
     tests = {test.first: test for test in _tests(result)}
-    rows = [["chance", *chance, ""]]
+    rows = [["chance", "", *chance, ""]]
     for name, tables in result.rows.items():
         values = [interval(_interval(tables, first)), _number(_interval(tables, second).value)]
         test = tests.get(name)
         seeds = f" ({len(tables)} seeds)" if len(tables) > 1 else ""
         told = f"{interval(test.difference, sign='+')} {test.verdict}" if test else ""
-        rows.append([name + seeds, *values, told])
+        rows.append([name + seeds, result.kinds[name], *values, told])
     return rows
 
 

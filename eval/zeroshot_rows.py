@@ -38,12 +38,13 @@ _SEED = 0
 class Result:
     """Run tables by name, seeds of one model together, and what was seen of the prompted model's answers.
 
-    ``outcomes``: of the prompted model's rows by name, the first is the model as asked for; ``again``: the same asked
-    once more each.
+    ``kinds``: of what each row is made; ``outcomes``: of the prompted model's rows by name, the first is the model as
+    asked for; ``again``: the same asked once more each.
     """
 
     task: Task
     rows: dict[str, list[RunTable]]
+    kinds: dict[str, str]
     outcomes: dict[str, Outcome]
     again: list[Outcome]
     recall: Recall | None
@@ -194,12 +195,14 @@ class Study:
             recall = memorised.probe(self.split.dataset, self.asker)
         told = {"model": model_of(self.arguments), **self.asker.backend.identity(), "prompt": self.way.prompt.name}
         rows = {name: [self._table(scores, **how)] for name, scores, how in self._free()}
+        kinds = dict.fromkeys(rows, "no training") | dict.fromkeys(outcomes, "LLM prompted")
         rows |= {name: [self._table(each.scores, **told)] for name, each in outcomes.items()}
         rows |= self._trained()
+        kinds |= {name: zeroshot_candidates.kind_of(next(iter(each))) for name, each in self.trained.items()}
         shown = {"history": self.way.last, "rounds": self.way.rounds, "shots": len(self.way.turns)}
         facts = {**told, **shown, "merge": self.way.merge}
         facts |= {kind: _words(each) for kind, each in self.specifications.items()}
-        return Result(self.task, rows, outcomes, again, recall, facts, self.notes)
+        return Result(self.task, rows, kinds, outcomes, again, recall, facts, self.notes)
 
     def _asked(self) -> list[tuple[str, Candidates, Way]]:
         """Rows of the prompted model: as asked for, with the shown items shuffled, with other numbers of them."""

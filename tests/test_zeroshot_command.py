@@ -109,6 +109,10 @@ def test_trained_runs_rank_the_same_candidates_and_seeds_stand_together(command,
     answer = command(*command_line)
     assert answer.code == 0, answer.err
     assert "mine (2 seeds)" in answer.out
+    told = json.loads((tmp_path / "study" / "table.json").read_text(encoding="utf-8"))["rows"]
+    kinds = {row["name"]: row["kind"] for row in told}
+    assert {kinds.pop("mine"), kinds.pop("popularity")} == {"ID", "no training"}
+    assert "LLM prompted" in kinds.values()
     rows = tmp_path / "study" / "rows"
     cases = [pl.read_parquet(rows / name / "cases.parquet")["case_id"] for name in ("mine-0", "mine-1", "popularity")]
     assert cases[0].to_list() == cases[1].to_list() == cases[2].to_list()
