@@ -11,6 +11,9 @@ from llmrec.item_ids import ItemIds, TextVectors, dealt_out, refuse_new, shuffle
 from llmrec.item_ids._k_means import k_means
 from llmrec.sequences import Sequences
 
+COMPONENTS = 32
+"""Principal components that are clustered, as many dimensions as TIGER's encoder ends with. In many more, hardly two
+rests lie near each other, and one cluster around zero may take nine tenths of the items."""
 _NOTHING = 1e-12
 """Lengths below are rounding."""
 
@@ -54,21 +57,23 @@ class Semantic:
             PromptError: no such prompt, or one that shows a field the item table does not have.
             DataError: an item without a text.
         """
-        order, letters = shuffled(items, seed), ascii_lowercase[: self.levels]
+        order = shuffled(items, seed)
         points = vectors(self.model, self.prompt)[order - 1]
-        codes = np.empty((len(items) + 1, self.levels), dtype=np.int64)
-        codes[order] = residual_codes(points, self.levels, self.codes, np.random.default_rng(seed))
-        paths = ["".join(f"<{letter}{code}>" for letter, code in zip(letters, row, strict=True)) for row in codes[1:]]
-        names, sharing, places = ["", *paths], Counter(paths), Counter[str]()
-        last, met = ascii_lowercase[self.levels], train.counts(len(items))
-        for item in order[np.argsort(-met[order], kind="stable")].tolist():
-            if sharing[path := names[item]] > 1:
-                names[item] = f"{path}<{last}{places[path]}>"
+        codes = np.empty((len(items), self.levels), dtype=np.int64)
+        codes[order - 1] = residual_codes(points, self.levels, self.codes, np.random.default_rng(seed))
+        letters, last = ascii_lowercase[: self.levels], ascii_lowercase[self.levels]
+        names = ["", *("".join(map(_piece, letters, row)) for row in codes.tolist())]
+        number, places = Counter(names), Counter[str]()
+        for item in order[np.argsort(-train.counts(len(items))[order], kind="stable")].tolist():
+            if number[path := names[item]] > 1:
+                names[item] += _piece(last, places[path])
                 places[path] += 1
         tokens = [
-            f"<{letter}{code}>" for letter, row in zip(letters, codes[1:].T, strict=True) for code in np.unique(row)
+            _piece(letter, code)
+            for letter, row in zip(letters, codes.T.tolist(), strict=True)
+            for code in sorted(set(row))
         ]
-        tokens += [f"<{last}{place}>" for place in range(max(places.values(), default=0))]
+        tokens += [_piece(last, place) for place in range(max(places.values(), default=0))]
         ids = ItemIds(tuple(names), tuple(tokens), places.total() / len(items))
         return dealt_out(ids, items, seed) if self.shuffled else ids
 
@@ -86,19 +91,36 @@ def residual_codes(
 ) -> Int[np.ndarray, "items levels"]:
     """Codes by residual k-means: of each level, the cluster of what the centroids of those before leave of a vector.
 
-    Vectors are compared by their directions. All items share the clusters of a level, as in a residual quantiser.
+    All items share the clusters of a level, as in a residual quantiser.
 
     Args:
-        vectors: one per item, of any origin.
+        vectors: one per item, of any origin; only their directions count.
         levels: how often the rest is clustered.
         codes: clusters of a level; there are fewer where fewer rests differ.
         generator: of all that is drawn.
     """
-    rest = vectors.astype(np.float64)
-    rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), _NOTHING)
-    found = []
+    rest, found = _components(vectors, generator), []
     for _ in range(levels):
         centroids, labels = k_means(rest, codes, generator)
         found.append(labels)
         rest = rest - centroids[labels]
     return np.stack(found, axis=1).astype(np.int64)
+
+
+def _components(
+    vectors: Float[np.ndarray, "items dims"], generator: np.random.Generator
+) -> Float[np.ndarray, "items components"]:
+    """The leading principal components of the vectors' directions."""
+    from sklearn.utils.extmath import randomized_svd
+
+    points = vectors.astype(np.float64)
+    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), _NOTHING)
+    points -= points.mean(axis=0)
+    left, values, _ = randomized_svd(
+        points, min(COMPONENTS, *points.shape), random_state=int(generator.integers(2**31))
+    )
+    return left * values
+
+
+def _piece(letter: str, number: int) -> str:
+    return f"<{letter}{number}>"
