@@ -114,10 +114,10 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
 def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
     """Prompts, pieces and a language model that writes names."""
     assert options.p5 is not None
-    with processes.main_first(), console.counting("items") as progress:
+    with processes.main_first(), console.counting("encoding items") as progress:
         text = ItemText.of(options, split.dataset, progress)
         training.seed_step(options.seed, 0, 0)
-        model, examples = making.build(options, split)
+        model, examples = making.build(options, split, progress)
         for line in making.notes(model, examples, split):
             console.say(f"  {line}")
         model = processes.place(model)
@@ -130,6 +130,7 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
         text.known(split),
         split.dataset.items.with_columns(text.column(split.dataset.num_items), name=pl.Series(model.ids.names[1:])),
         {"model": options.model, "item_ids": options.item_ids, "item_ids_hash": model.ids.hash}
+        | ({} if model.ids.collision_rate is None else {"collision_rate": model.ids.collision_rate})
         | {"pieces_per_id": model.pieces_per_id, "prompts": examples.used, "prompts_hash": digest(dict(examples.used))}
         | ({"revision": files.revision} if files else {}),
         batches.counted,

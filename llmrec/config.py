@@ -203,7 +203,8 @@ class RunConfig(_Options):
     p5: P5Options | None = None
     """Instead of vectors: a language model reads prompts and writes names."""
     item_ids: Spec = {"name": "random"}
-    """What items are called in P5's prompts."""
+    """What items are called in P5's prompts: numbers, titles, or codes of their users or texts, see
+    :mod:`llmrec.item_ids`."""
     training: TrainingOptions = TrainingOptions()
     protocol: ProtocolOptions = ProtocolOptions()
     seed: int = Field(0, ge=0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from small_logs import log_of
+from small_texts import no_texts
 
 from llmrec.id_leak import next_number
 from llmrec.item_ids.random import Random
@@ -40,7 +41,7 @@ def test_sequential_numbers_of_the_training_part_tell_no_more_than_chance():
     data = log_of(*("".join(generator.choice(letters, 8, replace=False)) for _ in range(4000)))
     split = LeaveOneOut().split(data)
     for naming in (Sequential(), Random()):
-        found = next_number(split.test, naming.name(split.train, data.items, 0).names)
+        found = next_number(split.test, naming.name(split.train, data.items, 0, no_texts).names)
         assert found.chance == 1 / 40
         assert abs(found.share - found.chance) < 4 * np.sqrt(found.chance / 4000)
 
@@ -74,5 +75,5 @@ def test_the_common_beauty_file_tells_by_its_own_ids_and_not_by_ours():
     assert own.share > 200 * own.chance
     # What one user met in training has numbers side by side, and another may meet it in the same order.
     for naming, factor in ((Random(), 100), (Sequential(), 8)):
-        found = next_number(split.test, naming.name(split.train, data.items, 0).names)
+        found = next_number(split.test, naming.name(split.train, data.items, 0, no_texts).names)
         assert found.share < own.share / factor

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_texts import no_texts, words_of
 
 from llmrec import components
 from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
-from llmrec.item_ids import ItemIds, Naming, numbered
+from llmrec.item_ids import ItemIds, Naming, TextVectors, numbered
 from llmrec.item_ids.random import Random
 from llmrec.item_ids.sequential import Sequential
 from llmrec.item_ids.title import Title
@@ -26,6 +27,8 @@ SPECS: list[dict[str, Any]] = [
     {"name": "sequential", "order": "long_first"},
     {"name": "collaborative", "clusters": 2, "leaf": 4},
     {"name": "collaborative", "shuffled": True},
+    {"name": "semantic", "levels": 2, "codes": 4},
+    {"name": "semantic", "shuffled": True},
 ]
 every_kind = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: "-".join(map(str, spec.values())))
 
@@ -46,7 +49,9 @@ def test_names_dealt_out_anew_are_the_same_names_of_other_items():
     users = [[str(1 + (start + step) % 30) for step in range(6)] for start in range(0, 30, 3)]
     train = split_of(users, numbers(30)).train
     plain, dealt = (
-        make({"name": "collaborative", "clusters": 3, "leaf": 4, "shuffled": each}).name(train, numbers(30), 0)
+        make({"name": "collaborative", "clusters": 3, "leaf": 4, "shuffled": each}).name(
+            train, numbers(30), 0, no_texts
+        )
         for each in (False, True)
     )
     assert sorted(plain.names) == sorted(dealt.names)
@@ -78,7 +83,7 @@ def by_id(naming: Any, train: list[list[str]], held: np.ndarray, order: np.ndarr
     users = [met + last.tolist() for met, last in zip(train, held)]
     read = list(dict.fromkeys(item for met in users for item in met))
     items = table(*(read if order is None else np.sort(read)[order]))
-    return dict(zip(items["item_id"], naming.name(split_of(users, items).train, items, 0).names[1:]))
+    return dict(zip(items["item_id"], naming.name(split_of(users, items).train, items, 0, words_of(items)).names[1:]))
 
 
 def places(names: ItemIds) -> list[int]:
@@ -88,7 +93,7 @@ def places(names: ItemIds) -> list[int]:
 class ReadingOrder:
     """What P5 did: numbers along the whole log, held-out items too, which is the order of the table."""
 
-    def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
+    def name(self, train: Sequences, items: pl.DataFrame, seed: int, vectors: TextVectors) -> ItemIds:
         return numbered(np.arange(1, len(items) + 1), 1)
 
 
@@ -102,7 +107,7 @@ def test_every_item_has_one_name_and_the_same_seed_gives_it_again(spec):
     items = table(*(f"i{item}" for item in range(50)))
     split, naming = split_of(users, items), make(spec)
     assert isinstance(naming, Naming)
-    first, again, other = (naming.name(split.train, items, seed) for seed in (0, 0, 1))
+    first, again, other = (naming.name(split.train, items, seed, words_of(items)) for seed in (0, 0, 1))
     assert first == again
     assert first.hash == again.hash
     assert len(first.names) == 51
@@ -127,7 +132,7 @@ def test_no_held_out_item_and_no_order_of_the_table_reaches_a_name(spec):
 @every_kind
 def test_items_added_after_training_are_named_or_refused_by_the_name_of_the_kind(spec):
     items, new, naming = numbers(6), titled("Alien", "Film 3"), make(spec)
-    known = naming.name(Sequences.from_lists([[1, 2, 3]]), items, 0)
+    known = naming.name(Sequences.from_lists([[1, 2, 3]]), items, 0, words_of(items))
     if spec["name"] == "title":
         assert naming.of_new(new, known) == ["Alien", "Film 3 [2]"]
         return
@@ -139,7 +144,7 @@ def test_items_added_after_training_are_named_or_refused_by_the_name_of_the_kind
 
 @every_kind
 def test_a_training_part_without_a_single_interaction_still_names_all(spec):
-    names = make(spec).name(Sequences.from_lists([[]]), numbers(130), 0)
+    names = make(spec).name(Sequences.from_lists([[]]), numbers(130), 0, words_of(numbers(130)))
     assert len(set(names.names)) == 131
 
 
@@ -150,6 +155,9 @@ def test_a_training_part_without_a_single_interaction_still_names_all(spec):
         ({"name": "sequential", "first": -1}, "first must be at least 0, came -1"),
         ({"name": "collaborative", "clusters": 1}, "clusters must be at least 2, came 1"),
         ({"name": "collaborative", "leaf": 0}, "leaf must be at least 1, came 0"),
+        ({"name": "semantic", "levels": 0}, "levels must be from 1 to 25, a letter each, came 0"),
+        ({"name": "semantic", "levels": 26}, "levels must be from 1 to 25, a letter each, came 26"),
+        ({"name": "semantic", "codes": 1}, "codes must be at least 2, came 1"),
     ],
 )
 def test_options_out_of_their_range_are_refused(spec, words):
@@ -175,10 +183,10 @@ def test_the_hash_knows_names_and_their_order():
 
 
 def test_random_numbers_are_a_permutation():
-    names = Random().name(Sequences.from_lists([[1, 2]]), numbers(100), 0)
+    names = Random().name(Sequences.from_lists([[1, 2]]), numbers(100), 0, no_texts)
     assert sorted(places(names)) == list(range(1001, 1101))
     assert places(names) != sorted(places(names))
-    assert sorted(places(Random(first=0).name(Sequences.from_lists([]), numbers(3), 0))) == [0, 1, 2]
+    assert sorted(places(Random(first=0).name(Sequences.from_lists([]), numbers(3), 0, no_texts))) == [0, 1, 2]
 
 
 def test_sequential_numbers_go_along_the_sequences_and_then_over_the_rest():
@@ -188,7 +196,7 @@ def test_sequential_numbers_go_along_the_sequences_and_then_over_the_rest():
         "short_first": [2, 8, 3, 1, 6, 5],
         "long_first": [5, 2, 3, 1, 6, 8],
     }.items():
-        names = Sequential(first=1, order=order).name(train, numbers(8), 0).names
+        names = Sequential(first=1, order=order).name(train, numbers(8), 0, no_texts).names
         assert [names.index(f"item_{number}") for number in range(1, 7)] == met
         assert {names[4], names[7]} == {"item_7", "item_8"}
 
@@ -198,31 +206,31 @@ def test_sequential_numbers_go_along_the_sequences_and_then_over_the_rest():
 
 def test_titles_are_one_line_and_braces_and_quotes_stay():
     items = titled('  "Heat"\n{{ user }} ', "Alien\t \u2028 3", "O'Brien’s {x}")
-    names = Title().name(Sequences.from_lists([]), items, 0)
+    names = Title().name(Sequences.from_lists([]), items, 0, no_texts)
     assert names.names == ("", '"Heat" {{ user }}', "Alien 3", "O'Brien’s {x}")
     assert names.tokens == ()
 
 
 def test_titles_that_several_items_share_end_with_the_id():
-    names = Title().name(Sequences.from_lists([]), titled("Heat", "Heat ", "Alien"), 0).names
+    names = Title().name(Sequences.from_lists([]), titled("Heat", "Heat ", "Alien"), 0, no_texts).names
     assert names == ("", "Heat [1]", "Heat [2]", "Alien")
 
 
 def test_a_title_that_looks_told_apart_is_told_apart_too():
-    names = Title().name(Sequences.from_lists([]), titled("Heat", "Heat", "Heat [2]"), 0).names
+    names = Title().name(Sequences.from_lists([]), titled("Heat", "Heat", "Heat [2]"), 0, no_texts).names
     assert names == ("", "Heat [1]", "Heat [2] [2]", "Heat [2] [3]")
 
 
 def test_an_item_without_a_title_is_named():
     for items in (titled("Heat", None, " \n"), titled("Heat")[["item_id"]]):
         with pytest.raises(DataError, match=r"item id 'title': \d of \d items have no title, such as \['[12]'"):
-            Title().name(Sequences.from_lists([]), items, 0)
+            Title().name(Sequences.from_lists([]), items, 0, no_texts)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["a", "b", "a [1]", "a [2]", "b [3] [3]"]), max_size=8), st.integers(0, 8))
 def test_titles_never_collide_nor_do_those_of_items_added_later(titles, number):
     items = titled(*titles).cast({"title": pl.String})
-    known = Title().name(Sequences.from_lists([]), items[:number], 0)
+    known = Title().name(Sequences.from_lists([]), items[:number], 0, no_texts)
     new = Title().of_new(items[number:], known)
     assert len({*known.names, *new}) == len(titles) + 1

@@ -6,16 +6,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from jaxtyping import Float
 
 from llmrec import components, fsdp, id_leak
-from llmrec.config import P5Options, RunConfig
+from llmrec.config import FeatureOptions, P5Options, RunConfig
 from llmrec.errors import ConfigError, LlmrecError, RunError, nearest
+from llmrec.features import Progress
 from llmrec.generative import origins
 from llmrec.generative.examples import Examples, prompts_of, seen_prompts, some
 from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
 from llmrec.generative.vocabulary import keep_whole, train_vocabulary
-from llmrec.item_ids import ItemIds, Naming
+from llmrec.item_ids import ItemIds, Naming, TextVectors
+from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows, columns, filled
 from llmrec.prompting import Prompt
 from llmrec.splits import Split
@@ -54,8 +58,15 @@ def check(options: RunConfig) -> None:
     prompts(options.p5)
 
 
-def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Examples]:
+def build(
+    options: RunConfig, split: Split, progress: Progress = lambda done, total: None
+) -> tuple[GenerativeRecommender, Examples]:
     """A new recommender and the examples it is to learn from; new weights are drawn from torch's global generator.
+
+    Args:
+        options: of the run.
+        split: only its training part is read.
+        progress: called with texts of items encoded and to encode, where their names come from texts.
 
     Raises:
         AssetError: a pre-trained model that is neither cached nor reachable.
@@ -64,7 +75,7 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     """
     assert options.p5 is not None
     check(options)
-    ids, examples = examples_of(options, split)
+    ids, examples = examples_of(options, split, progress)
     rows = examples.rows
     known = np.zeros(len(rows.users), dtype=bool)
     users = split.train.user_indices().numpy() if split.train.users is not None else np.arange(1, len(known))
@@ -89,7 +100,9 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     return model, examples
 
 
-def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
+def examples_of(
+    options: RunConfig, split: Split, progress: Progress = lambda done, total: None
+) -> tuple[ItemIds, Examples]:
     """What the items are called, and the examples that a model is to learn from.
 
     Raises:
@@ -97,7 +110,8 @@ def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
         DataError: items that cannot be named.
     """
     assert options.p5 is not None
-    ids = _naming(options).name(split.train, split.dataset.items, options.seed)
+    vectors = _text_vectors(split, progress)
+    ids = _naming(options).name(split.train, split.dataset.items, options.seed, vectors)
     return ids, Examples(
         split,
         PromptRows(split.dataset, ids=ids.names),
@@ -111,6 +125,17 @@ def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
 def _naming(options: RunConfig) -> Naming:
     naming: Naming = components.create("item_ids", options.item_ids)
     return naming
+
+
+def _text_vectors(split: Split, progress: Progress) -> TextVectors:
+    """Vectors of the items' texts by another model than the one that is to write, made as those of any run are."""
+
+    def vectors(model: str, prompt: str) -> Float[np.ndarray, "items dims"]:
+        reader = RunConfig(model=model, features=FeatureOptions(prompt=prompt))
+        with torch.random.fork_rng(devices=[]):  # loading a model may draw, and a warm feature store loads none
+            return ItemText.of(reader, split.dataset, progress).vectors()[1:].numpy()
+
+    return vectors
 
 
 def _vocabulary(options: P5Options, examples: Examples, ids: ItemIds) -> Any:
@@ -142,6 +167,8 @@ def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> lis
         names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
         lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
     asked = (model.asking.prompt, model.asking.anonymous)
+    if (share := model.ids.collision_rate) is not None:
+        lines.append(f"{share:.1%} of the items share all codes of their names with another and have a piece more")
     lines += [f"recommends by {each.name}, which training does not use" for each in asked if each.name not in on]
     if model.pieces_per_id == 1:
         lines.append("some items are a piece of their own: this is an ID-token model, not one that reads ids as text")

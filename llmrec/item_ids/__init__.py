@@ -1,26 +1,30 @@
 """What items are called in prompts that name them by an id of their own, as those of P5 and OpenP5 do.
 
-An item id takes its options as keyword-only arguments; ``name(train, items, seed)`` sees the training part and the item
-table, so nothing of a validation or test target can reach a name. The order of the table may tell of them (items often
-stand there in the order in which the whole log first shows them), and so may ids that number them; no drawn name
-follows either.
+An item id takes its options as keyword-only arguments; ``name(train, items, seed, vectors)`` sees the training part,
+the item table and vectors of the items' texts, so nothing of a validation or test target can reach a name. The order of
+the table may tell of them (items often stand there in the order in which the whole log first shows them), and so may
+ids that number them; no drawn name follows either.
 """
 
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from llmrec.errors import DataError
 from llmrec.sequences import Sequences
 
 Order = Int[np.ndarray, " _"]
 """Item indices."""
+TextVectors = Callable[[str, str], Float[np.ndarray, "items dims"]]
+"""``vectors(model, prompt)``: what a text encoder makes of the texts that a prompt writes, one row per row of the item
+table. Only a kind that calls it pays for it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class ItemIds:
     """By index; entry 0 (padding) is empty, all are different."""
     tokens: tuple[str, ...] = ()
     """Pieces of names that a vocabulary must keep whole."""
+    collision_rate: float | None = None
+    """Share of the items whose codes another item has too, before something else told them apart; None: no codes."""
 
     def __post_init__(self) -> None:
         if twice := [name for name, number in Counter(("", *self.names[1:])).items() if number > 1]:
@@ -53,13 +59,14 @@ class ItemIds:
 class Naming(Protocol):
     """What every item id offers."""
 
-    def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
+    def name(self, train: Sequences, items: pl.DataFrame, seed: int, vectors: TextVectors) -> ItemIds:
         """Names every item.
 
         Args:
             train: the training part, one sequence per user.
             items: the item table; row ``i`` is the item with index ``i + 1``.
             seed: of whatever is drawn.
+            vectors: of the items' texts.
         """
         ...
 
@@ -90,7 +97,7 @@ def dealt_out(ids: ItemIds, items: pl.DataFrame, seed: int) -> ItemIds:
     before, after = shuffled(items, seed), shuffled(items, seed + 1)
     names = np.array(ids.names, dtype=object)
     names[after] = names[before]
-    return ItemIds(tuple(names.tolist()), ids.tokens)
+    return replace(ids, names=tuple(names.tolist()))
 
 
 def require_first(first: int) -> None:

@@ -1,15 +1,15 @@
 """Paths through a tree of items that the same people met."""
 
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy import sparse
 
-from llmrec.item_ids import ItemIds, Order, dealt_out, refuse_new, shuffled
+from llmrec.item_ids import ItemIds, Order, TextVectors, dealt_out, refuse_new, shuffled
+from llmrec.item_ids._k_means import k_means
 from llmrec.sequences import Sequences
 
 DEEPEST = 10
@@ -43,7 +43,7 @@ class Collaborative:
             raise ValueError(f"leaf must be at least 1, came {leaf}")
         self.clusters, self.leaf, self.shuffled = clusters, leaf, shuffled
 
-    def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
+    def name(self, train: Sequences, items: pl.DataFrame, seed: int, vectors: TextVectors) -> ItemIds:
         """Clusters the items of the training part."""
         users = _users_of_items(train, len(items))
         leaves = list(self._leaves(_Graph(users, np.random.default_rng(seed)), shuffled(items, seed)))
@@ -90,7 +90,7 @@ class _Graph:
         linked = users.sum(axis=1) > 0
         labels = np.full(len(group), number)
         if linked.any():
-            labels[linked] = self._cluster(self._embed(users[linked], number), number)
+            labels[linked] = k_means(self._embed(users[linked], number), number, self.generator)[1]
         return [group[labels == label] for label in np.unique(labels)]
 
     def _embed(self, users: sparse.csr_array, number: int) -> Float[np.ndarray, "items dims"]:
@@ -106,17 +106,6 @@ class _Graph:
         vectors, values, _ = randomized_svd((scale @ users).tocsr(), min(number, *users.shape), random_state=seed)
         vectors = vectors[:, values > _NOTHING]
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _NOTHING)
-
-    def _cluster(self, points: Float[np.ndarray, "items dims"], number: int) -> Int[np.ndarray, " items"]:
-        """K-means. That of scipy has one thread, so nothing is summed in another order the next time."""
-        from scipy.cluster.vq import kmeans2
-
-        distinct = len(np.unique(points.round(6), axis=0))
-        if distinct == 1:
-            return np.zeros(len(points), dtype=np.int64)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "One of the clusters is empty")
-            return kmeans2(points, min(number, distinct), iter=50, minit="++", seed=self.generator)[1]
 
 
 def _users_of_items(train: Sequences, num_items: int) -> sparse.csr_array:

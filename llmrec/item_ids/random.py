@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from llmrec.item_ids import ItemIds, numbered, refuse_new, require_first, shuffled
+from llmrec.item_ids import ItemIds, TextVectors, numbered, refuse_new, require_first, shuffled
 from llmrec.sequences import Sequences
 
 
@@ -20,7 +20,7 @@ class Random:
         require_first(first)
         self.first = first
 
-    def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
+    def name(self, train: Sequences, items: pl.DataFrame, seed: int, vectors: TextVectors) -> ItemIds:
         """Numbers all items in a random order."""
         return numbered(shuffled(items, seed), self.first)
 

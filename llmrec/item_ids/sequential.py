@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from llmrec.item_ids import ItemIds, numbered, refuse_new, require_first, shuffled
+from llmrec.item_ids import ItemIds, TextVectors, numbered, refuse_new, require_first, shuffled
 from llmrec.sequences import Sequences
 
 
@@ -28,7 +28,7 @@ class Sequential:
         require_first(first)
         self.first, self.order = first, order
 
-    def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
+    def name(self, train: Sequences, items: pl.DataFrame, seed: int, vectors: TextVectors) -> ItemIds:
         """Numbers items along the sequences, then the rest."""
         met, where = np.unique(train.take(self._users(train)).values, return_index=True)
         rest = shuffled(items, seed)

@@ -6,7 +6,7 @@ from collections.abc import Set
 import polars as pl
 
 from llmrec.errors import DataError
-from llmrec.item_ids import ItemIds
+from llmrec.item_ids import ItemIds, TextVectors
 from llmrec.sequences import Sequences
 
 
@@ -17,7 +17,7 @@ class Title:
     numbers, and say nothing of who met the items (arXiv:2305.06569).
     """
 
-    def name(self, train: Sequences, items: pl.DataFrame, seed: int) -> ItemIds:
+    def name(self, train: Sequences, items: pl.DataFrame, seed: int, vectors: TextVectors) -> ItemIds:
         """Names all items by their titles.
 
         Raises:
