@@ -13,6 +13,7 @@ from small_writers import causal_folder, options, split_of, teacher_forced
 from transformers import AutoModelForCausalLM
 
 from llmrec import building, loading, train, training
+from llmrec.config import P5Options
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.generative.causal_writer import CausalWriter
@@ -44,7 +45,7 @@ def built(toy, *overrides: str, model: Path):
 
 @torch.no_grad()
 def test_a_prompt_is_read_as_the_model_reads_it_with_a_line_between_it_and_its_answer(folder):
-    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS, options().p5)
+    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS, P5Options())
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     whole = torch.tensor(tokenizer(["So far user_7 has chosen item_1003\nitem_1004"])["input_ids"])
     asked = torch.tensor(tokenizer(["So far user_7 has chosen item_1003"], add_special_tokens=False)["input_ids"])

@@ -13,7 +13,7 @@ from small_writers import options, split_of, t5_folder
 from transformers import AutoModelForSeq2SeqLM
 
 from llmrec import building, loading, train, training
-from llmrec.config import TrainingOptions
+from llmrec.config import P5Options, TrainingOptions
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.item_ids import ItemIds
@@ -38,7 +38,7 @@ def trained(folder: Path, run: Path, data: Path, *more: str) -> int:
 
 @torch.no_grad()
 def test_a_run_begins_as_the_pre_trained_model_to_the_bit(folder):
-    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS)
+    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS, P5Options())
     model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     ids = torch.tensor(tokenizer(["So far user_7 has chosen item_1003"])["input_ids"])
     written = torch.tensor([[0, 5, 6, 7]])
@@ -50,7 +50,7 @@ def test_a_run_begins_as_the_pre_trained_model_to_the_bit(folder):
 
 @torch.no_grad()
 def test_several_beginnings_in_one_sequence_are_as_each_alone(folder):
-    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS)
+    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS, P5Options())
     ids = torch.tensor(tokenizer(["So far user_7 has chosen item_1003"])["input_ids"])
     paths = torch.tensor([[0, 5, 6, 7], [0, 9, 8, 7], [0, 5, 9, 9]])
     hidden, mask = writer.eval().read(ids), writer.mask(ids)
@@ -62,7 +62,7 @@ def test_several_beginnings_in_one_sequence_are_as_each_alone(folder):
 
 
 def test_words_that_begin_with_zeros_learn(folder):
-    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS)
+    writer, tokenizer = origins.pretrained(str(folder), NO_TOKENS, P5Options())
     ids = torch.tensor(tokenizer(["So far user_7 has chosen item_1003"])["input_ids"])
     writer(ids, torch.tensor([[5, 6, 1]])).sum().backward()
     used = writer.word_numbers(ids).unique()
@@ -72,7 +72,7 @@ def test_words_that_begin_with_zeros_learn(folder):
 
 
 def test_only_what_the_pre_trained_model_had_not_learns_at_the_rate_of_embeddings(folder):
-    writer, _ = origins.pretrained(str(folder), NO_TOKENS)
+    writer, _ = origins.pretrained(str(folder), NO_TOKENS, P5Options())
     groups = parameter_groups(writer, TrainingOptions(embedding_learning_rate=0.5))
     assert [each for group in groups if group["peak"] == 0.5 for each in group["params"]] == [writer.words.weight]
     assert sum(len(group["params"]) for group in groups) == len(list(writer.parameters()))
@@ -146,7 +146,7 @@ def test_habits_of_a_model_are_not_kept(tmp_path):
     folder = t5_folder(tmp_path / "model")
     told = {"no_repeat_ngram_size": 3, "num_beams": 4, "decoder_start_token_id": 0, "eos_token_id": 1}
     (folder / "generation_config.json").write_text(json.dumps(told), encoding="utf-8")
-    writer, _ = origins.pretrained(str(folder), NO_TOKENS)
+    writer, _ = origins.pretrained(str(folder), NO_TOKENS, P5Options())
     habits = writer.model.generation_config
     assert (habits.no_repeat_ngram_size, habits.num_beams) == (None, None)
     assert (habits.decoder_start_token_id, habits.eos_token_id, habits.pad_token_id) == (0, 1, 0)
@@ -162,7 +162,7 @@ def test_a_model_that_never_learned_to_write_is_refused(tmp_path, toy_folder, ca
 
 def test_a_tokenizer_that_does_not_tell_where_words_begin_is_refused():
     with pytest.raises(DataError, match="no piece of the tokenizer begins with '▁'"):
-        origins.pretrained(str(tiny_models.folder("t5")), NO_TOKENS)
+        origins.pretrained(str(tiny_models.folder("t5")), NO_TOKENS, P5Options())
 
 
 def test_a_vocabulary_reaches_only_a_model_from_nothing(tmp_path):
