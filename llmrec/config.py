@@ -137,8 +137,9 @@ class P5Options(_Options):
     """A language model that writes the names of items."""
 
     examples: dict[str, _Number | dict[str, _Number]] = {"sequential": 10, "anonymous": 2, "rating": 4, "direct": 4}
-    """How many each user has an epoch, by family: the folders below ``prompts/p5/``. As in P5, a family may have a
-    number for each kind of question: ``{item: 5, pick: 5, choice: 10}``."""
+    """How many each user has an epoch, by family: the folders below ``prompts/p5/``, such as ``rating`` or
+    ``yelp/rating``. As in P5, a family may have a number for each kind of question:
+    ``{item: 5, pick: 5, choice: 10}``."""
     hold_out: tuple[str, ...] = ()
     """Prompts that training does not use, besides those that say so themselves: ``p5/sequential/recommend_next``."""
     candidates: int | None = Field(None, ge=2)

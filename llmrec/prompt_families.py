@@ -1,6 +1,6 @@
 """P5's prompts by family, on one data set: what training can do with them, and how long they are.
 
-A family is a folder below ``prompts/p5/``.
+A family is a folder below ``prompts/p5/``: ``rating``, or ``yelp/rating`` of a set of its own.
 """
 
 from collections import defaultdict
@@ -55,7 +55,7 @@ def facts(dataset: Dataset, split: str, model: str | None = None) -> dict[str, A
 def show(found: dict[str, Any]) -> str:
     """The facts as a table of at most 100 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("family")
+    table.add_column("family", no_wrap=True)
     for heading in ("prompts", "unseen", "off", "examples", "input mean", "longest", "target mean", "longest"):
         table.add_column(heading, justify="right")
     for row in found["families"]:
