@@ -55,8 +55,8 @@ def facts(dataset: Dataset, split: str, model: str | None = None) -> dict[str, A
 def show(found: dict[str, Any]) -> str:
     """The facts as a table of at most 100 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("family", no_wrap=True)
-    for heading in ("prompts", "unseen", "off", "examples", "input mean", "longest", "target mean", "longest"):
+    table.add_column("family")
+    for heading in ("prompts", "unseen", "off", "examples", "input\nmean", "longest", "target\nmean", "longest"):
         table.add_column(heading, justify="right")
     for row in found["families"]:
         counts = [f"{row[name]:,}" for name in ("prompts", "unseen", "switched_off", "examples")]
