@@ -116,7 +116,8 @@ class TrainingOptions(_Options):
     windows: Literal["all", "last"] = "all"
     """``all``: every position of a history is a target once an epoch; ``last``: only the most recent window."""
     init_from: Path | None = None
-    """Folder of a finished run over texts whose weights training begins with."""
+    """Folder of a finished run whose weights training begins with: one over texts, or one that writes names, whose
+    pieces are taken too."""
     checkpoint_steps: int = Field(50, ge=1)
     """At most so many steps are done again after a crash."""
 
@@ -271,8 +272,8 @@ class RunConfig(_Options):
             )
         if self.p5 is not None and self.model == "id":
             raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
-        if self.p5 is not None and (self.training.windows != "all" or self.training.init_from is not None):
-            raise ConfigError("a run that writes names (p5) has no training.windows and no training.init_from")
+        if self.p5 is not None and self.training.windows != "all":
+            raise ConfigError("a run that writes names (p5) has no training.windows; leave it out")
 
 
 def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunConfig:

@@ -14,7 +14,7 @@ from llmrec.generative import origins
 from llmrec.generative.examples import Examples, prompts_of, seen_prompts, some
 from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
-from llmrec.generative.vocabulary import keep_whole, train_vocabulary
+from llmrec.generative.vocabulary import keep_whole, require_written, train_vocabulary, unwritten
 from llmrec.item_ids import ItemIds, Naming
 from llmrec.prompt_rows import PromptRows, columns, filled
 from llmrec.prompting import Prompt
@@ -33,10 +33,9 @@ def check(options: RunConfig) -> None:
     """
     assert options.p5 is not None
     origins.check_name(options.model)
-    if options.model not in SHAPES and options.p5.vocabulary != P5Options().vocabulary:
+    if options.p5.vocabulary != P5Options().vocabulary and (origin := _has_pieces(options)):
         raise ConfigError(
-            f"p5.vocabulary={options.p5.vocabulary} reaches nothing, for {options.model} has pieces of its own; "
-            "leave it out"
+            f"p5.vocabulary={options.p5.vocabulary} reaches nothing, for {origin} has pieces of its own; leave it out"
         )
     if fsdp.asked():
         raise ConfigError("a run that writes names (p5) is not spread over processes; launch it without FSDP")
@@ -52,11 +51,19 @@ def check(options: RunConfig) -> None:
     prompts(options.p5)
 
 
-def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Examples]:
+def build(
+    options: RunConfig, split: Split, origin: GenerativeRecommender | None = None
+) -> tuple[GenerativeRecommender, Examples]:
     """A new recommender and the examples it is to learn from; new weights are drawn from torch's global generator.
+
+    Args:
+        options: of the run.
+        split: of its data.
+        origin: of a finished run, perhaps on other data: its language model and pieces are taken, and it is changed.
 
     Raises:
         AssetError: a pre-trained model that is neither cached nor reachable.
+        RunError: names that the pieces of ``origin`` cannot write.
         ConfigError: no such model, a prompt of another kind, or a family without a prompt for this data.
         DataError: a model that is not like T5, or names that it cannot tell apart.
     """
@@ -69,7 +76,11 @@ def build(options: RunConfig, split: Split) -> tuple[GenerativeRecommender, Exam
     known[users[split.train.lengths > 0]] = True
     asking = Asking(rows, *prompts(options.p5), known)
     _require_filled(split, asking)
-    if options.model in SHAPES:
+    if origin is not None:
+        require_written(origin.tokenizer, ids)
+        writer, tokenizer = origin.writer, origin.tokenizer
+        writer.pretrained = True
+    elif options.model in SHAPES:
         tokenizer = _vocabulary(options.p5, examples, ids)
         writer = origins.from_shape(options.model, tokenizer)
     else:
@@ -101,6 +112,13 @@ def examples_of(options: RunConfig, split: Split) -> tuple[ItemIds, Examples]:
         hold_out=options.p5.hold_out,
         listed=options.p5.candidates,
     )
+
+
+def _has_pieces(options: RunConfig) -> str | None:
+    """What a run takes its pieces from; None where it learns them from its prompts."""
+    if options.training.init_from is not None:
+        return str(options.training.init_from)
+    return None if options.model in SHAPES else options.model
 
 
 def _naming(options: RunConfig) -> Naming:
@@ -136,6 +154,8 @@ def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> lis
     for fields in sorted(set(map(tuple, off.values()))):
         names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
         lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
+    if lost := unwritten(model.tokenizer, [row["id"] for row in examples.rows.users[1:]]):
+        lines.append(f"{len(lost)} users have letters in their ids that no piece has, such as {lost[0]}")
     asked = (model.asking.prompt, model.asking.anonymous)
     lines += [f"recommends by {each.name}, which training does not use" for each in asked if each.name not in on]
     if model.pieces_per_id == 1:

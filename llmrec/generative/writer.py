@@ -24,6 +24,8 @@ class Writer(nn.Module):
     """
 
     starts: Tensor
+    pretrained: bool = False
+    """Whether all of its weights were trained before; the optimizer asks."""
 
     def __init__(self, model: Any, starts: list[bool], end: int, padding: int) -> None:
         from transformers import GenerationConfig
