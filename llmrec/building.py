@@ -11,6 +11,7 @@ from torch import nn
 from llmrec import components, config, loading, recommender, training
 from llmrec.baselines import Known
 from llmrec.config import RunConfig
+from llmrec.errors import RunError
 from llmrec.generative import making
 from llmrec.generative.batches import TextBatches, WritingStep
 from llmrec.generative.origins import SHAPES
@@ -44,7 +45,8 @@ class Built:
 
 
 def find_model(options: RunConfig) -> ModelFiles | None:
-    """Finds or fetches the pre-trained model that a run begins with; None where it begins with new weights alone.
+    """Finds or fetches the pre-trained model that a run begins with; None where it begins with new weights alone, or
+    writes with those of another run.
 
     Raises:
         ConfigError: no such name.
@@ -52,8 +54,8 @@ def find_model(options: RunConfig) -> ModelFiles | None:
         MemoryLimitError: not cached, and larger than the room on the disk.
         DataError: incomplete files.
     """
-    pretrained = options.uses_text if options.p5 is None else options.model not in SHAPES
-    return loading.find(options.model) if pretrained else None
+    begins = options.model not in SHAPES and options.training.init_from is None
+    return loading.find(options.model) if (options.uses_text if options.p5 is None else begins) else None
 
 
 def build(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
@@ -116,8 +118,9 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
     assert options.p5 is not None
     with processes.main_first(), console.counting("encoding items") as progress:
         text = ItemText.of(options, split.dataset, progress)
+        origin = _origin(options)
         training.seed_step(options.seed, 0, 0)
-        model, examples = making.build(options, split, progress)
+        model, examples = making.build(options, split, origin, progress)
         for line in making.notes(model, examples, split):
             console.say(f"  {line}")
         model = processes.place(model)
@@ -135,3 +138,27 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
         | ({"revision": files.revision} if files else {}),
         batches.counted,
     )
+
+
+def _origin(options: RunConfig) -> GenerativeRecommender | None:
+    """The finished run that a run that writes names goes on from.
+
+    Raises:
+        RunError: no finished run, one that compares vectors, or one of another language model.
+    """
+    if (folder := options.training.init_from) is None:
+        return None
+    origin = load(folder)
+    if not isinstance(origin, GenerativeRecommender):
+        raise RunError(f"training.init_from={folder}: it compares vectors; name a run that writes names (p5)")
+    begun = config.parse(read_json(folder / "config.json"))
+    if begun.model != options.model:
+        raise RunError(
+            f"training.init_from={folder}: its model is {begun.model}; leave --model {options.model} for that one"
+        )
+    assert begun.p5 is not None and options.p5 is not None
+    for option in ("lora", "loading", "precision"):
+        then, now = getattr(begun.p5, option), getattr(options.p5, option)
+        if then != now:
+            raise RunError(f"training.init_from={folder}: p5.{option} is {then} there and {now} here; take the same")
+    return origin

@@ -116,7 +116,8 @@ class TrainingOptions(_Options):
     windows: Literal["all", "last"] = "all"
     """``all``: every position of a history is a target once an epoch; ``last``: only the most recent window."""
     init_from: Path | None = None
-    """Folder of a finished run over texts whose weights training begins with."""
+    """Folder of a finished run whose weights training begins with: one over texts, or one that writes names, whose
+    pieces are taken too."""
     checkpoint_steps: int = Field(50, ge=1)
     """At most so many steps are done again after a crash."""
 
@@ -145,8 +146,9 @@ class P5Options(_Options):
     """A language model that writes the names of items."""
 
     examples: dict[str, _Number | dict[str, _Number]] = {"sequential": 10, "anonymous": 2, "rating": 4, "direct": 4}
-    """How many each user has an epoch, by family: the folders below ``prompts/p5/``. As in P5, a family may have a
-    number for each kind of question: ``{item: 5, pick: 5, choice: 10}``."""
+    """How many each user has an epoch, by family: the folders below ``prompts/p5/``, such as ``rating`` or
+    ``yelp/rating``. As in P5, a family may have a number for each kind of question:
+    ``{item: 5, pick: 5, choice: 10}``."""
     hold_out: tuple[str, ...] = ()
     """Prompts that training does not use, besides those that say so themselves: ``p5/sequential/recommend_next``."""
     candidates: int | None = Field(None, ge=2)
@@ -285,8 +287,8 @@ class RunConfig(_Options):
             )
         if self.p5 is not None and self.model == "id":
             raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
-        if self.p5 is not None and (self.training.windows != "all" or self.training.init_from is not None):
-            raise ConfigError("a run that writes names (p5) has no training.windows and no training.init_from")
+        if self.p5 is not None and self.training.windows != "all":
+            raise ConfigError("a run that writes names (p5) has no training.windows; leave it out")
         if self.p5 is not None and self.p5.lora is None:
             if idle := [f for f in ("loading", "precision") if getattr(self.p5, f) != getattr(P5Options(), f)]:
                 raise ConfigError(

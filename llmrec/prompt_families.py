@@ -1,6 +1,6 @@
 """P5's prompts by family, on one data set: what training can do with them, and how long they are.
 
-A family is a folder below ``prompts/p5/``.
+A family is a folder below ``prompts/p5/``: ``rating``, or ``yelp/rating`` of a set of its own.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from rich.table import Table
 from llmrec import loading
 from llmrec.interactions import Dataset
 from llmrec.prompt_check import cut
-from llmrec.prompt_rows import PromptRows, columns, filled, has_values, tables
+from llmrec.prompt_rows import PromptRows, columns, filled, has_values, labelled, tables
 from llmrec.prompting import Prompt, found
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases, Split
@@ -56,7 +56,7 @@ def show(found: dict[str, Any]) -> str:
     """The facts as a table of at most 100 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("family")
-    for heading in ("prompts", "unseen", "off", "examples", "input mean", "longest", "target mean", "longest"):
+    for heading in ("prompts", "unseen", "off", "examples", "input\nmean", "longest", "target\nmean", "longest"):
         table.add_column(heading, justify="right")
     for row in found["families"]:
         counts = [f"{row[name]:,}" for name in ("prompts", "unseen", "switched_off", "examples")]
@@ -92,6 +92,7 @@ class _Training:
         self.sequence = split.train.rows()
         self.place = np.arange(len(self.sequence)) - split.train.offsets[self.sequence]
         self.has = _has(split)
+        self._known: dict[int, tuple[Cases, dict[str, Any]]] = {}
 
     def facts(self, prompts: list[Prompt], measure: _Measure) -> dict[str, Any]:
         """Those of one family."""
@@ -123,15 +124,20 @@ class _Training:
         return chosen
 
     def _render(self, prompt: Prompt, row: int) -> tuple[str, str]:
+        if row not in self._known:  # prompts that ask about the same interactions have their examples in common
+            self._known[row] = self._variables(row)
+        case, variables = self._known[row]
+        if prompt.anatomy.shows("candidates"):
+            drawn = self.rows.draw_candidates(case, 0, prompt.head.candidates, seed=row)
+            variables = variables | {"candidates": labelled([self.rows.items[item] for item in drawn])}
+        return prompt.given(**variables), prompt.render(str(prompt.answer), **variables)
+
+    def _variables(self, row: int) -> tuple[Cases, dict[str, Any]]:
+        """A training interaction as a case, and what prompts know of it."""
         user, item = np.array([self.sequence[row] + 1]), self.train.values[row : row + 1]
         known = Sequences.from_lists([self.train.values[row - self.place[row] : row]])
-        case, shown = (
-            Cases("training", user, item, self.place[row : row + 1], known),
-            prompt.anatomy.shows("candidates"),
-        )
-        candidates = self.rows.draw_candidates(case, 0, prompt.head.candidates, seed=row) if shown else []
-        variables = self.rows.variables(case, 0, candidates)
-        return prompt.given(**variables), prompt.render(str(prompt.answer), **variables)
+        case = Cases("training", user, item, self.place[row : row + 1], known)
+        return case, self.rows.variables(case, 0)
 
 
 def _has(split: Split) -> dict[str, np.ndarray]:

@@ -113,7 +113,8 @@ def off(findings: Findings) -> set[str]:
 
 
 def test_there_are_as_many_as_in_p5_and_the_same_ones_are_held_out():
-    shipped = [path for path in (ROOT / "prompts" / "p5").rglob("*.jinja") if path.parent.name in FAMILIES]
+    shipped = [path for path in (ROOT / "prompts" / "p5").rglob("*.jinja") if path.parent.parent.name == "p5"]
+    shipped = [path for path in shipped if path.parent.name in FAMILIES]
     assert Counter(path.parent.name for path in shipped) == FAMILIES
     assert {f"p5/{name}" for name in SHOWN} <= set(found()) and len(SHOWN) == len(shipped) == 54
     for family, kinds in UNSEEN.items():
@@ -258,7 +259,7 @@ def test_what_the_data_never_fill_switches_off_just_the_prompts_that_need_it():
     ):
         findings = checked(bare)
         assert findings.faults == []
-        assert off(findings) == expected
+        assert off(findings) & set(SHOWN) == expected
 
 
 @pytest.mark.slow

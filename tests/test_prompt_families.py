@@ -40,10 +40,17 @@ def test_every_training_interaction_is_an_example_and_a_history_needs_one_before
         "continuation": [2, 0, 0, 36],
         "direct": [8, 1, 0, 48],
         "explanation": [12, 1, 0, 48],
+        "openp5/sequential": [11, 1, 0, 36],
+        "openp5/straightforward": [11, 1, 0, 48],
         "other_domain": [7, 7, 0, 0],
         "rating": [10, 1, 0, 48],
         "review": [4, 1, 0, 48],
         "sequential": [13, 1, 0, 36],
+        "yelp/direct": [8, 1, 0, 48],
+        "yelp/explanation": [10, 1, 0, 48],
+        "yelp/rating": [10, 1, 0, 48],
+        "yelp/review": [3, 1, 0, 48],
+        "yelp/sequential": [13, 1, 0, 36],
     }
 
 
@@ -100,13 +107,20 @@ def test_the_command_prints_a_table_or_json(toy_folder: Path, capsys: pytest.Cap
             "continuation",
             "direct",
             "explanation",
+            "openp5/sequential",
+            "openp5/straightforward",
             "other_domain",
             "rating",
             "review",
             "sequential",
+            "yelp/direct",
+            "yelp/explanation",
+            "yelp/rating",
+            "yelp/review",
+            "yelp/sequential",
         ]
     ]
-    assert [line.split() for line in table if "p5/review" in line] == [["p5/review", *"4140----"]]
+    assert [line.split() for line in table if line.split()[:1] == ["p5/review"]] == [["p5/review", *"4140----"]]
     assert cli.main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["data"], found["unit"], found["model"]) == ("toy", "words", None)
@@ -132,9 +146,16 @@ def test_ml_100k_offers_every_position_of_its_histories(capsys: pytest.CaptureFi
         "continuation": (0, 97_171),
         "direct": (4, 98_114),
         "explanation": (12, 0),
+        "openp5/sequential": (0, 97_171),
+        "openp5/straightforward": (0, 98_114),
         "other_domain": (7, 0),
         "rating": (5, 98_114),
         "review": (4, 0),
         "sequential": (7, 97_171),
+        "yelp/direct": (4, 98_114),
+        "yelp/explanation": (10, 0),
+        "yelp/rating": (5, 98_114),
+        "yelp/review": (3, 0),
+        "yelp/sequential": (7, 97_171),
     }
     assert np.isclose(rows["p5/rating"]["target"]["mean"], 1)

@@ -1,5 +1,6 @@
 """Training examples: which prompt is asked about whom and what, and the texts of both sides."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -90,7 +91,7 @@ class Examples:
 
     def _parts(self, family: str, number: int | Mapping[str, int]) -> list[tuple[int, list[int]]]:
         """How many examples are drawn from which prompts."""
-        own = [place for place, each in enumerate(self.prompts) if _family(each) == family]
+        own = [place for place, each in enumerate(self.prompts) if family_of(each.name) == family]
         if isinstance(number, int) or not own:
             return [(number, own)] if own and isinstance(number, int) else []
         asked = {place: question(self.prompts[place]) for place in own}
@@ -186,16 +187,23 @@ class Examples:
 
 
 def prompts_of(family: str) -> list[Prompt]:
-    """Every prompt in the folder of a family.
+    """Every prompt in the folder of a family, not those in folders below it.
 
     Raises:
         ConfigError: no such family.
     """
-    names = [name for name in prompting.found() if name.startswith("p5/")]
-    families = {name.split("/")[1] for name in names if name.count("/") > 1}
-    if family not in families:
-        raise ConfigError(f"p5.examples: no family {family!r}{nearest(family, families)}")
-    return [Prompt.load(name) for name in names if name.startswith(f"p5/{family}/")]
+    members = defaultdict(list)
+    for name in prompting.found():
+        if name.startswith("p5/") and (own := family_of(name)):
+            members[own].append(name)
+    if family not in members:
+        raise ConfigError(f"p5.examples: no family {family!r}{nearest(family, members)}")
+    return [Prompt.load(name) for name in members[family]]
+
+
+def family_of(name: str) -> str:
+    """Where a prompt stands below ``prompts/p5/``: ``sequential``, ``yelp/rating``; empty if it is in no folder."""
+    return name.removeprefix("p5/").rpartition("/")[0]
 
 
 def some(number: int | Mapping[str, int]) -> bool:
@@ -215,10 +223,6 @@ def seen_prompts(family: str, hold_out: Sequence[str]) -> list[Prompt]:
 def question(prompt: Prompt) -> str:
     """What a prompt asks for: its task, and ``pick`` where an item is to be found among several that are shown."""
     return "pick" if prompt.head.task == "item" and prompt.anatomy.shows("candidates") else prompt.head.task
-
-
-def _family(prompt: Prompt) -> str:
-    return prompt.name.split("/")[1]
 
 
 def _told(event: dict[str, Any], prompt: Prompt, die: Sequence[float], random: np.random.Generator) -> dict[str, Any]:

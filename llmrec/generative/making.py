@@ -17,7 +17,7 @@ from llmrec.generative import origins
 from llmrec.generative.examples import Examples, prompts_of, seen_prompts, some
 from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
-from llmrec.generative.vocabulary import keep_whole, train_vocabulary
+from llmrec.generative.vocabulary import keep_whole, require_written, train_vocabulary, unwritten
 from llmrec.item_ids import ItemIds, Naming, TextVectors
 from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows, columns, filled
@@ -37,10 +37,9 @@ def check(options: RunConfig) -> None:
     """
     assert options.p5 is not None
     origins.check_name(options.model)
-    if options.model not in SHAPES and options.p5.vocabulary != P5Options().vocabulary:
+    if options.p5.vocabulary != P5Options().vocabulary and (origin := _has_pieces(options)):
         raise ConfigError(
-            f"p5.vocabulary={options.p5.vocabulary} reaches nothing, for {options.model} has pieces of its own; "
-            "leave it out"
+            f"p5.vocabulary={options.p5.vocabulary} reaches nothing, for {origin} has pieces of its own; leave it out"
         )
     if options.model in SHAPES and options.p5.lora is not None:
         raise ConfigError(f"{options.model} begins with new weights, which have to learn; leave p5.lora out")
@@ -59,17 +58,22 @@ def check(options: RunConfig) -> None:
 
 
 def build(
-    options: RunConfig, split: Split, progress: Progress = lambda done, total: None
+    options: RunConfig,
+    split: Split,
+    origin: GenerativeRecommender | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[GenerativeRecommender, Examples]:
     """A new recommender and the examples it is to learn from; new weights are drawn from torch's global generator.
 
     Args:
         options: of the run.
         split: only its training part is read.
+        origin: of a finished run, perhaps on other data: its language model and pieces are taken, and it is changed.
         progress: called with texts of items encoded and to encode, where their names come from texts.
 
     Raises:
         AssetError: a pre-trained model that is neither cached nor reachable.
+        RunError: names that the pieces of ``origin`` cannot write.
         ConfigError: no such model, a prompt of another kind, or a family without a prompt for this data.
         DataError: a model that does not write, or names that it cannot tell apart.
     """
@@ -82,14 +86,18 @@ def build(
     known[users[split.train.lengths > 0]] = True
     asking = Asking(rows, *prompts(options.p5), known)
     _require_filled(split, asking)
-    if options.model in SHAPES:
+    if origin is not None:
+        require_written(origin.tokenizer, ids)
+        writer, tokenizer = origin.writer, origin.tokenizer
+        writer.pretrained = True
+    elif options.model in SHAPES:
         tokenizer = _vocabulary(options.p5, examples, ids)
         writer = origins.from_shape(options.model, tokenizer)
     else:
         writer, tokenizer = origins.pretrained(options.model, ids, options.p5)
-        if options.p5.lora is not None:
-            writer.own_learning_rate = options.training.learning_rate
-            writer.own_weight_decay = options.training.weight_decay
+    if options.p5.lora is not None:  # the optimizer asks
+        writer.own_learning_rate = options.training.learning_rate
+        writer.own_weight_decay = options.training.weight_decay
     model = GenerativeRecommender(writer, tokenizer, ids, _naming(options), split.dataset.item_ids, asking)
     lists = [each.name for each in examples.prompts if each.name in examples.used and each.anatomy.shows("following")]
     if lists and (open_ended := model.trie.open_ended):
@@ -120,6 +128,13 @@ def examples_of(
         hold_out=options.p5.hold_out,
         listed=options.p5.candidates,
     )
+
+
+def _has_pieces(options: RunConfig) -> str | None:
+    """What a run takes its pieces from; None where it learns them from its prompts."""
+    if options.training.init_from is not None:
+        return str(options.training.init_from)
+    return None if options.model in SHAPES else options.model
 
 
 def _naming(options: RunConfig) -> Naming:
@@ -166,6 +181,8 @@ def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> lis
     for fields in sorted(set(map(tuple, off.values()))):
         names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
         lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
+    if lost := unwritten(model.tokenizer, [row["id"] for row in examples.rows.users[1:]]):
+        lines.append(f"{len(lost)} users have letters in their ids that no piece has, such as {lost[0]}")
     asked = (model.asking.prompt, model.asking.anonymous)
     if (share := model.ids.collision_rate) is not None:
         lines.append(f"{share:.1%} of the items share all codes of their names with another and have a piece more")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, RunError
 from llmrec.item_ids import ItemIds
 
 _CUT = "\u241f"
@@ -70,6 +70,31 @@ def keep_whole(tokenizer: Any, ids: ItemIds) -> None:
     """Adds the pieces that the names of items are made of, where their kind has some."""
     if ids.tokens:
         tokenizer.add_tokens(list(ids.tokens))
+
+
+def unwritten(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    """Those of some texts with letters that no piece has: what is read in their place is the same for all."""
+    cut = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    return [text for text, ids in zip(texts, cut, strict=True) if tokenizer.unk_token_id in ids]
+
+
+def require_written(tokenizer: Any, ids: ItemIds) -> None:
+    """Checks that pieces which were there before the items can write all their names.
+
+    Raises:
+        RunError: pieces of the names that must be kept whole, or letters, which the tokenizer has not.
+    """
+    known = tokenizer.get_vocab()
+    if new := [piece for piece in ids.tokens if piece not in known]:
+        raise RunError(
+            f"training.init_from: the names of these items have {len(new)} pieces that the run has not, such as "
+            f"{new[0]}; take item_ids whose names are text: title, random or sequential"
+        )
+    if lost := unwritten(tokenizer, ids.names[1:]):
+        raise RunError(
+            f"training.init_from: no piece of the run has some letters of {len(lost)} names, such as {lost[0]!r}; take "
+            "item_ids 'random' or 'sequential', which are digits"
+        )
 
 
 def pieces_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

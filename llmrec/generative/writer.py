@@ -27,6 +27,8 @@ class Writer(nn.Module):
     PATHS = 32
     """Beginnings of names in one sequence of the decoder: each looks at all places of it."""
     starts: Tensor
+    pretrained: bool = False
+    """Whether all of its weights were trained before; the optimizer asks."""
 
     def __init__(self, model: Any, starts: list[bool], end: int, padding: int) -> None:
         from transformers import GenerationConfig
