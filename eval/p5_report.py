@@ -1,4 +1,4 @@
-"""What ``eval.p5`` says: rankings by group, ratings, choices, and what else was seen."""
+"""What ``eval.p5`` says: rankings by group, ratings, choices, texts, and what else was seen."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -10,13 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eval.p5_answers import TEXT_BEAMS
 from eval.p5_study import AMONG, MASKED, OPEN, Result, Said
-from llmrec import report
+from llmrec import predictions, report
+from llmrec.evaluation import Interval
 from llmrec.report import interval
 from llmrec.runs import write_json, write_text
 
 SHOWN = {MASKED: report.SHOWN, OPEN: report.SHOWN, AMONG: ("HR@1", "nDCG@10")}
 """Metrics by group; of a few candidates the target is soon among ten."""
+SHARES = ("empty", "distinct")
 Cells = list[list[str]]
 
 
@@ -84,6 +87,25 @@ def _tables(result: Result) -> Iterator[tuple[str, list[str], Cells]]:
         cells = [[_name(each), *(interval(each.metrics[head]) for head in heads)] for each in said]
         if cells:
             yield f"{title}; {said[0].n} cases", list(heads), cells
+    for about in dict.fromkeys(each.about for each in result.predictions if each.about is not None):
+        yield from _of_texts(about, [each for each in result.predictions if each.about == about])
+
+
+def _of_texts(about: str, said: list[Said]) -> Iterator[tuple[str, list[str], Cells]]:
+    """Two tables, for one would be too wide."""
+    heads = (("BLEU-2", "BLEU-4"), ("ROUGE-1", "ROUGE-2", "ROUGE-L"))
+    texts = [[f"{each.n:,}", *(f"{each.shares[share]:.0%}" for share in SHARES)] for each in said]
+    for metrics, counted in zip(heads, (texts, [[] for _ in said]), strict=True):
+        cells = [
+            [_name(each), *more, *(_percent(each.metrics[name]) for name in metrics)]
+            for each, more in zip(said, counted, strict=True)
+        ]
+        yield f"texts: {about}", [*(("cases", *SHARES) if counted is texts else ()), *metrics], cells
+
+
+def _percent(found: Interval) -> str:
+    value, low, high = (f"{number:.1f}" for number in found)
+    return f"{value} [{low}, {high}]"
 
 
 def _ranked(row: report.Row, shown: tuple[str, ...]) -> list[str]:
@@ -107,6 +129,8 @@ def _lines(result: Result) -> Iterable[str]:
         "likeliest text, and what is no number counts as the mean of the training part. expected: the mean over 1.0 to "
         "5.0 by their likelihoods."
     )
+    if any(each.about is not None for each in result.predictions):
+        yield f"Texts: the likeliest of {TEXT_BEAMS} beams, as it is. {predictions.text_protocol()}."
 
 
 def _pairs(result: Result, runs: report.Runs) -> list[tuple[str, str]]:

@@ -41,6 +41,10 @@ class Said:
     metrics: dict[str, Interval]
     told: str = ""
     """What else there is to say of it."""
+    about: str | None = None
+    """Of a text, what it looks like, such as ``explanation``."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """Of texts, how many are empty, and how many different ones there are."""
 
 
 @dataclass
@@ -124,6 +128,12 @@ class Study:
             return None
         found = log.select("user", "item", "rating")[self.split.log_rows].drop_nulls()
         return found if len(found) and found["rating"].is_between(1, 5).all() else None
+
+    def users_of(self, predictions: pl.DataFrame) -> pl.Series:
+        """Whose each row of a table of predictions is."""
+        ids = self.cases.case_ids(self.split.dataset.user_ids)
+        owners = pl.DataFrame({"case_id": ids, "user": self.cases.user})
+        return predictions.join(owners, on="case_id", how="left", maintain_order="left")["user"]
 
     def protocol(self, group: str) -> Protocol:
         """Of one group of rankings."""
