@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from llmrec.candidates import Candidates, Scores, generator
+from llmrec.config import P5Options
 from llmrec.errors import DataError
 from llmrec.generative.examples import HISTORY
 from llmrec.generative.recommender import GenerativeRecommender
@@ -35,11 +36,13 @@ class Answers:
         model: that answers.
         rows: of the data that the cases are cut from; items are called as the model calls them.
         cases: to ask about; no target and no rating reaches an input that asks for it.
+        longest: pieces of an explanation or a headline at most.
     """
 
     model: GenerativeRecommender
     rows: PromptRows
     cases: Cases
+    longest: int = P5Options().max_target
 
     @property
     def ids(self) -> list[str]:
@@ -91,18 +94,17 @@ class Answers:
         words = [prompt.head.words[share < 0.5] for share in shares.tolist()]
         return predicted(ids, targets, words, shares.tolist())
 
-    def texts(self, prompt: Prompt, longest: int) -> pl.DataFrame:
+    def texts(self, prompt: Prompt) -> pl.DataFrame:
         """What a beam search writes about each case that has such a text and all that the input shows of it.
 
         Args:
             prompt: of a text about an interaction.
-            longest: pieces at most.
 
         Returns:
             Predictions as in :class:`llmrec.runs.RunTable`, without scores.
         """
         ids, texts, targets = self._answerable(prompt, [self._about(row) for row in range(len(self.cases))])
-        return predicted(ids, targets, [found[0] for found in self.model.write(texts, longest, TEXT_BEAMS)])
+        return predicted(ids, targets, [found[0] for found in self.model.write(texts, self.longest, TEXT_BEAMS)])
 
     def picks(self, prompt: Prompt, candidates: Candidates) -> list[Scores]:
         """Log-likelihoods of the candidates' names where the prompt lists them all, in the order of the candidates."""

@@ -13,13 +13,13 @@ from rich.table import Table
 from eval.p5_answers import TEXT_BEAMS
 from eval.p5_study import AMONG, MASKED, OPEN, Result, Said
 from llmrec import predictions, report
-from llmrec.evaluation import Interval
 from llmrec.report import interval
 from llmrec.runs import write_json, write_text
 
 SHOWN = {MASKED: report.SHOWN, OPEN: report.SHOWN, AMONG: ("HR@1", "nDCG@10")}
 """Metrics by group; of a few candidates the target is soon among ten."""
-SHARES = ("empty", "distinct")
+COUNTS = ("empty", "unique")
+"""Of texts."""
 Cells = list[list[str]]
 
 
@@ -93,19 +93,17 @@ def _tables(result: Result) -> Iterator[tuple[str, list[str], Cells]]:
 
 def _of_texts(about: str, said: list[Said]) -> Iterator[tuple[str, list[str], Cells]]:
     """Two tables, for one would be too wide."""
-    heads = (("BLEU-2", "BLEU-4"), ("ROUGE-1", "ROUGE-2", "ROUGE-L"))
-    texts = [[f"{each.n:,}", *(f"{each.shares[share]:.0%}" for share in SHARES)] for each in said]
-    for metrics, counted in zip(heads, (texts, [[] for _ in said]), strict=True):
-        cells = [
-            [_name(each), *more, *(_percent(each.metrics[name]) for name in metrics)]
-            for each, more in zip(said, counted, strict=True)
-        ]
-        yield f"texts: {about}", [*(("cases", *SHARES) if counted is texts else ()), *metrics], cells
+    bleu, rouge = ["BLEU-2", "BLEU-4"], ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
+    counted = [[_name(each), f"{each.n:,}", *(f"{each.counts[name]:,}" for name in COUNTS)] for each in said]
+    cells = [[*row, *_percents(each, bleu)] for row, each in zip(counted, said, strict=True)]
+    yield f"texts: {about}", ["cases", *COUNTS, *bleu], cells
+    yield f"texts: {about}", rouge, [[_name(each), *_percents(each, rouge)] for each in said]
 
 
-def _percent(found: Interval) -> str:
-    value, low, high = (f"{number:.1f}" for number in found)
-    return f"{value} [{low}, {high}]"
+def _percents(said: Said, names: list[str]) -> list[str]:
+    """With one decimal: BLEU and ROUGE are in per cent already."""
+    found = (said.metrics[name] for name in names)
+    return [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found]
 
 
 def _ranked(row: report.Row, shown: tuple[str, ...]) -> list[str]:

@@ -63,7 +63,8 @@ def ask(run: str, folder: Path, study: Study) -> Result:
     assert options.p5 is not None
     model, saved = building.load(folder), RunTable.load(folder / "test")
     assert isinstance(model, GenerativeRecommender)
-    asked = Answers(model, PromptRows(study.split.dataset, ids=model.ids.names), study.cases)
+    rows = PromptRows(study.split.dataset, ids=model.ids.names)
+    asked = Answers(model, rows, study.cases, options.p5.max_target)
     result, used, own = Result(trained={run: [saved]}), saved.provenance["prompts"], folder.absolute().name
     chosen = prompts(options, study.split.dataset)
     with study.console.counting(f"{own}: prompts") as progress:
@@ -94,17 +95,16 @@ def _answer(run: str, prompt: Prompt, short: str, asked: Answers, provenance: di
         return Result(predictions=_rated(run, short, asked.ratings(prompt), study))
     if kind == "choice":
         return _chosen(run, short, prompt, asked.choices(prompt, study.seed), study)
-    return _written_about(run, short, prompt, asked, study)
+    return _text(run, short, prompt, asked.texts(prompt), study)
 
 
-def _written_about(run: str, short: str, prompt: Prompt, asked: Answers, study: Study) -> Result:
+def _text(run: str, short: str, prompt: Prompt, said: pl.DataFrame, study: Study) -> Result:
     """A note where no case has such a text."""
-    assert study.options.p5 is not None
-    said = asked.texts(prompt, study.options.p5.max_target)
     if not len(said):
         return Result(notes=[f"{run} {short}: left out, for no case has what it asks for and shows"])
     about = p5_texts.kind(prompt, study) or prompt.name
-    return Result(predictions=[p5_texts.measured(said, study, about, run=run, prompt=short)])
+    measured = p5_texts.measured(said, study, about, run=run, prompt=short)
+    return Result(predictions=[measured], notes=[f"{run} {short} writes most often {p5_texts.most_often(said)}"])
 
 
 class _Kept:

@@ -12,6 +12,9 @@ from llmrec.generative.examples import question
 from llmrec.prompt_rows import PromptRows, tables
 from llmrec.prompting import Prompt
 
+SHOWN = 60
+"""Characters of a text in a note."""
+
 
 def kind(prompt: Prompt, study: Study) -> str | None:
     """What its targets look like, such as ``explanation`` or ``5.0: explanation``: what prompts share a table by.
@@ -25,10 +28,17 @@ def kind(prompt: Prompt, study: Study) -> str | None:
 
 
 def measured(said: pl.DataFrame, study: Study, about: str, *, run: str = "", prompt: str = "", way: str = "") -> Said:
-    """One row of the tables of texts; who always writes the same shows by how few of his texts are distinct."""
+    """One row of the tables of texts; a model that always writes the same has one unique text."""
     written, metrics = said["prediction"], predictions.texts(said, study.users_of(said))
-    shares = {"empty": float((written == "").to_numpy().mean()), "distinct": written.n_unique() / len(written)}
-    return Said(run, prompt, way, len(said), metrics, about=about, shares=shares)
+    counts = {"empty": int((written == "").sum()), "unique": written.n_unique()}
+    return Said(run, prompt, way, len(said), metrics, about=about, counts=counts)
+
+
+def most_often(said: pl.DataFrame) -> str:
+    """What is written most often, and how often, in words."""
+    ((text, times),) = Counter(said["prediction"]).most_common(1)
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
+    return f"{shown!r} ({times:,} of {len(said):,})"
 
 
 def without_training(study: Study, prompts: Sequence[Prompt]) -> list[Said]:

@@ -17,7 +17,8 @@ from llmrec.interactions import Dataset
 from llmrec.markup import plain
 
 WORDS = (
-    "derived: first sentence of the review if of 3 words or more; rarest content word of the title that stands in it"
+    "derived (first sentence of the review, if of 3 words or more; feature: the rarest content word of the title that "
+    "stands in it, else in the review)"
 )
 """The definition as a protocol states it."""
 _COLUMNS = ("explanation", "feature")

@@ -41,7 +41,7 @@ def ratings(predictions: pl.DataFrame, users: pl.Series, fallback: float) -> dic
     errors = predictions["score"].fill_null(fallback).to_numpy() - targets
     return {
         "RMSE": _interval(lambda weights: float(np.sqrt(np.average(errors**2, weights=weights))), users),
-        "MAE": _interval(lambda weights: float(np.average(np.abs(errors), weights=weights)), users),
+        "MAE": _interval(partial(_mean, np.abs(errors)), users),
     }
 
 
@@ -66,7 +66,7 @@ def choices(predictions: pl.DataFrame, users: pl.Series, positive: str) -> dict[
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
     return {
-        "accuracy": _interval(lambda weights: float(np.average(right, weights=weights)), users),
+        "accuracy": _interval(partial(_mean, right.astype(float)), users),
         "AUC": _interval(lambda weights: _auc(wanted[order], weights[order], starts), users),
     }
 
@@ -101,13 +101,13 @@ def texts(predictions: pl.DataFrame, users: pl.Series) -> dict[str, Interval]:
     def corpus(weights: Weights, longest: int) -> float:
         parts = (right[:, :longest], said[:, :longest], lengths)
         ngrams, total, (length, wanted) = ((weights @ part).astype(np.int64).tolist() for part in parts)
-        kind = {"smooth_method": bleu.smooth_method, "max_ngram_order": longest}
-        return float(BLEU.compute_bleu(ngrams, total, length, wanted, **kind).score)
+        smooth = bleu.smooth_method
+        return float(BLEU.compute_bleu(ngrams, total, length, wanted, smooth, max_ngram_order=longest).score)
 
     result = {f"BLEU-{longest}": _interval(partial(corpus, longest=longest), users) for longest in (2, 4)}
     for name, key in _ROUGE.items():
         values = np.array([100 * each[key].fmeasure for each in scored])
-        result[name] = _interval(lambda weights, values=values: float(np.average(values, weights=weights)), users)
+        result[name] = _interval(partial(_mean, values), users)
     return result
 
 
@@ -121,6 +121,10 @@ def text_protocol() -> str:
         f"BLEU-2 and BLEU-4: corpus BLEU of n-grams up to 2 and 4, sacrebleu {bleu.get_signature()}; ROUGE: mean F1, "
         f"rouge-score {version('rouge-score')}, no stemmer, words of a-z and 0-9 in lower case; all in per cent"
     )
+
+
+def _mean(values: Float[np.ndarray, " rows"], weights: Weights) -> float:
+    return float(np.average(values, weights=weights))
 
 
 def _auc(wanted: Bool[np.ndarray, " rows"], weights: Weights, starts: np.ndarray) -> float:

@@ -28,7 +28,7 @@ TABLES = {
 """Variables of the templates and the table whose columns they have."""
 _MADE_OF = {"explanation": "review"}
 """Fields of an interaction that are a part of another one."""
-_EMPTY = (None, "", [])
+_EMPTY: tuple[Any, ...] = (None, "", [])
 _LISTS = ("history", "following", "candidates")
 SCALARS = {"p5": ("separator", "claimed")}
 """Variables without fields, by kind: what stands between the items of a history, and a number of stars that somebody
