@@ -106,7 +106,7 @@ def texts(predictions: pl.DataFrame, users: pl.Series) -> dict[str, Interval]:
 
     result = {f"BLEU-{longest}": _interval(partial(corpus, longest=longest), users) for longest in (2, 4)}
     for name, key in _ROUGE.items():
-        values = np.array([100 * each[key].fmeasure for each in scored])
+        values = np.array([100 * each[key].fmeasure for each in scored], dtype=np.float64)
         result[name] = _interval(partial(_mean, values), users)
     return result
 
