@@ -3,7 +3,7 @@
 Next items are ranked among the whole catalogue, with the history left out of the lists and again with it in them,
 beside what needs no training and the runs named by --against. Prompts that show candidates rank them by the likelihood
 of each name or the probability of yes. Stars are read off what is written (RMSE, MAE), choices off the
-likelihoods of the two words (accuracy, AUC).
+likelihoods of the two words (accuracy, AUC). Explanations and headlines are written by a beam search (BLEU, ROUGE).
 
 Without RUN it is the study of four kinds of names on MovieLens-100K, which trains what is missing below runs/study.
 """
@@ -71,9 +71,12 @@ def run(arguments: argparse.Namespace) -> None:
     protocol = study.protocol(p5_study.MASKED)
     against = zeroshot_candidates.trained_runs(arguments.against, protocol)
     asked = zeroshot_candidates.trained_runs(arguments.runs, protocol)
-    for folder in arguments.runs:
-        p5_rows.prompts(p5_study.options_of(folder), study.split.dataset)
-    result = p5_rows.free(study)
+    prompts = {
+        prompt.name: prompt
+        for folder in arguments.runs
+        for prompt in p5_rows.prompts(p5_study.options_of(folder), study.split.dataset)
+    }
+    result = p5_rows.free(study, list(prompts.values()))
     for name, folders in against.items():
         for folder, saved in folders.items():
             result.add(p5_rows.of_vectors(study, name, folder, saved))

@@ -1,4 +1,4 @@
-"""What a recommender that writes says to prompts about cases: stars, words, and which of some candidates."""
+"""What a recommender that writes says to prompts about cases: stars, words, texts, which candidate."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from llmrec.candidates import Candidates, Scores, generator
+from llmrec.config import P5Options
 from llmrec.errors import DataError
 from llmrec.generative.examples import HISTORY
 from llmrec.generative.recommender import GenerativeRecommender
@@ -22,6 +23,8 @@ STARS = tuple(f"{tenths / 10:.1f}" for tenths in range(10, 51))
 """Every rating that can be written."""
 _LONGEST = 8
 """Pieces of a rating at most; an answer that is longer is none."""
+TEXT_BEAMS = 4
+"""Of an explanation or a headline; the likeliest text is the answer."""
 _NUMBER = re.compile(r"[1-4](\.\d+)?|5(\.0+)?")
 
 
@@ -33,11 +36,13 @@ class Answers:
         model: that answers.
         rows: of the data that the cases are cut from; items are called as the model calls them.
         cases: to ask about; no target and no rating reaches an input that asks for it.
+        longest: pieces of an explanation or a headline at most.
     """
 
     model: GenerativeRecommender
     rows: PromptRows
     cases: Cases
+    longest: int = P5Options().max_target
 
     @property
     def ids(self) -> list[str]:
@@ -62,8 +67,8 @@ class Answers:
         ids = [case for case, variables in zip(self.ids, about, strict=True) if _stars(variables) is not None]
         likeliest = [STARS[place] for place in shares.argmax(axis=1)]
         return {
-            "written": _predictions(ids, targets, written, [_read(text) for text in written]),
-            "expected": _predictions(ids, targets, likeliest, (shares @ np.array(STARS, dtype=float)).tolist()),
+            "written": predicted(ids, targets, written, [_read(text) for text in written]),
+            "expected": predicted(ids, targets, likeliest, (shares @ np.array(STARS, dtype=float)).tolist()),
         }
 
     def choices(self, prompt: Prompt, seed: int) -> pl.DataFrame:
@@ -78,10 +83,8 @@ class Answers:
         Raises:
             DataError: a target that is none of the prompt's words.
         """
-        asked = [self._about(row) | self._claim(row, seed) for row in range(len(self.cases))]
-        pairs = [prompt.rendered(("input", "target"), variables) for variables in asked]
-        rated = [(case, *pair) for case, pair in zip(self.ids, pairs, strict=True) if pair[1]]
-        ids, texts, targets = ([each[place] for each in rated] for place in range(3))
+        about = [self._about(row) | self._claim(row, seed) for row in range(len(self.cases))]
+        ids, texts, targets = self._answerable(prompt, about)
         if wrong := sorted(set(targets) - set(prompt.head.words)):
             raise DataError(
                 f"prompt {prompt.name!r} asks for {wrong[0]!r}, and its head names the words "
@@ -89,7 +92,19 @@ class Answers:
             )
         shares = self._first_word(texts, prompt)
         words = [prompt.head.words[share < 0.5] for share in shares.tolist()]
-        return _predictions(ids, targets, words, shares.tolist())
+        return predicted(ids, targets, words, shares.tolist())
+
+    def texts(self, prompt: Prompt) -> pl.DataFrame:
+        """What a beam search writes about each case that has such a text and all that the input shows of it.
+
+        Args:
+            prompt: of a text about an interaction.
+
+        Returns:
+            Predictions as in :class:`llmrec.runs.RunTable`, without scores.
+        """
+        ids, texts, targets = self._answerable(prompt, [self._about(row) for row in range(len(self.cases))])
+        return predicted(ids, targets, [found[0] for found in self.model.write(texts, self.longest, TEXT_BEAMS)])
 
     def picks(self, prompt: Prompt, candidates: Candidates) -> list[Scores]:
         """Log-likelihoods of the candidates' names where the prompt lists them all, in the order of the candidates."""
@@ -127,6 +142,13 @@ class Answers:
             "duplicates": sum(len(texts) - len(set(texts)) for texts in found) / total,
         }
 
+    def _answerable(self, prompt: Prompt, about: list[dict[str, Any]]) -> tuple[list[str], list[str], list[str]]:
+        """Ids, inputs and targets of the cases with a target; an input that would show an empty field asks nothing."""
+        pairs = [prompt.rendered(("input", "target"), variables) for variables in about]
+        whole = [not prompt.anatomy.lacks(variables["interaction"]) for variables in about]
+        found = [row for row, (_, target) in enumerate(pairs) if target and whole[row]]
+        return [self.ids[row] for row in found], [pairs[row][0] for row in found], [pairs[row][1] for row in found]
+
     def _about(self, row: int) -> dict[str, Any]:
         return self.rows.variables(self.cases, row, last=HISTORY)
 
@@ -154,6 +176,9 @@ def _read(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def _predictions(ids: list[str], targets: list[str], words: list[str], scores: list[float | None]) -> pl.DataFrame:
-    columns = {"case_id": ids, "target": targets, "prediction": words, "score": scores}
+def predicted(
+    ids: list[str], targets: list[str], words: list[str], scores: list[float | None] | None = None
+) -> pl.DataFrame:
+    """Predictions as in :class:`llmrec.runs.RunTable`."""
+    columns = {"case_id": ids, "target": targets, "prediction": words, "score": scores or [None] * len(ids)}
     return pl.DataFrame(columns, schema=PREDICTIONS)

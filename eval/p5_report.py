@@ -1,4 +1,4 @@
-"""What ``eval.p5`` says: rankings by group, ratings, choices, and what else was seen."""
+"""What ``eval.p5`` says: rankings by group, ratings, choices, texts, and what else was seen."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -10,13 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eval.p5_answers import TEXT_BEAMS
 from eval.p5_study import AMONG, MASKED, OPEN, Result, Said
-from llmrec import report
+from llmrec import predictions, report
 from llmrec.report import interval
 from llmrec.runs import write_json, write_text
 
 SHOWN = {MASKED: report.SHOWN, OPEN: report.SHOWN, AMONG: ("HR@1", "nDCG@10")}
 """Metrics by group; of a few candidates the target is soon among ten."""
+COUNTS = ("empty", "unique")
+"""Of texts."""
 Cells = list[list[str]]
 
 
@@ -84,6 +87,23 @@ def _tables(result: Result) -> Iterator[tuple[str, list[str], Cells]]:
         cells = [[_name(each), *(interval(each.metrics[head]) for head in heads)] for each in said]
         if cells:
             yield f"{title}; {said[0].n} cases", list(heads), cells
+    for about in dict.fromkeys(each.about for each in result.predictions if each.about is not None):
+        yield from _of_texts(about, [each for each in result.predictions if each.about == about])
+
+
+def _of_texts(about: str, said: list[Said]) -> Iterator[tuple[str, list[str], Cells]]:
+    """Two tables, for one would be too wide."""
+    bleu, rouge = ["BLEU-2", "BLEU-4"], ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
+    counted = [[_name(each), f"{each.n:,}", *(f"{each.counts[name]:,}" for name in COUNTS)] for each in said]
+    cells = [[*row, *_percents(each, bleu)] for row, each in zip(counted, said, strict=True)]
+    yield f"texts: {about}", ["cases", *COUNTS, *bleu], cells
+    yield f"texts: {about}", rouge, [[_name(each), *_percents(each, rouge)] for each in said]
+
+
+def _percents(said: Said, names: list[str]) -> list[str]:
+    """With one decimal: BLEU and ROUGE are in per cent already."""
+    found = (said.metrics[name] for name in names)
+    return [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found]
 
 
 def _ranked(row: report.Row, shown: tuple[str, ...]) -> list[str]:
@@ -107,6 +127,8 @@ def _lines(result: Result) -> Iterable[str]:
         "likeliest text, and what is no number counts as the mean of the training part. expected: the mean over 1.0 to "
         "5.0 by their likelihoods."
     )
+    if any(each.about is not None for each in result.predictions):
+        yield f"Texts: the likeliest of {TEXT_BEAMS} beams, as it is. {predictions.text_protocol()}."
 
 
 def _pairs(result: Result, runs: report.Runs) -> list[tuple[str, str]]:

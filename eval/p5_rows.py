@@ -1,11 +1,13 @@
 """What one run that writes names makes of every prompt of its families, seen in training or not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from eval import p5_texts
 from eval.p5_answers import Answers
 from eval.p5_study import AMONG, Result, Said, Study, options_of
 from eval.zeroshot_candidates import scores_of
@@ -22,9 +24,10 @@ from llmrec.sequences import Sequences
 BEAMS = 10
 
 
-def free(study: Study) -> Result:
-    """What needs no training."""
-    result = Result(predictions=_ratings_without_training(study))
+def free(study: Study, prompts: Sequence[Prompt] = ()) -> Result:
+    """What needs no training; ``prompts`` are those that will be asked, for the texts that they ask for."""
+    texts = p5_texts.without_training(study, prompts)
+    result = Result(predictions=[*_ratings_without_training(study), *texts])
     for name in components.names("baselines"):
         specification = components.resolve("baselines", name)
         baseline = components.create("baselines", specification)
@@ -60,7 +63,8 @@ def ask(run: str, folder: Path, study: Study) -> Result:
     assert options.p5 is not None
     model, saved = building.load(folder), RunTable.load(folder / "test")
     assert isinstance(model, GenerativeRecommender)
-    asked = Answers(model, PromptRows(study.split.dataset, ids=model.ids.names), study.cases)
+    rows = PromptRows(study.split.dataset, ids=model.ids.names)
+    asked = Answers(model, rows, study.cases, options.p5.max_target)
     result, used, own = Result(trained={run: [saved]}), saved.provenance["prompts"], folder.absolute().name
     chosen = prompts(options, study.split.dataset)
     with study.console.counting(f"{own}: prompts") as progress:
@@ -73,13 +77,11 @@ def ask(run: str, folder: Path, study: Study) -> Result:
         result.notes.append(f"{own}, {_short(prompt, used)}: {_written(asked, prompt)}")
     if leak := id_leak.next_number(study.cases, model.ids.names):
         result.notes.append(f"{own}: {leak.words}")
-    if texts := [_short(prompt, used) for prompt in chosen if question(prompt) == "text"]:
-        result.notes.append(f"{own}: not asked, for the answer is a text: {', '.join(texts)}")
     return result
 
 
 def _answer(run: str, prompt: Prompt, short: str, asked: Answers, provenance: dict[str, Any], study: Study) -> Result:
-    """What one model says to one prompt; nothing where it asks for a text."""
+    """What one model says to one prompt."""
     name, facts, kind = f"{run} {short}", {**provenance, "prompt": prompt.name}, question(prompt)
     if kind == "item":
         ranked = study.full(_Kept(asked.model.by(prompt)), facts)
@@ -93,7 +95,16 @@ def _answer(run: str, prompt: Prompt, short: str, asked: Answers, provenance: di
         return Result(predictions=_rated(run, short, asked.ratings(prompt), study))
     if kind == "choice":
         return _chosen(run, short, prompt, asked.choices(prompt, study.seed), study)
-    return Result()
+    return _text(run, short, prompt, asked.texts(prompt), study)
+
+
+def _text(run: str, short: str, prompt: Prompt, said: pl.DataFrame, study: Study) -> Result:
+    """A note where no case has such a text."""
+    if not len(said):
+        return Result(notes=[f"{run} {short}: left out, for no case has what it asks for and shows"])
+    about = p5_texts.kind(prompt, study) or prompt.name
+    measured = p5_texts.measured(said, study, about, run=run, prompt=short)
+    return Result(predictions=[measured], notes=[f"{run} {short} writes most often {p5_texts.most_often(said)}"])
 
 
 class _Kept:
@@ -144,17 +155,11 @@ def _written(asked: Answers, prompt: Prompt) -> str:
     )
 
 
-def _users(table: pl.DataFrame, study: Study) -> pl.Series:
-    ids = study.cases.case_ids(study.split.dataset.user_ids)
-    owners = pl.DataFrame({"case_id": ids, "user": study.cases.user})
-    return table.join(owners, on="case_id", how="left", maintain_order="left")["user"]
-
-
 def _rated(run: str, prompt: str, tables: dict[str, pl.DataFrame], study: Study) -> list[Said]:
     """Nothing where no case has stars."""
     found = []
     for way, table in tables.items() if len(tables["written"]) else ():
-        metrics = predictions.ratings(table, _users(table, study), _mean(study))
+        metrics = predictions.ratings(table, study.users_of(table), _mean(study))
         unread = table["score"].null_count()
         told = f"{unread} no number from 1 to 5" if unread else ""
         found.append(Said(run, prompt, way, len(table), metrics, told))
@@ -166,7 +171,7 @@ def _chosen(run: str, name: str, prompt: Prompt, table: pl.DataFrame, study: Stu
     if table["target"].n_unique() < 2:
         return Result(notes=[f"{run} {name}: left out, for all {len(table)} answers are the same"])
     word, most = prompt.head.words[0], table["target"].value_counts(sort=True)
-    metrics = predictions.choices(table, _users(table, study), word)
+    metrics = predictions.choices(table, study.users_of(table), word)
     told = f"always {most['target'][0]}: {most['count'][0] / len(table):.4f}"
     return Result(predictions=[Said(run, name, f"({word}?)", len(table), metrics, told)])
 
@@ -196,7 +201,7 @@ def _ratings_without_training(study: Study) -> list[Said]:
         }
     ).drop_nulls()
     for way in table.columns[2:] if len(table) else ():
-        metrics = predictions.ratings(table.rename({way: "score"}), _users(table, study), mean)
+        metrics = predictions.ratings(table.rename({way: "score"}), study.users_of(table), mean)
         found.append(Said("", "", f"{way} of the training part", len(table), metrics))
     return found
 

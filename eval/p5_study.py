@@ -41,6 +41,10 @@ class Said:
     metrics: dict[str, Interval]
     told: str = ""
     """What else there is to say of it."""
+    about: str | None = None
+    """Of a text, what it looks like, such as ``explanation``."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of texts, how many are ``empty``, and how many different ones there are (``unique``)."""
 
 
 @dataclass
@@ -97,9 +101,15 @@ class Study:
         """Cuts the data of the first run as it was cut for training, and draws users and candidates.
 
         Raises:
-            RunError: no finished run, or one that compares vectors.
+            RunError: no finished run, one that compares vectors, or runs with other explanations.
         """
-        options = options_of(arguments.runs[0])
+        options, *others = (options_of(folder) for folder in arguments.runs)
+        for run, other in zip(arguments.runs[1:], others, strict=True):
+            if _explained(other) != _explained(options):
+                raise RunError(
+                    f"{run} was trained with p5.explanations={_explained(other)}, {arguments.runs[0]} with "
+                    f"{_explained(options)}; ask about them one after the other"
+                )
         folder = Path(arguments.data_dir[1]) if arguments.data_dir else options.data_dir
         split = train.cut(options, load_dataset(options.data, folder), console)
         rows: np.ndarray = np.arange(len(split.test))
@@ -124,6 +134,12 @@ class Study:
             return None
         found = log.select("user", "item", "rating")[self.split.log_rows].drop_nulls()
         return found if len(found) and found["rating"].is_between(1, 5).all() else None
+
+    def users_of(self, predictions: pl.DataFrame) -> pl.Series:
+        """Whose each row of a table of predictions is."""
+        ids = self.cases.case_ids(self.split.dataset.user_ids)
+        owners = pl.DataFrame({"case_id": ids, "user": self.cases.user})
+        return predictions.join(owners, on="case_id", how="left", maintain_order="left")["user"]
 
     def protocol(self, group: str) -> Protocol:
         """Of one group of rankings."""
@@ -157,6 +173,11 @@ def _listed(options: RunConfig, cases: Cases, data: Dataset) -> int:
     assert options.p5 is not None
     met = max(len({*cases.histories[row].tolist(), int(cases.target[row])}) for row in range(len(cases)))
     return min(options.p5.candidates or CANDIDATES, data.num_items - met + 1)
+
+
+def _explained(options: RunConfig) -> str:
+    assert options.p5 is not None
+    return options.p5.explanations
 
 
 def options_of(folder: Path) -> RunConfig:

@@ -154,6 +154,8 @@ class P5Options(_Options):
     candidates: int | None = Field(None, ge=2)
     """How many the prompts that list some show in training, in the place of what their heads say: a list of 100 makes a
     prompt ten times as long."""
+    explanations: Literal["given", "derived"] = "given"
+    """``derived``: a log with reviews and without explanations gets some, see :mod:`llmrec.explanations`."""
     prompt: str = "p5/sequential/next_item"
     """What users that training shows are recommended by."""
     anonymous: str = "p5/anonymous/next_item"

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from jaxtyping import Float
 
-from llmrec import components, metrics, ranking, scoring
+from llmrec import components, explanations, metrics, ranking, scoring
 from llmrec.baselines import Chooses, Known
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
@@ -228,6 +228,7 @@ def protocol_of(split: Split, options: RunConfig) -> Protocol:
         split: of the filtered data.
         options: with the filter and the protocol's own.
     """
+    derived = options.p5 is not None and options.p5.explanations == "derived"
     return Protocol(
         data=split.dataset.name,
         data_hash=split.dataset.content_hash,
@@ -239,6 +240,7 @@ def protocol_of(split: Split, options: RunConfig) -> Protocol:
         candidates="catalogue",
         k=options.protocol.k,
         cases=cases_hash(split.test.case_ids(split.dataset.user_ids)),
+        explanations=explanations.WORDS if derived else None,
     )
 
 

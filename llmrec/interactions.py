@@ -53,6 +53,8 @@ class Dataset:
     """What the reader found and mended, for the data report; never silent."""
     time_unit: TimeUnit = "seconds"
     """``order``: the source has no times; ``timestamp`` is the position 0, 1, 2 ... within the user."""
+    derived_columns: tuple[str, ...] = field(default=())
+    """Columns of the log that were made from others and were not read."""
 
     @classmethod
     def from_tables(
@@ -131,7 +133,8 @@ class Dataset:
     def content_hash(self) -> str:
         """Sixteen hexadecimal digits over log and item table; the same for every file layout of the same data."""
         digest = hashlib.sha256(b"" if self.time_unit == "seconds" else self.time_unit.encode())
-        for table in (self.users.select("user_id"), self.items, self.interactions):
+        log = self.interactions.drop(self.derived_columns)
+        for table in (self.users.select("user_id"), self.items, log):
             for column in sorted(table.columns):
                 digest.update(f"{column}\x1f".encode())
                 values = table[column]

@@ -1,9 +1,11 @@
-"""Metrics of predictions, ratings and choices: each a value with an interval over users.
+"""Metrics of predictions, ratings, choices and texts: each a value with an interval over users.
 
 A user's predictions go together into a draw of the bootstrap, as his cases do where rankings are measured.
 """
 
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
 
 import numpy as np
 import polars as pl
@@ -13,6 +15,8 @@ from llmrec.errors import DataError
 from llmrec.evaluation import Interval
 
 DRAWS = 1000
+_ROUGE = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL"}
+"""Names of the metrics, and what rouge-score calls them."""
 Weights = Float[np.ndarray, " rows"]
 
 
@@ -37,7 +41,7 @@ def ratings(predictions: pl.DataFrame, users: pl.Series, fallback: float) -> dic
     errors = predictions["score"].fill_null(fallback).to_numpy() - targets
     return {
         "RMSE": _interval(lambda weights: float(np.sqrt(np.average(errors**2, weights=weights))), users),
-        "MAE": _interval(lambda weights: float(np.average(np.abs(errors), weights=weights)), users),
+        "MAE": _interval(partial(_mean, np.abs(errors)), users),
     }
 
 
@@ -62,9 +66,65 @@ def choices(predictions: pl.DataFrame, users: pl.Series, positive: str) -> dict[
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
     return {
-        "accuracy": _interval(lambda weights: float(np.average(right, weights=weights)), users),
+        "accuracy": _interval(partial(_mean, right.astype(float)), users),
         "AUC": _interval(lambda weights: _auc(wanted[order], weights[order], starts), users),
     }
+
+
+def texts(predictions: pl.DataFrame, users: pl.Series) -> dict[str, Interval]:
+    """BLEU-2, BLEU-4, ROUGE-1, ROUGE-2 and ROUGE-L of what was written, in per cent; see :func:`text_protocol`.
+
+    BLEU (Papineni et al., 2002) is of the corpus: of the n-grams of all rows together, so a draw sums what is counted
+    of each row. ROUGE (Lin, 2004) is the mean F1 over rows.
+
+    Args:
+        predictions: as in :class:`llmrec.runs.RunTable`; an empty text is an answer like any other.
+        users: whose each row is.
+
+    Raises:
+        DataError: a target or a prediction that is null.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.bleu import BLEU
+
+    if nulls := predictions["target"].null_count() + predictions["prediction"].null_count():
+        raise DataError(f"{nulls} of {2 * len(predictions)} texts are null; write an empty one where nothing was said")
+    bleu, rouge = BLEU(), RougeScorer(list(_ROUGE.values()))
+    pairs = predictions.select("target", "prediction").rows()
+    found = [bleu.corpus_score([written], [[target]]) for target, written in pairs]
+    right, said, lengths = (
+        np.array(rows)
+        for rows in zip(*((each.counts, each.totals, (each.sys_len, each.ref_len)) for each in found), strict=True)
+    )
+    scored = [rouge.score(*pair) for pair in pairs]
+
+    def corpus(weights: Weights, longest: int) -> float:
+        parts = (right[:, :longest], said[:, :longest], lengths)
+        ngrams, total, (length, wanted) = ((weights @ part).astype(np.int64).tolist() for part in parts)
+        smooth = bleu.smooth_method
+        return float(BLEU.compute_bleu(ngrams, total, length, wanted, smooth, max_ngram_order=longest).score)
+
+    result = {f"BLEU-{longest}": _interval(partial(corpus, longest=longest), users) for longest in (2, 4)}
+    for name, key in _ROUGE.items():
+        values = np.array([100 * each[key].fmeasure for each in scored], dtype=np.float64)
+        result[name] = _interval(partial(_mean, values), users)
+    return result
+
+
+def text_protocol() -> str:
+    """By what texts are measured, in words: libraries, versions, and what is a word to them."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    bleu = BLEU()
+    bleu.corpus_score([""], [[""]])  # only now it knows its signature
+    return (
+        f"BLEU-2 and BLEU-4: corpus BLEU of n-grams up to 2 and 4, sacrebleu {bleu.get_signature()}; ROUGE: mean F1, "
+        f"rouge-score {version('rouge-score')}, no stemmer, words of a-z and 0-9 in lower case; all in per cent"
+    )
+
+
+def _mean(values: Float[np.ndarray, " rows"], weights: Weights) -> float:
+    return float(np.average(values, weights=weights))
 
 
 def _auc(wanted: Bool[np.ndarray, " rows"], weights: Weights, starts: np.ndarray) -> float:

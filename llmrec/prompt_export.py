@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmrec import components, filtering
+from llmrec import components, explanations, filtering
 from llmrec.config import RunConfig
 from llmrec.errors import ConfigError
 from llmrec.generative import making
@@ -30,7 +30,7 @@ def export(options: RunConfig, folder: Path, epochs: int) -> int:
 
     Raises:
         ConfigError: the folder is there already, or the options are not those of a run that writes names.
-        DataError: data that the filter or the split refuses.
+        DataError: data that the filter or the split refuses, or without reviews to derive explanations from.
     """
     import datasets
     import pyarrow
@@ -42,7 +42,8 @@ def export(options: RunConfig, folder: Path, epochs: int) -> int:
     if folder.exists():
         raise ConfigError(f"{folder} is there already; name another folder or delete it")
     making.check(options)
-    filtered = filtering.apply(load_dataset(options.data, options.data_dir), options.filter)
+    data = explanations.apply(load_dataset(options.data, options.data_dir), options.p5)
+    filtered = filtering.apply(data, options.filter)
     split = components.create("splits", options.split).split(filtered.dataset)
     _, examples = making.examples_of(options, split)
     schema = pyarrow.schema([*((column, pyarrow.string()) for column in COLUMNS), ("epoch", pyarrow.int64())])

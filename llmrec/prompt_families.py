@@ -111,10 +111,10 @@ class _Training:
         }
 
     def _asked(self, prompt: Prompt) -> np.ndarray:
-        """Which interactions have what the target is made of, and something before them if a history is shown."""
+        """Which interactions have what the prompt is made of, and something before them if a history is shown."""
         asked = self.place > 0 if prompt.anatomy.shows("history") else np.ones(len(self.place), dtype=bool)
         for place in prompt.anatomy.alternatives():
-            if (place[0].section, place[0].variable) == (prompt.answer, "interaction"):
+            if place[0].variable == "interaction":
                 asked = asked & np.any([self.has[str(use.field)] for use in place], axis=0)
         return asked
 

@@ -6,7 +6,7 @@ Nothing is rendered here, so a fault is found in a branch that no row takes, too
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
@@ -26,6 +26,9 @@ TABLES = {
     "candidates": "candidate",
 }
 """Variables of the templates and the table whose columns they have."""
+_MADE_OF = {"explanation": "review"}
+"""Fields of an interaction that are a part of another one."""
+_EMPTY: tuple[Any, ...] = (None, "", [])
 _LISTS = ("history", "following", "candidates")
 SCALARS = {"p5": ("separator", "claimed")}
 """Variables without fields, by kind: what stands between the items of a history, and a number of stars that somebody
@@ -81,6 +84,15 @@ class Anatomy:
             if known and not any(use.field in filled[TABLES[use.variable]] for use in known):
                 found[place[0].variable, place[0].field] = place[0]
         return list(found.values())
+
+    def lacks(self, interaction: Mapping[str, Any]) -> bool:
+        """Whether the input would show an empty field of this interaction; of alternatives one filled is enough."""
+        return any(all(interaction.get(field, field) in _EMPTY for field in place) for place in self._needed)
+
+    @cached_property
+    def _needed(self) -> list[list[str]]:
+        places = [place for place in self.alternatives() if place[0].variable == "interaction"]
+        return [[str(use.field) for use in place] for place in places if place[0].section not in ANSWERS]
 
     def shows(self, variable: str, field: str | None = None) -> bool:
         """Whether any section reads the variable, or that field of its rows."""
@@ -145,7 +157,7 @@ def _blank_lines(node: nodes.Node) -> int:
 def _leaks(uses: list[Use]) -> list[str]:
     """A target inside its own input: an item to be found, with what became of it, or the very field asked for.
 
-    A row that is used as a whole counts as every field of it.
+    A row that is used as a whole counts as every field of it, and what an explanation is a part of as itself.
     """
     asked = [use for use in uses if use.section in ANSWERS]
     finds_item = any(use.variable in ("item", "following") for use in asked)
@@ -155,6 +167,7 @@ def _leaks(uses: list[Use]) -> list[str]:
 
     def is_hidden(use: Use) -> bool:
         same = {each.field for each in asked if each.variable == use.variable in ("interaction", "user")}
+        same |= {_MADE_OF[field] for field in same if field in _MADE_OF}
         return is_of_item(use) or (bool(same) and (None in {use.field, *same} or use.field in same))
 
     faults = {
@@ -164,7 +177,11 @@ def _leaks(uses: list[Use]) -> list[str]:
     }
     return [
         f"line {line}: {what} gives block {use.section!r} its own answer: "
-        + ("the item is what is to be found" if is_of_item(use) else "the same field is what is asked for")
+        + (
+            "the item is what is to be found"
+            if is_of_item(use)
+            else "that field, or a part of it, is what is asked for"
+        )
         for (line, what), use in faults.items()
     ]
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_serializer
 
 from llmrec.errors import ProtocolError
 
@@ -40,6 +41,14 @@ class Protocol(BaseModel):
     """Length of the saved rankings; no metric looks deeper unless the counts above the target are known."""
     cases: str
     """Hash of the case ids of the test part."""
+    explanations: str | None = None
+    """How explanations were made, in words, where they were not read; else the field is not written."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Protocols of data as they were read keep the hash that they had before there was the field."""
+        fields = dump(self)
+        return fields if self.explanations is not None else {k: v for k, v in fields.items() if k != "explanations"}
 
     @property
     def hash(self) -> str:
@@ -57,10 +66,11 @@ class Protocol(BaseModel):
     def line(self) -> str:
         """The protocol in one line, for the foot of a table."""
         mask = "history masked" if self.mask_history else "history not masked"
+        explained = "" if self.explanations is None else f"explanations {self.explanations}; "
         return (
             f"{self.data} ({self.data_hash[:8]}), {self.split}: {self.targets}; test history = {self.test_history}; "
             f"{mask}; candidates: {self.candidates}; time ties: {self.ties_in_time}; score ties: {self.ties_in_score}; "
-            f"filter: {self.filter}; protocol {self.hash}"
+            f"filter: {self.filter}; {explained}protocol {self.hash}"
         )
 
 

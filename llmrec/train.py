@@ -165,14 +165,14 @@ def check(options: RunConfig) -> None:
 
 
 def cut(options: RunConfig, data: Any, console: Any) -> Any:
-    """Filters and splits the data set, and says what came of it.
+    """Derives explanations if asked to, filters and splits the data set, and says what came of it.
 
     Raises:
-        DataError: no interaction or no case is left.
+        DataError: no interaction or no case is left, or nothing to derive explanations from.
     """
-    from llmrec import filtering
+    from llmrec import explanations, filtering
 
-    filtered = filtering.apply(data, options.filter)
+    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
     split = components.create("splits", options.split).split(filtered.dataset)
     console.say_data(filtered, split)
     split.require_cases()

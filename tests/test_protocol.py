@@ -26,6 +26,7 @@ OTHER = {
     "candidate_seed": 1,
     "k": 100,
     "cases": "0000000000000000",
+    "explanations": "derived: first sentence of the review",
 }
 FIELDS = sorted(Protocol.model_fields)
 

@@ -107,7 +107,7 @@ class Examples:
         return [(asked, target) for _, asked, target in self.written(drawn, number)]
 
     def written(self, drawn: Int[np.ndarray, "some three"], number: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-        """Row, input and target of some examples; one whose target would be empty is left out.
+        """Row, input and target of some examples; one is left out if its target or what its input shows would be empty.
 
         Args:
             drawn: rows of :meth:`epoch`.
@@ -119,6 +119,8 @@ class Examples:
             chosen = self.prompts[prompt]
             variables = self._variables(chosen, user, place, die, random)
             if (user, place) in events:
+                if chosen.anatomy.lacks(events[user, place]):
+                    continue
                 variables |= _told(events[user, place], chosen, die, random)
             asked, target = chosen.rendered(("input", "target"), variables)
             if target:
