@@ -65,6 +65,17 @@ def test_a_review_of_2018_gives_every_column(tmp_path):
     assert "HTML entities in the review resolved: 1 rows" in data.notes
 
 
+def test_a_user_is_called_by_the_name_under_his_latest_review(tmp_path):
+    rows = [
+        review("u", "i", unixReviewTime=DAY + 2, reviewerName=" Ann &amp; Bob "),
+        review("u", "j", unixReviewTime=DAY + 1, reviewerName="Ann"),
+        review("u", "k", unixReviewTime=DAY + 3, reviewerName=""),
+        review("v", "i"),
+    ]
+    data = load_dataset("x", write(tmp_path, a=rows, meta=[{"asin": "i"}]))
+    assert dict(data.users.select("user_id", "name").iter_rows()) == {"u": "Ann & Bob", "v": None}
+
+
 def test_a_metadata_line_without_a_title_is_an_item_without_a_title(tmp_path):
     """A6: a metadata line that is `{"asin":"B0"}`."""
     data = load_dataset("x", write(tmp_path, a=[review("u", "B0")], meta=[{"asin": "B0"}]))

@@ -16,7 +16,7 @@ USERS = ("reviewerID", "user_id")
 ITEMS = ("asin", "parent_asin")
 _SECONDS, _MILLISECONDS = ("unixReviewTime",), ("timestamp", "sort_timestamp")
 _RATINGS = ("overall", "rating")
-_TEXTS = {"review": ("reviewText", "text"), "summary": ("summary", "title")}
+_TEXTS = {"review": ("reviewText", "text"), "summary": ("summary", "title"), "name": ("reviewerName",)}
 _SCHEMA = (
     dict.fromkeys((*USERS, *ITEMS), pl.String)
     | dict.fromkeys((*_SECONDS, *_MILLISECONDS), pl.Int64)
@@ -32,7 +32,7 @@ def read_reviews(path: Path) -> pl.DataFrame:
 
     Returns:
         ``user_id``, ``asin``, ``parent_asin`` (one of them may be null), ``time`` (int64, milliseconds), ``rating``,
-        ``review`` and ``summary`` in file order.
+        ``review``, ``summary`` and ``name`` of the user in file order; reviews of 2023 have no names.
 
     Raises:
         DataError: a line that is no JSON object or has no user, item or time, with file and line.

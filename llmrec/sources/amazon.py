@@ -11,7 +11,7 @@ from llmrec.interactions import Dataset
 from llmrec.sources._amazon_items import Metadata, item_id, item_table, parse, read_metadata
 from llmrec.sources._amazon_reviews import USERS, read_reviews, release
 from llmrec.sources._lines import first_line
-from llmrec.sources._texts import clean_rows
+from llmrec.sources._texts import clean_rows, unescaped
 
 _ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
@@ -21,7 +21,8 @@ class Amazon:
 
     All review files are one log, read in the order of their names; reviews of one user at one time keep that order. A
     review is of the product that the metadata lists: of ``parent_asin`` where the metadata has it, else of ``asin``.
-    Times of 2023 are milliseconds: they sort the log and become seconds. Repeats of a user and an item are kept.
+    Times of 2023 are milliseconds: they sort the log and become seconds. Repeats of a user and an item are kept. A user
+    is called by the name under his latest review; those of 2023 have none.
 
     Args:
         catalogue: ``reviewed``: the items that a review names, with metadata or without; ``all``: also those that the
@@ -53,7 +54,7 @@ class Amazon:
         notes += [f"{path.name}: reviews in the form of {form}" for path, form in releases.items()]
         log, told = _log(reviews, metadata, folder)
         items, mended = item_table(metadata.entries)
-        data = Dataset.from_tables(name, log, items)
+        data = Dataset.from_tables(name, log.drop("name"), items, _users(log))
         return replace(data, notes=(*notes, *told, *metadata.notes(), *mended, *data.notes))
 
 
@@ -97,4 +98,12 @@ def _log(reviews: pl.DataFrame, metadata: Metadata, folder: Path) -> tuple[pl.Da
         texts.append(mended)
         notes += told
     log = log.with_columns(texts).sort("time", maintain_order=True)
-    return log.select("user_id", "item_id", "rating", "review", "summary", timestamp=pl.col("time") // 1000), notes
+    log = log.select("user_id", "item_id", "rating", "review", "summary", "name", timestamp=pl.col("time") // 1000)
+    return log, notes
+
+
+def _users(log: pl.DataFrame) -> pl.DataFrame | None:
+    """Users by the names that stand under their latest reviews; None where no review has one."""
+    named = log.with_columns(unescaped(log["name"]).str.strip_chars().replace("", None))
+    names = named.group_by("user_id", maintain_order=True).agg(pl.col("name").drop_nulls().last())
+    return names if names["name"].count() else None
