@@ -18,8 +18,6 @@ from llmrec.runs import write_json, write_text
 
 SHOWN = {MASKED: report.SHOWN, OPEN: report.SHOWN, AMONG: ("HR@1", "nDCG@10")}
 """Metrics by group; of a few candidates the target is soon among ten."""
-COUNTS = ("empty", "unique")
-"""Of texts."""
 Cells = list[list[str]]
 
 
@@ -29,7 +27,7 @@ def show(result: Result, width: int | None = None) -> str:
     with console.capture() as captured:
         for title, heads, cells in _tables(result):
             table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-            table.add_column(title, overflow="fold", min_width=20)
+            table.add_column(title, overflow="fold", min_width=16)
             for head in heads:
                 table.add_column(head, justify="right", no_wrap=True)
             for row in cells:
@@ -94,9 +92,9 @@ def _tables(result: Result) -> Iterator[tuple[str, list[str], Cells]]:
 def _of_texts(about: str, said: list[Said]) -> Iterator[tuple[str, list[str], Cells]]:
     """Two tables, for one would be too wide."""
     bleu, rouge = ["BLEU-2", "BLEU-4"], ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
-    counted = [[_name(each), f"{each.n:,}", *(f"{each.counts[name]:,}" for name in COUNTS)] for each in said]
-    cells = [[*row, *_percents(each, bleu)] for row, each in zip(counted, said, strict=True)]
-    yield f"texts: {about}", ["cases", *COUNTS, *bleu], cells
+    unique = [f"{each.counts['unique']:,} of {each.n:,}" for each in said]
+    cells = [[_name(each), number, *_percents(each, bleu)] for number, each in zip(unique, said, strict=True)]
+    yield f"texts: {about}", ["unique", *bleu], cells
     yield f"texts: {about}", rouge, [[_name(each), *_percents(each, rouge)] for each in said]
 
 
@@ -128,7 +126,10 @@ def _lines(result: Result) -> Iterable[str]:
         "5.0 by their likelihoods."
     )
     if any(each.about is not None for each in result.predictions):
-        yield f"Texts: the likeliest of {TEXT_BEAMS} beams, as it is. {predictions.text_protocol()}."
+        yield (
+            f"Texts: the likeliest of {TEXT_BEAMS} beams, as it is; unique: how many different ones there are, of all "
+            f"cases. {predictions.text_protocol()}."
+        )
 
 
 def _pairs(result: Result, runs: report.Runs) -> list[tuple[str, str]]:

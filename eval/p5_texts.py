@@ -31,7 +31,8 @@ def measured(said: pl.DataFrame, study: Study, about: str, *, run: str = "", pro
     """One row of the tables of texts; a model that always writes the same has one unique text."""
     written, metrics = said["prediction"], predictions.texts(said, study.users_of(said))
     counts = {"empty": int((written == "").sum()), "unique": written.n_unique()}
-    return Said(run, prompt, way, len(said), metrics, about=about, counts=counts)
+    told = f"{counts['empty']} empty" if counts["empty"] else ""
+    return Said(run, prompt, way, len(said), metrics, told, about, counts)
 
 
 def most_often(said: pl.DataFrame) -> str:

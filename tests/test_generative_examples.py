@@ -330,6 +330,19 @@ def test_an_epoch_goes_on_at_any_batch(some, first):
         assert one.target.equal(other.target)
 
 
+def test_no_input_shows_a_field_that_its_interaction_lacks():
+    data = full_shop()
+    log = data.interactions.with_columns(feature=pl.when(pl.int_range(pl.len()) % 2 == 0).then("feature"))
+    some = examples(Dataset("half", log, data.items, data.users), {"explanation": 40})
+    drawn = some.epoch(0)
+    written = list(some.written(drawn, (0,)))
+    shows = np.array([prompt.anatomy.shows("interaction", "feature") for prompt in some.prompts])[drawn[:, 1]]
+    kept = np.isin(np.arange(len(drawn)), [row for row, *_ in written])
+    assert kept[~shows].all()
+    assert 0.3 < kept[shows].mean() < 0.7
+    assert all(re.search(r"fit|smell|price", asked) for row, asked, _ in written if shows[row])
+
+
 def test_an_epoch_goes_on_where_some_examples_have_no_target():
     users = [tuple(f"i{(user + step) % 9}" for step in range(6)) for user in range(20)]
     some = batches(log_of(*users, ratings=(4.0, None, 2.0)), 4, "p5.examples={rating: 4}")

@@ -131,6 +131,7 @@ def test_a_list_has_no_fields_and_a_row_is_not_printed_whole():
         ("{% if item.title == 'Heat' %}x{% endif %}", "{{ item.item_id }}"),
         ("{% if user.age == -1 %}{{ item['title'] }}{% endif %}", "{{ item.title }}"),
         ("{{ interaction.review }}", "{{ item.title }}"),
+        ("{{ interaction.review }}", "{{ interaction.explanation }}"),
         ("{{ item.title }} {{ interaction.rating }}", "{{ interaction.rating }}"),
         ("{% for key in interaction %}{{ interaction[key] }}{% endfor %}", "{{ interaction.rating }}"),
         ("{{ interaction.rating }}", "{% for key in interaction %}{{ interaction[key] }}{% endfor %}"),
@@ -182,3 +183,21 @@ def test_a_target_of_what_follows_hides_the_item():
 )
 def test_what_a_family_needs_may_be_shown(given, target):
     assert unknown(given, target) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        ("{{ interaction.feature }}", [{"feature": ""}, {"feature": None}]),
+        ("{{ interaction.feature }} {{ interaction.rating }}", [{"rating": None}, {"feature": ""}]),
+        ("{{ interaction.feature or interaction.summary }}", [{"feature": "", "summary": ""}]),
+    ],
+)
+def test_an_input_lacks_what_it_shows_and_the_interaction_has_not(given, lacking):
+    anatomy, whole = (
+        p5(given, "{{ interaction.explanation }}").anatomy,
+        {"rating": 0.0, "feature": "fit", "summary": "x"},
+    )
+    assert not anatomy.lacks(whole | {"explanation": "", "review": ""}), "what is not shown may be empty"
+    assert all(anatomy.lacks(whole | empty) for empty in lacking)
+    assert anatomy.lacks(whole | {"feature": ""}) == ("or" not in given)
