@@ -54,8 +54,11 @@ def find_model(options: RunConfig) -> ModelFiles | None:
         MemoryLimitError: not cached, and larger than the room on the disk.
         DataError: incomplete files.
     """
-    begins = options.model not in SHAPES and options.training.init_from is None
-    return loading.find(options.model) if (options.uses_text if options.p5 is None else begins) else None
+    if options.p5 is None:
+        wanted = options.uses_text
+    else:  # a run that goes on from another has all weights there, unless these are additions alone
+        wanted = options.model not in SHAPES and (options.training.init_from is None or options.p5.lora is not None)
+    return loading.find(options.model) if wanted else None
 
 
 def build(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:

@@ -89,6 +89,7 @@ def test_additions_go_on_learning_and_a_run_without_them_is_none_to_go_on_from(t
     before, after = (load_file(tmp_path / run / "model.safetensors") for run in ("one", "two"))
     assert before.keys() == after.keys()
     assert not any(after[name].equal(weight) for name, weight in before.items())
+    assert building.load(tmp_path / "two").num_items == 50
     assert train.main(writer(shops, tmp_path / "whole", *goes_on)) == 2
     assert "p5.lora is rank=2 alpha=16 there and None here; take the same" in capsys.readouterr().err
 
