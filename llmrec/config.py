@@ -292,9 +292,9 @@ class RunConfig(_Options):
         if self.p5 is not None and self.training.windows != "all":
             raise ConfigError("a run that writes names (p5) has no training.windows; leave it out")
         if self.p5 is not None and self.p5.lora is None:
-            if idle := [f for f in ("loading", "precision") if getattr(self.p5, f) != getattr(P5Options(), f)]:
+            if held := [f for f in ("loading", "precision") if getattr(self.p5, f) != getattr(P5Options(), f)]:
                 raise ConfigError(
-                    f"p5.{idle[0]} is for a model that keeps its weights; add p5.lora={{}}, or leave it out"
+                    f"p5.{held[0]} is for a model that keeps its weights; add p5.lora={{}}, or leave it out"
                 )
         elif self.p5 is not None and self.training.embedding_learning_rate is not None:
             raise ConfigError("with p5.lora no table begins at random; leave training.embedding_learning_rate out")

@@ -28,6 +28,10 @@ class CausalWriter(nn.Module):
     PATHS = 256
     """Beginnings of names in one sequence: the prompt is read anew with every such sequence."""
 
+    pretrained: bool = False
+    own_learning_rate: float
+    own_weight_decay: float
+
     def __init__(self, model: Any, start: int, end: int, padding: int, first: Sequence[int] = ()) -> None:
         from transformers import GenerationConfig
 

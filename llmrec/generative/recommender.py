@@ -256,15 +256,9 @@ class GenerativeRecommender(nn.Module):
     def _search(self, texts: Sequence[str], number: int, longest: int, **more: Any) -> Any:
         self.eval()
         ids = padded(pieces_of(self.tokenizer, texts), self.writer.padding).to(self.writer.device)
-        return self.writer.search(
-            ids,
-            num_beams=number,
-            num_return_sequences=number,
-            do_sample=False,
-            max_new_tokens=longest,
-            **({"length_penalty": 0.0, "early_stopping": False} if number > 1 else {}),
-            **more,
-        )
+        beams: dict[str, Any] = {"length_penalty": 0.0, "early_stopping": False} if number > 1 else {}
+        options = {"num_return_sequences": number, "do_sample": False, "max_new_tokens": longest, **beams, **more}
+        return self.writer.search(ids, num_beams=number, **options)
 
     @property
     def longest_name(self) -> int:

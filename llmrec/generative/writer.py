@@ -29,6 +29,9 @@ class Writer(nn.Module):
     starts: Tensor
     pretrained: bool = False
     """Whether all of its weights were trained before; the optimizer asks."""
+    own_learning_rate: float
+    own_weight_decay: float
+    """Where additions learn in the place of the language model; the optimizer asks."""
 
     def __init__(self, model: Any, starts: list[bool], end: int, padding: int) -> None:
         from transformers import GenerationConfig
