@@ -1,5 +1,6 @@
 """What a zero-shot study says: one table, and under it what was seen of the prompted model's answers."""
 
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -248,7 +249,7 @@ def _places(outcome: "Outcome") -> list[str]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".", 1)
+    return re.sub(r"(?<!\d)0\.", ".", f"{value:.4f}")
 
 
 def _share(value: Any) -> str:

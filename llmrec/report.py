@@ -1,5 +1,6 @@
 """Tables, paired tests and plots, all made from run tables of one protocol."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -275,7 +276,7 @@ def interval(found: Interval, sign: str = "") -> str:
 
 
 def _number(number: float, sign: str = "") -> str:
-    return f"{number:{sign}.4f}".replace("0.", ".", 1)
+    return re.sub(r"(?<!\d)0\.", ".", f"{number:{sign}.4f}")
 
 
 def _listed(facts: list[dict[str, Any]], key: str) -> str:
