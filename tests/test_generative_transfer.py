@@ -12,7 +12,7 @@ from small_writers import causal_folder, options
 
 from llmrec import building, train
 from llmrec.errors import RunError
-from llmrec.generative.vocabulary import require_written, train_vocabulary, unwritten
+from llmrec.generative.vocabulary import require_pieces, train_vocabulary, unwritten
 from llmrec.item_ids import ItemIds
 
 SHORT = ["training.epochs=1", "training.batch_size=16", "p5.examples={sequential: 1, rating: 1}"]
@@ -33,10 +33,10 @@ def first(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Other people and more items, whose ids have letters that the first log has not."""
+    """Other people and more items, whose ids have letters that the first log has not; so has one title."""
     log, items = toy_tables(num_users=16, num_items=50, seed=1)
     log = log.with_columns(pl.col("user_id").str.replace("u", "Q"), pl.col("item_id").str.replace("i", "Z"))
-    items = items.with_columns(pl.col("item_id").str.replace("i", "Z"))
+    items = items.with_columns(pl.col("item_id").str.replace("i", "Z"), pl.col("title").str.replace("Film 7 ", "Ž "))
     return write_recbole(tmp_path_factory.mktemp("second") / "shops", "shops", log, items)
 
 
@@ -46,7 +46,7 @@ def test_weights_and_pieces_are_those_of_the_run_and_the_names_those_of_the_new_
 ):
     folder = tmp_path / "second"
     assert train.main(writer(shops, folder, f"training.init_from={first}", *STILL)) == 0
-    assert "16 users have letters in their ids that no piece has, such as user_Q0" in capsys.readouterr().err
+    assert "16 users have letters in their names that no piece has, such as user_Q0" in capsys.readouterr().err
     before, after = load_file(first / "model.safetensors"), load_file(folder / "model.safetensors")
     assert before.keys() == after.keys()
     assert all(after[name].equal(weight) for name, weight in before.items()), "no table counts as new"
@@ -55,6 +55,16 @@ def test_weights_and_pieces_are_those_of_the_run_and_the_names_those_of_the_new_
     assert (model.num_items, len(model.asking.rows.users) - 1) == (50, 16)
     found = model.recommend([["Z1", "Z2"]], users=["Q3"], k=48)
     assert {*found["item_id"], "Z1", "Z2"} == {f"Z{number}" for number in range(50)}
+
+
+@pytest.mark.slow
+def test_titles_of_other_letters_are_ranked_too_and_counted(toy_folder, shops, tmp_path, capsys):
+    titles = ["item_ids=title", "p5.max_target=256"]
+    assert train.main(writer(toy_folder, tmp_path / "one", "p5.vocabulary=400", *titles)) == 0
+    assert train.main(writer(shops, tmp_path / "two", *titles, f"training.init_from={tmp_path / 'one'}")) == 0
+    assert "1 items have letters in their names that no piece has, such as Ž (1957)" in capsys.readouterr().err
+    found = building.load(tmp_path / "two").recommend([["Z1"]], k=49)
+    assert len(found) == 49 and "Z7" in set(found["item_id"])
 
 
 @pytest.mark.slow
@@ -110,8 +120,6 @@ def test_an_unfinished_run_is_none_to_go_on_from(tmp_path: Path):
 def test_names_need_pieces_for_all_of_their_letters():
     tokenizer = train_vocabulary(["user_u1 chose item_1001, item_1002"] * 20, 260)
     assert unwritten(tokenizer, ["item_1003", "item_Z9", "chose"]) == ["item_Z9"]
-    require_written(tokenizer, ItemIds(("", "item_77", "item_1")))
-    with pytest.raises(RunError, match="some letters of 1 names, such as 'Žižkov'; take item_ids 'random'"):
-        require_written(tokenizer, ItemIds(("", "item_77", "Žižkov")))
+    require_pieces(tokenizer, ItemIds(("", "item_77", "Žižkov")))
     with pytest.raises(RunError, match="have 2 pieces that the run has not, such as <c0>"):
-        require_written(tokenizer, ItemIds(("", "<c0><i0>"), ("<c0>", "<i0>")))
+        require_pieces(tokenizer, ItemIds(("", "<c0><i0>"), ("<c0>", "<i0>")))

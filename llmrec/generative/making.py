@@ -17,7 +17,7 @@ from llmrec.generative import origins
 from llmrec.generative.examples import Examples, prompts_of, seen_prompts, some
 from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
-from llmrec.generative.vocabulary import keep_whole, require_written, train_vocabulary, unwritten
+from llmrec.generative.vocabulary import keep_whole, require_pieces, train_vocabulary, unwritten
 from llmrec.item_ids import ItemIds, Naming, TextVectors
 from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows, columns, filled
@@ -73,7 +73,7 @@ def build(
 
     Raises:
         AssetError: a pre-trained model that is neither cached nor reachable.
-        RunError: names that the pieces of ``origin`` cannot write.
+        RunError: names of pieces that ``origin`` has not.
         ConfigError: no such model, a prompt of another kind, or a family without a prompt for this data.
         DataError: a model that does not write, or names that it cannot tell apart.
     """
@@ -87,7 +87,7 @@ def build(
     asking = Asking(rows, *prompts(options.p5), known)
     _require_filled(split, asking)
     if origin is not None:
-        require_written(origin.tokenizer, ids)
+        require_pieces(origin.tokenizer, ids)
         writer, tokenizer = origin.writer, origin.tokenizer
         writer.pretrained = True
     elif options.model in SHAPES:
@@ -181,8 +181,10 @@ def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> lis
     for fields in sorted(set(map(tuple, off.values()))):
         names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
         lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
-    if lost := unwritten(model.tokenizer, [row["id"] for row in examples.rows.users[1:]]):
-        lines.append(f"{len(lost)} users have letters in their ids that no piece has, such as {lost[0]}")
+    named = {"users": [row["id"] for row in examples.rows.users[1:]], "items": model.ids.names[1:]}
+    for what, names in named.items():
+        if lost := unwritten(model.tokenizer, names):
+            lines.append(f"{len(lost)} {what} have letters in their names that no piece has, such as {lost[0]}")
     asked = (model.asking.prompt, model.asking.anonymous)
     if (share := model.ids.collision_rate) is not None:
         lines.append(f"{share:.1%} of the items share all codes of their names with another and have a piece more")

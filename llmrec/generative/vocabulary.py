@@ -78,22 +78,17 @@ def unwritten(tokenizer: Any, texts: Sequence[str]) -> list[str]:
     return [text for text, ids in zip(texts, cut, strict=True) if tokenizer.unk_token_id in ids]
 
 
-def require_written(tokenizer: Any, ids: ItemIds) -> None:
-    """Checks that pieces which were there before the items can write all their names.
+def require_pieces(tokenizer: Any, ids: ItemIds) -> None:
+    """Checks that a tokenizer which was there before the items keeps the pieces of their names whole.
 
     Raises:
-        RunError: pieces of the names that must be kept whole, or letters, which the tokenizer has not.
+        RunError: it has not all of them.
     """
     known = tokenizer.get_vocab()
     if new := [piece for piece in ids.tokens if piece not in known]:
         raise RunError(
             f"training.init_from: the names of these items have {len(new)} pieces that the run has not, such as "
             f"{new[0]}; take item_ids whose names are text: title, random or sequential"
-        )
-    if lost := unwritten(tokenizer, ids.names[1:]):
-        raise RunError(
-            f"training.init_from: no piece of the run has some letters of {len(lost)} names, such as {lost[0]!r}; take "
-            "item_ids 'random' or 'sequential', which are digits"
         )
 
 
