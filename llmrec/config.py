@@ -96,8 +96,8 @@ class FeatureOptions(_Options):
 class TrainingOptions(_Options):
     """The loop."""
 
-    epochs: int = Field(100, ge=1)
-    """The most epochs; early stopping usually ends before."""
+    epochs: int = Field(100, ge=0)
+    """The most epochs; early stopping usually ends before. 0: what the run begins with is measured as it is."""
     batch_size: int = Field(32, ge=1)
     """Windows per step, over all processes."""
     learning_rate: float = Field(1e-3, gt=0)

@@ -170,7 +170,7 @@ def test_what_a_component_does_not_know_is_refused_before_anything_is_read(overr
 @pytest.mark.parametrize(
     "override",
     [
-        "training.epochs=0",
+        "training.epochs=-1",
         "training.batch_size=0",
         "training.learning_rate=0",
         "training.learning_rate=.nan",
