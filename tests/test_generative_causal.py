@@ -17,6 +17,7 @@ from llmrec.config import P5Options
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.generative.causal_writer import CausalWriter
+from llmrec.generative.trie import Trie
 from llmrec.item_ids import ItemIds
 from llmrec.optimizer import parameter_groups
 
@@ -73,6 +74,13 @@ def test_scores_are_likelihoods_of_names_and_beams_find_them(ids, folder, toy):
         assert [score for _, score in beams] == pytest.approx(
             [found[row, item - 1].item() for item, _ in beams], abs=1e-3
         )
+
+
+@torch.no_grad()
+def test_of_a_single_name_the_likelihood_is_one_without_a_question(folder, toy):
+    made, _ = built(split_of(toy), model=folder)
+    alone = Trie.of([tuple(made.tokenizer("item_1")["input_ids"])], made.writer.start, made.writer.end)
+    assert made.likelihoods(["So far", "What next?"], alone).tolist() == [[0.0], [0.0]]
 
 
 @pytest.mark.parametrize("more", [(), (LORA,), (LORA, "p5.precision=bf16")])

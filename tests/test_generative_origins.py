@@ -54,7 +54,7 @@ def test_several_beginnings_in_one_sequence_are_as_each_alone(folder):
     ids = torch.tensor(tokenizer(["So far user_7 has chosen item_1003"])["input_ids"])
     paths = torch.tensor([[0, 5, 6, 7], [0, 9, 8, 7], [0, 5, 9, 9]])
     hidden, mask = writer.eval().read(ids), writer.mask(ids)
-    logits, places = writer.beginnings(hidden, mask, paths)
+    logits, places = writer.beginnings(hidden, mask, paths, torch.ones_like(paths).bool())
     together = logits[0, places]
     for row, path in enumerate(paths):
         alone = writer.logits(hidden, mask, path[None])[0]

@@ -227,7 +227,7 @@ def test_beginnings_in_one_sequence_are_as_each_would_be_alone(length):
     ids[1, 5:] = PADDING
     paths = pad(torch.randint(2, 30, (5, length - 1), generator=random), (1, 0), value=START)
     hidden, mask = writer.read(ids), writer.mask(ids)
-    logits, places = writer.beginnings(hidden, mask, paths)
+    logits, places = writer.beginnings(hidden, mask, paths, torch.ones_like(paths).bool())
     together = logits[:, places]
     assert together.shape == (3, 5, length, 30)
     for row in range(3):

@@ -80,8 +80,9 @@ class CausalWriter(nn.Module):
         ids: Int[Tensor, "batch read"],
         mask: Bool[Tensor, "batch read"],
         paths: Int[Tensor, "paths length"],
+        asked: Bool[Tensor, "paths length"],
     ) -> tuple[Float[Tensor, "batch places pieces"], Int[Tensor, "paths length"]]:
-        """What the model says behind each place of several beginnings of an answer, and which of these places is whose.
+        """What the model says behind some places of several beginnings of an answer, and which of it belongs where.
 
         They stand behind the prompt as a tree: what several of them begin with is read once, and each piece sees the
         prompt and those that it comes after (tree attention, arXiv:2305.09781).
@@ -90,7 +91,7 @@ class CausalWriter(nn.Module):
             DataError: more pieces than the model can look at.
         """
         self._require_room(ids.shape[1] + paths.shape[1])
-        tree = _Tree.of(paths)
+        tree = _Tree.of(paths, asked)
         read, number = ids.shape[1], len(tree.pieces)
         seen = mask.new_zeros(len(ids), read + number, read + number)
         seen[:, :, :read] = mask[:, None]
@@ -105,10 +106,10 @@ class CausalWriter(nn.Module):
             input_ids=torch.cat([ids, tree.pieces.expand(len(ids), -1)], dim=1),
             attention_mask=barred[:, None],
             position_ids=torch.cat([_places(mask), mask.sum(dim=1, keepdim=True) + tree.depth], dim=1),
-            logits_to_keep=number,
+            logits_to_keep=read + tree.asked,
             use_cache=False,
         ).logits
-        return logits, tree.places
+        return logits, tree.told
 
     def forward(self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
         """Cross-entropy of each target, in nats per piece, the end included.
@@ -171,30 +172,37 @@ class CausalWriter(nn.Module):
 
 
 class _Tree(NamedTuple):
-    """Sequences whose common beginnings are one."""
+    """Sequences whose common beginnings are one, as far as something is asked behind them."""
 
     pieces: Int[Tensor, " places"]
     depth: Int[Tensor, " places"]
     seen: Bool[Tensor, "places places"]
     """Which places each one comes after, itself included."""
-    places: Int[Tensor, "paths length"]
-    """Where in the tree each piece of each sequence is."""
+    asked: Int[Tensor, " answers"]
+    """The places behind which something is asked."""
+    told: Int[Tensor, "paths length"]
+    """Which of the answers is the one behind each piece of each sequence; 0 where nothing is asked."""
 
     @classmethod
-    def of(cls, paths: Int[Tensor, "paths length"]) -> "_Tree":
+    def of(cls, paths: Int[Tensor, "paths length"], asked: Bool[Tensor, "paths length"]) -> "_Tree":
         found: dict[tuple[int, ...], int] = {}
-        rows = paths.tolist()
-        places = [[found.setdefault(tuple(row[: n + 1]), len(found)) for n in range(len(row))] for row in rows]
-        before = torch.eye(len(found), dtype=torch.bool)
-        for own in places:
-            for depth, place in enumerate(own):
-                before[place, own[:depth]] = True
+        answers: dict[int, int] = {}
+        told, before = torch.zeros(paths.shape, dtype=torch.long), []
+        for number, (row, wanted) in enumerate(zip(paths.tolist(), asked.tolist(), strict=True)):
+            ends = [n for n, want in enumerate(wanted) if want]
+            own = [found.setdefault(tuple(row[: n + 1]), len(found)) for n in range(max(ends, default=-1) + 1)]
+            before += [(place, other) for depth, place in enumerate(own) for other in own[: depth + 1]]
+            for end in ends:
+                told[number, end] = answers.setdefault(own[end], len(answers))
+        seen = torch.zeros(len(found), len(found), dtype=torch.bool)
+        seen[tuple(torch.tensor(before).T)] = True
         device = paths.device
         return cls(
             torch.tensor([each[-1] for each in found], device=device),
             torch.tensor([len(each) - 1 for each in found], device=device),
-            before.to(device),
-            torch.tensor(places, device=device),
+            seen.to(device),
+            torch.tensor(list(answers), device=device),
+            told.to(device),
         )
 
 

@@ -133,7 +133,10 @@ class GenerativeRecommender(nn.Module):
         told = torch.empty(len(ids), len(trie.options), device=ids.device)
         for first in range(0, len(trie.paths), self.writer.PATHS):
             paths = trie.paths[first : first + self.writer.PATHS].to(ids.device)
-            told[:, trie.part(first, len(paths))] = trie.told(*self.writer.beginnings(read, mask, paths), first)
+            asked = trie.asked(first, len(paths))
+            if asked.any():  # of a single item nothing is
+                said = self.writer.beginnings(read, mask, paths, asked)
+                told[:, trie.part(first, len(paths))] = trie.told(*said, first)
         return trie.log_likelihoods(told)
 
     def by(self, prompt: Prompt) -> "GenerativeRecommender":

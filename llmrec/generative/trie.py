@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from llmrec.errors import DataError
@@ -92,6 +92,13 @@ class Trie:
     def part(self, first: int, number: int) -> Int[Tensor, " _"]:
         """Numbers of the options that are open on so many paths from one on."""
         return ((self.path >= first) & (self.path < first + number)).nonzero()[:, 0]
+
+    def asked(self, first: int, number: int) -> Bool[Tensor, "number length"]:
+        """Where on so many paths from one on a choice is made: what is said elsewhere is of no use."""
+        mine = self.part(first, number)
+        found = torch.zeros(number, self.paths.shape[1], dtype=torch.bool)
+        found[self.path[mine] - first, self.place[mine]] = True
+        return found
 
     def told(
         self, logits: Float[Tensor, "batch places pieces"], places: Int[Tensor, "some length"], first: int = 0

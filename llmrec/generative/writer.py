@@ -116,8 +116,9 @@ class Writer(nn.Module):
         hidden: Float[Tensor, "batch seq dim"],
         mask: Bool[Tensor, "batch seq"],
         paths: Int[Tensor, "paths length"],
+        asked: Bool[Tensor, "paths length"],
     ) -> tuple[Float[Tensor, "batch places pieces"], Int[Tensor, "paths length"]]:
-        """What the decoder says behind each place of several beginnings of a target, and which place is whose.
+        """What the decoder says behind each place of several beginnings of a target, asked or not, and whose each is.
 
         They do not see one another. They stand in one sequence, so that what was read is made keys and values of once;
         since T5 knows positions by their distance, each is as it would be alone.
