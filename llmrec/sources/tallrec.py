@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -19,6 +20,20 @@ _ROW = re.compile(
     re.DOTALL,
 )
 _ANSWERS = {"Yes.": 1.0, "No.": 0.0}
+
+
+class Told(NamedTuple):
+    """What the input of a row says of a user, and the item asked about."""
+
+    liked: list[str]
+    disliked: list[str]
+    target: str
+
+
+def told(text: str) -> Told | None:
+    """Reads the input of a row; None where it says something else than expected."""
+    match = _ROW.fullmatch(text)
+    return match and Told(_titles(match["liked"]), _titles(match["disliked"]), _title(match["target"]))
 
 
 class Tallrec:
@@ -71,15 +86,14 @@ def _rows(path: Path, file: str, part: str) -> list[tuple[str, list[str], list[f
     result = []
     for number, entry in enumerate(entries):
         row = entry if isinstance(entry, dict) else {}
-        match, answer = _ROW.fullmatch(str(row.get("input", ""))), str(row.get("output"))
-        if not match or answer not in _ANSWERS:
+        said, answer = told(str(row.get("input", ""))), str(row.get("output"))
+        if not said or answer not in _ANSWERS:
             raise DataError(
                 f"{path}, row {number}: expected 'User Preference: ...', 'User Unpreference: ...', 'Whether the user "
                 f"will like the target ...?' and the output Yes. or No.; found {str(entry)[:200]!r}"
             )
-        liked, disliked = _titles(match["liked"]), _titles(match["disliked"])
-        items = [*liked, *disliked, _title(match["target"])]
-        ratings = [1.0] * len(liked) + [0.0] * len(disliked) + [_ANSWERS[answer]]
+        items = [*said.liked, *said.disliked, said.target]
+        ratings = [1.0] * len(said.liked) + [0.0] * len(said.disliked) + [_ANSWERS[answer]]
         parts = ["train"] * (len(items) - 1) + [part]
         result.append((f"{file}/{number}", items, ratings, parts))
     return result
