@@ -7,8 +7,6 @@ import polars as pl
 from jaxtyping import Bool, Float
 from scipy import stats
 
-Scores = Float[np.ndarray, "draws rows"]
-
 
 class Difference(NamedTuple):
     """First area less second, its 95 % interval, and the two-sided p of there being none."""
@@ -19,7 +17,12 @@ class Difference(NamedTuple):
     p: float
 
 
-def difference(wanted: Bool[np.ndarray, " rows"], first: Scores, second: Scores, users: pl.Series) -> Difference:
+def difference(
+    wanted: Bool[np.ndarray, " rows"],
+    first: Float[np.ndarray, "draws rows"],
+    second: Float[np.ndarray, "others rows"],
+    users: pl.Series,
+) -> Difference:
     """DeLong's paired test (Biometrics 44, 1988) of the mean area over draws, computed as by Sun and Xu (2014).
 
     The area is the mean of the rows' placements, and so is a mean of areas of the means of these; several scores of a

@@ -1,4 +1,4 @@
-"""Instruction files: rows of an instruction, an input and one of two words as the answer (TALLRec, arXiv:2305.00447)."""
+"""Instruction files: rows of an instruction, an input and one of two words as output (TALLRec, arXiv:2305.00447)."""
 
 import json
 from collections import Counter

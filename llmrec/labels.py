@@ -4,24 +4,24 @@ Only the first place behind the prompt counts: words in a title cannot be taken 
 go on to say behind it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.kept_states import KeptStates
-from llmrec.loading import LanguageModel, ModelFiles, load_writer
+from llmrec.loading import LanguageModel, ModelFiles, Progress, load_writer
 from llmrec.loading.blocks import StandIns, block_list
 from llmrec.loading.resident import Resident
 from llmrec.tokens import Tokens, batches_by_length
 
-Progress = Callable[[int, int], None]
 _NO_LIMIT = 1 << 30
 
 
@@ -51,6 +51,7 @@ class LabelModel:
         prompts: what it is asked, complete to the place of the answer.
         words: the two answers.
         blocks: how many blocks at the end learn; None: all.
+        progress: hears of batches done and all while the states are computed.
 
     Raises:
         ConfigError: the words begin with the same token, or fewer blocks than two would be left of the model.
@@ -58,7 +59,12 @@ class LabelModel:
     """
 
     def __init__(
-        self, files: ModelFiles, prompts: Sequence[str], words: tuple[str, str], blocks: int | None = None
+        self,
+        files: ModelFiles,
+        prompts: Sequence[str],
+        words: tuple[str, str],
+        blocks: int | None = None,
+        progress: Progress = lambda done, total: None,
     ) -> None:
         self.model, tokenizer = load_writer(files, "fp32")
         self.model.eval().requires_grad_(False)
@@ -74,7 +80,7 @@ class LabelModel:
             every = block_list(self.model)[1]
             if not 1 <= blocks < len(every):
                 raise ConfigError(f"blocks must be from 1 to {len(every) - 1}, or none for all; came {blocks}")
-            self.states = KeptStates(language_model, self.tokens, len(every) - blocks)
+            self.states = KeptStates(language_model, self.tokens, len(every) - blocks, progress)
             self.standing = StandIns(every, keep=blocks)
 
     @torch.no_grad()
@@ -92,46 +98,55 @@ class LabelModel:
             progress(done, len(rows))
         return result
 
-    def learn(
-        self, rows: Sequence[int], wanted: Bool[np.ndarray, " rows"], recipe: Recipe, seed: int
-    ) -> Iterator[int]:
-        """Learns from answered prompts, and yields the number of epochs done after each; scores are of the moment.
-
-        The loss is the cross-entropy of the right word's first token against the other's. When the iterator is closed
-        or at its end the model is as it was before.
+    @contextmanager
+    def adapted(self, recipe: Recipe, seed: int) -> Iterator[None]:
+        """Puts additions beside the linear layers of the blocks that learn, and takes them away at the end.
 
         Args:
-            rows: places of prompts.
-            wanted: which of them are answered by the first word.
-            recipe: of learning.
-            seed: of the additions and of the order of the prompts.
+            recipe: of their learning.
+            seed: of the numbers that they begin with.
         """
         from peft import LoraConfig, get_peft_model
 
-        generator = np.random.default_rng(seed)
         config = LoraConfig(
             r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            adapted = get_peft_model(self.model, config)
-        weights = [weight for weight in adapted.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate)
-        targets = torch.tensor(wanted, dtype=torch.float32, device=self.model.device)
+            both = get_peft_model(self.model, config)
         try:
-            for epoch in range(1, recipe.epochs + 1):
-                order = generator.permutation(len(rows))
-                for start in range(0, len(rows), recipe.batch_size):
-                    batch = order[start : start + recipe.batch_size]
-                    loss = F.binary_cross_entropy_with_logits(
-                        self._differences([rows[place] for place in batch]), targets[batch]
-                    )
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                yield epoch
+            yield
         finally:
-            adapted.unload()
+            both.unload()
+
+    @property
+    def additions(self) -> list[Tensor]:
+        """The weights that learn, inside :meth:`adapted`; the model's own do not."""
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
+
+    def learn(self, rows: Sequence[int], wanted: Bool[np.ndarray, " rows"], recipe: Recipe, seed: int) -> Iterator[int]:
+        """Learns from answered prompts inside :meth:`adapted`; yields the number of epochs done after each.
+
+        The loss is the cross-entropy of the right word's first token against the other's.
+
+        Args:
+            rows: places of prompts.
+            wanted: which of them are answered by the first word.
+            recipe: of learning.
+            seed: of the order of the prompts.
+        """
+        generator = np.random.default_rng(seed)
+        optimizer = torch.optim.AdamW(self.additions, lr=recipe.learning_rate)
+        targets = torch.tensor(wanted, dtype=torch.float32, device=self.model.device)
+        for epoch in range(1, recipe.epochs + 1):
+            order = generator.permutation(len(rows))
+            for start in range(0, len(rows), recipe.batch_size):
+                batch = order[start : start + recipe.batch_size].tolist()
+                said = self._differences([rows[place] for place in batch])
+                optimizer.zero_grad()
+                F.binary_cross_entropy_with_logits(said, targets[batch]).backward()
+                optimizer.step()
+            yield epoch
 
     def _differences(self, rows: list[int]) -> Float[Tensor, " batch"]:
         """How much likelier the first word is than the second, in nats."""
