@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -143,11 +144,13 @@ class Study:
         label = f"{self.name}, {rows} rows, draw {draw}"
         facts: dict[str, Any] = {"rows": rows, "draw": draw, "options": self._asked()}
         model, test = self.model, range(len(self.test))
+        start = time.perf_counter()
         if rows:
             scores, facts["selection"] = self._trained(rows, draw, label)
         else:
             with self._shown(label) as progress:
                 scores = model.score(test, progress)
+        facts["seconds"] = time.perf_counter() - start
         path = self._path(rows, draw)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, provenance(**facts) | {"scores": scores.tolist()})

@@ -145,12 +145,14 @@ class Report:
         options = self.study.options
         which = "all blocks" if options.blocks is None else f"the last {options.blocks} blocks"
         chosen = [
-            f"{number} rows: {', '.join(found)}"
+            f"{number} rows {', '.join(found)}"
             for number, cells in self.cells.items()
             if (found := [str(best(cell.facts["selection"])) for cell in cells if cell and number])
         ]
         words = f"LoRA beside the linear layers of {which}, learning rate {options.learning_rate}"
-        return f"{words}; epochs, the best on the selection rows: {'; '.join(chosen)}." if chosen else words + "."
+        seconds = sum(cell.facts["seconds"] for cells in self.cells.values() for cell in cells if cell)
+        spent = f"{seconds / 60:.0f} minutes in all cells, the hidden states that enter them apart."
+        return "; ".join([words, *(f"epochs that were best on the selection rows: {each}" for each in chosen), spent])
 
     def _plot(self, path: Path) -> None:
         import matplotlib
