@@ -5,17 +5,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from llmrec.errors import DataError, PromptError
 from llmrec.prompting import Prompt
-from llmrec.sources.tallrec import Told, told
+from llmrec.sources.tallrec import told
 
 WORDS = ("Yes.", "No.")
 """Answers of TALLRec's files; the first says that the user likes the item."""
 _KEYS = ("instruction", "input", "output")
+
+
+class Told(NamedTuple):
+    """What the input of a row says of a user, and the item asked about."""
+
+    liked: list[str]
+    disliked: list[str]
+    target: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Instruction:
             DataError: it is no list of likes and dislikes.
         """
         if said := told(self.input):
-            return said
+            return Told(*said)
         raise DataError(
             f"{self.place}: expected 'User Preference: ...', 'User Unpreference: ...' and 'Whether the user will like "
             f"the target ...?' in the input; found {self.input[:200]!r}"

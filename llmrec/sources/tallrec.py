@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
@@ -22,18 +21,10 @@ _ROW = re.compile(
 _ANSWERS = {"Yes.": 1.0, "No.": 0.0}
 
 
-class Told(NamedTuple):
-    """What the input of a row says of a user, and the item asked about."""
-
-    liked: list[str]
-    disliked: list[str]
-    target: str
-
-
-def told(text: str) -> Told | None:
-    """Reads the input of a row; None where it says something else than expected."""
+def told(text: str) -> tuple[list[str], list[str], str] | None:
+    """What the input of a row says is liked, disliked and asked about; None where it says something else."""
     match = _ROW.fullmatch(text)
-    return match and Told(_titles(match["liked"]), _titles(match["disliked"]), _title(match["target"]))
+    return match and (_titles(match["liked"]), _titles(match["disliked"]), _title(match["target"]))
 
 
 class Tallrec:
@@ -92,8 +83,9 @@ def _rows(path: Path, file: str, part: str) -> list[tuple[str, list[str], list[f
                 f"{path}, row {number}: expected 'User Preference: ...', 'User Unpreference: ...', 'Whether the user "
                 f"will like the target ...?' and the output Yes. or No.; found {str(entry)[:200]!r}"
             )
-        items = [*said.liked, *said.disliked, said.target]
-        ratings = [1.0] * len(said.liked) + [0.0] * len(said.disliked) + [_ANSWERS[answer]]
+        liked, disliked, target = said
+        items = [*liked, *disliked, target]
+        ratings = [1.0] * len(liked) + [0.0] * len(disliked) + [_ANSWERS[answer]]
         parts = ["train"] * (len(items) - 1) + [part]
         result.append((f"{file}/{number}", items, ratings, parts))
     return result
