@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmrec import assets
-from llmrec.loading import LanguageModel, Progress
+from llmrec.loading import LanguageModel
 from llmrec.loading.memory import require_disk
 from llmrec.runs import write_atomically
 from llmrec.tokens import Tokens, batches_by_length
@@ -25,15 +25,12 @@ class KeptStates:
         model: whose lower blocks run if the file is not there yet.
         tokens: of the texts.
         index: of the block that the states enter.
-        progress: hears of batches done and all, where they are computed.
 
     Raises:
         MemoryLimitError: the disk has no room for the file.
     """
 
-    def __init__(
-        self, model: LanguageModel, tokens: Tokens, index: int, progress: Progress = lambda done, total: None
-    ) -> None:
+    def __init__(self, model: LanguageModel, tokens: Tokens, index: int) -> None:
         self.width, self.dtype = int(model.config.hidden_size), model.model.dtype
         self.starts: Int[np.ndarray, " n"] = np.concatenate([[0], tokens.lengths.cumsum()])
         place = assets.cache_folder() / "top_blocks"
@@ -42,19 +39,19 @@ class KeptStates:
             place.mkdir(parents=True, exist_ok=True)
             size = int(self.starts[-1]) * self.width * self.dtype.itemsize
             require_disk(f"what enters block {index} of {model.files.name}", size, place)
-            write_atomically(self.path, lambda part: self._write(part, model, tokens, index, progress))
+            write_atomically(self.path, lambda part: self._write(part, model, tokens, index))
         self._values = self._open(self.path)
 
     def __getitem__(self, text: int) -> Float[Tensor, "seq dim"]:
         """States of one text, without padding."""
         return self._values[self.starts[text] : self.starts[text + 1]]
 
-    def _write(self, path: Path, model: LanguageModel, tokens: Tokens, index: int, progress: Progress) -> None:
+    def _write(self, path: Path, model: LanguageModel, tokens: Tokens, index: int) -> None:
         path.touch()
         values = self._open(path, shared=True)
         groups = list(batches_by_length(tokens.lengths))
         batches = [tokens.batch(group)[0] for group in groups]
-        entering = model.runs.entering(index, batches, progress)
+        entering = model.runs.entering(index, batches, lambda done, total: None)
         for group, hidden in zip(groups, entering, strict=True):
             for row, text in enumerate(group):
                 values[self.starts[text] : self.starts[text + 1]] = hidden[row, : tokens.lengths[text]]

@@ -23,6 +23,8 @@ from llmrec.loading.resident import Resident
 from llmrec.tokens import Tokens, batches_by_length
 
 _NO_LIMIT = 1 << 30
+_PART = 128
+"""Prompts whose hidden states lie in one file: what is computed when a process is cut off is lost by the file."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class LabelModel:
         prompts: what it is asked, complete to the place of the answer.
         words: the two answers.
         blocks: how many blocks at the end learn; None: all.
-        progress: hears of batches done and all while the states are computed.
+        progress: hears of prompts done and all while the states are computed.
 
     Raises:
         ConfigError: the words begin with the same token, or fewer blocks than two would be left of the model.
@@ -75,12 +77,15 @@ class LabelModel:
         self.tokens = Tokens.of(self.prompts, language_model, limit)
         self._require_whole(limit)
         self.pieces = torch.tensor([self._first_pieces(tokenizer, prompt) for prompt in self.prompts])
-        self.states: KeptStates | None = None
+        self.states: list[KeptStates] = []
         if blocks is not None:
             every = block_list(self.model)[1]
             if not 1 <= blocks < len(every):
                 raise ConfigError(f"blocks must be from 1 to {len(every) - 1}, or none for all; came {blocks}")
-            self.states = KeptStates(language_model, self.tokens, len(every) - blocks, progress)
+            for start in range(0, len(self.prompts), _PART):
+                progress(start, len(self.prompts))
+                part = Tokens.of(self.prompts[start : start + _PART], language_model, limit)
+                self.states.append(KeptStates(language_model, part, len(every) - blocks))
             self.standing = StandIns(every, keep=blocks)
 
     @torch.no_grad()
@@ -159,13 +164,13 @@ class LabelModel:
             "attention_mask": mask.long(),
             "position_ids": (mask.long().cumsum(dim=1) - 1).clamp_min(0),
         }
-        if self.states is None:
+        if self.blocks is None:
             ids: Any = self.tokens.encoded["input_ids"]
             given["input_ids"] = torch.zeros(mask.shape, dtype=torch.long)
             given["input_ids"][mask] = torch.tensor([token for row in rows for token in ids[row]])
         else:
-            hidden = torch.zeros(*mask.shape, self.states.width)
-            hidden[mask] = torch.cat([self.states[row] for row in rows])
+            hidden = torch.zeros(*mask.shape, self.states[0].width)
+            hidden[mask] = torch.cat([self.states[row // _PART][row % _PART] for row in rows])
             self.standing.end_with(hidden.to(device))
             given["inputs_embeds"] = torch.zeros(*mask.shape, self.model.get_input_embeddings().embedding_dim)
         batch = {key: value.to(device) for key, value in given.items()}

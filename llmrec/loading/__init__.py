@@ -23,8 +23,8 @@ from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, w
 from llmrec.loading.streamed import Streamed
 
 __all__ = [
-    "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision",
-    "Progress", "at_hand", "cached_models", "find", "load", "load_seq2seq", "load_tokenizer",
+    "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "at_hand",
+    "cached_models", "find", "load", "load_seq2seq", "load_tokenizer",
     "load_writer", "pooling_of", "repository_of", "require_memory",
 ]  # fmt: skip
 
