@@ -63,12 +63,30 @@ def choices(predictions: pl.DataFrame, users: pl.Series, positive: str) -> dict[
     if wanted.all() or not wanted.any():
         raise DataError(f"AUC needs two kinds of targets; all {len(wanted)} are {predictions['target'][0]!r}")
 
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
     return {
         "accuracy": _interval(partial(_mean, right.astype(float)), users),
-        "AUC": _interval(lambda weights: _auc(wanted[order], weights[order], starts), users),
+        "AUC": area(wanted, scores[None], users),
     }
+
+
+def area(wanted: Bool[np.ndarray, " rows"], scores: Float[np.ndarray, "draws rows"], users: pl.Series) -> Interval:
+    """AUC, its mean over several scores of every row where there are some.
+
+    Args:
+        wanted: which rows are to score high; some, not all.
+        scores: one line for each draw, such as of the rows that a model was trained on.
+        users: whose each row is.
+    """
+    orders = [np.argsort(each, kind="stable") for each in scores]
+    ties = [
+        np.flatnonzero(np.diff(each[order], prepend=-np.inf) != 0) for order, each in zip(orders, scores, strict=True)
+    ]
+
+    def mean(weights: Weights) -> float:
+        found = [_auc(wanted[order], weights[order], starts) for order, starts in zip(orders, ties, strict=True)]
+        return float(np.mean(found))
+
+    return _interval(mean, users)
 
 
 def texts(predictions: pl.DataFrame, users: pl.Series) -> dict[str, Interval]:

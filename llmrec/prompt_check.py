@@ -122,6 +122,9 @@ class _Trial:
 
     def examine(self, prompt: Prompt, named: bool) -> None:
         """Adds what is wrong with one prompt, or that it is switched off."""
+        if prompt.kind == "instructions":  # a file of its own fills it; what can be said without one, parsing has said
+            self.findings.prompts += 1
+            return
         unknown = prompt.anatomy.unknown_fields(self.columns)
         empty = prompt.anatomy.never_filled(self.columns, self.filled)
         if empty and not unknown and not named:

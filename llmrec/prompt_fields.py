@@ -13,7 +13,12 @@ from jinja2.visitor import NodeVisitor
 
 from llmrec.errors import nearest
 
-SECTIONS = {"items": ("text",), "p5": ("input", "target"), "zeroshot": ("system", "user", "answer")}
+SECTIONS = {
+    "instructions": ("prompt",),
+    "items": ("text",),
+    "p5": ("input", "target"),
+    "zeroshot": ("system", "user", "answer"),
+}
 """Kinds of prompts (the folders below ``prompts/``) and the blocks of each."""
 ANSWERS = ("target", "answer")
 """Blocks that say what the model is to answer; the others of the same kind are what it is given."""
@@ -30,9 +35,9 @@ _MADE_OF = {"explanation": "review"}
 """Fields of an interaction that are a part of another one."""
 _EMPTY: tuple[Any, ...] = (None, "", [])
 _LISTS = ("history", "following", "candidates")
-SCALARS = {"p5": ("separator", "claimed")}
-"""Variables without fields, by kind: what stands between the items of a history, and a number of stars that somebody
-claims was given."""
+SCALARS = {"instructions": ("instruction", "input"), "p5": ("separator", "claimed")}
+"""Variables without fields, by kind: what an instruction file has in a row; what stands between the items of a history,
+and a number of stars that somebody claims was given."""
 _SAME_ROWS = ("list", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "unique")
 _ONE_ROW = ("first", "last")
 _FOREIGN = (nodes.Macro, nodes.CallBlock, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
@@ -209,7 +214,7 @@ class _Walk(NodeVisitor):
     def section(self, kind: str, block: nodes.Block) -> None:
         """Walks over one block."""
         self.name = block.name
-        allowed = ("item",) if kind == "items" else tuple(TABLES)
+        allowed = {"items": ("item",), "instructions": ()}.get(kind, tuple(TABLES))
         scope: _Scope = {variable: _Shape(variable, variable in _LISTS) for variable in allowed}
         scope |= dict.fromkeys(SCALARS.get(kind, ()))
         for node in block.body:

@@ -51,10 +51,12 @@ def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[
         prompt is rendered for the target.
 
     Raises:
-        PromptError: no such prompt, or a field that the data does not have.
+        PromptError: no such prompt, one that no log fills, or a field that the data does not have.
         DataError: no such user, or one without a case.
     """
     prompt = Prompt.load(name)
+    if prompt.kind == "instructions":
+        raise PromptError(f"prompt {name!r} is filled by an instruction file (llmrec.instructions), not by a log")
     prompt.check_fields(columns(dataset))
     parts = cut(dataset, split)
     row, rows = _case_of(parts, user), PromptRows(parts.dataset)

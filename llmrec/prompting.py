@@ -1,11 +1,12 @@
 """Prompt files: a short YAML head and Jinja2 blocks, rendered in a sandbox; a missing field is an error.
 
 A prompt's kind is its folder, and its kind says which blocks it has: ``items/`` has ``text``, ``p5/`` has ``input`` and
-``target``, ``zeroshot/`` has ``system``, ``user`` and ``answer``. An item prompt knows ``item``, one row of the item
-table. The others know ``user`` (a row), ``history`` and ``candidates`` (lists of item rows, oldest first), and of the
-event asked for ``item`` and ``interaction`` (rating, review, summary ...); P5's also ``following``, the item asked for
-and those after it. What the input may not show is what the target is made of: no ``item`` and no ``interaction`` where
-the item is to be found, else not the very field, and never what is ``following``.
+``target``, ``zeroshot/`` has ``system``, ``user`` and ``answer``, ``instructions/`` has ``prompt``. An item prompt
+knows ``item``, one row of the item table; one for instructions ``instruction`` and ``input``, the texts of a row of an
+instruction file. The others know ``user`` (a row), ``history`` and ``candidates`` (lists of item rows, oldest first),
+and of the event asked for ``item`` and ``interaction`` (rating, review, summary ...); P5's also ``following``, the item
+asked for and those after it. What the input may not show is what the target is made of: no ``item`` and no
+``interaction`` where the item is to be found, else not the very field, and never what is ``following``.
 """
 
 import hashlib
@@ -150,7 +151,7 @@ class Prompt:
 
     @property
     def kind(self) -> str:
-        """``items``, ``p5`` or ``zeroshot``."""
+        """``instructions``, ``items``, ``p5`` or ``zeroshot``."""
         return self.name.partition("/")[0]
 
     @property
@@ -160,7 +161,7 @@ class Prompt:
 
     @property
     def answer(self) -> str | None:
-        """The block that says what the model is to answer; an item prompt has none."""
+        """The block that says what the model is to answer; prompts for items and instructions have none."""
         return next((block for block in SECTIONS[self.kind] if block in ANSWERS), None)
 
     def check_fields(self, known: Mapping[str, list[str]]) -> None:

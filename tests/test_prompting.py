@@ -90,7 +90,7 @@ def test_a_block_that_is_not_there_cannot_be_rendered():
 @pytest.mark.parametrize("name", ["mine", "item/mine", "items", "other/items/mine"])
 def test_a_prompt_lies_in_the_folder_of_its_kind(name):
     with pytest.raises(
-        PromptError, match=r"must lie in one of the folders of the kinds.*\(have: items, p5, zeroshot\)"
+        PromptError, match=r"must lie in one of the folders of the kinds.*\(have: instructions, items, p5, zeroshot\)"
     ):
         Prompt.parse(name, "---\n---\n{% block text %}x{% endblock %}")
 

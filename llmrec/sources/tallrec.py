@@ -21,6 +21,12 @@ _ROW = re.compile(
 _ANSWERS = {"Yes.": 1.0, "No.": 0.0}
 
 
+def told(text: str) -> tuple[list[str], list[str], str] | None:
+    """What the input of a row says is liked, disliked and asked about; None where it says something else."""
+    match = _ROW.fullmatch(text)
+    return match and (_titles(match["liked"]), _titles(match["disliked"]), _title(match["target"]))
+
+
 class Tallrec:
     """TALLRec's instruction data (RecSys 2023, arXiv:2305.00447): ``movie`` and ``book`` with ``valid`` and ``test``.
 
@@ -71,14 +77,14 @@ def _rows(path: Path, file: str, part: str) -> list[tuple[str, list[str], list[f
     result = []
     for number, entry in enumerate(entries):
         row = entry if isinstance(entry, dict) else {}
-        match, answer = _ROW.fullmatch(str(row.get("input", ""))), str(row.get("output"))
-        if not match or answer not in _ANSWERS:
+        said, answer = told(str(row.get("input", ""))), str(row.get("output"))
+        if not said or answer not in _ANSWERS:
             raise DataError(
                 f"{path}, row {number}: expected 'User Preference: ...', 'User Unpreference: ...', 'Whether the user "
                 f"will like the target ...?' and the output Yes. or No.; found {str(entry)[:200]!r}"
             )
-        liked, disliked = _titles(match["liked"]), _titles(match["disliked"])
-        items = [*liked, *disliked, _title(match["target"])]
+        liked, disliked, target = said
+        items = [*liked, *disliked, target]
         ratings = [1.0] * len(liked) + [0.0] * len(disliked) + [_ANSWERS[answer]]
         parts = ["train"] * (len(items) - 1) + [part]
         result.append((f"{file}/{number}", items, ratings, parts))

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from llmrec.errors import ConfigError
+from llmrec.kept_states import KeptStates
 from llmrec.loading.blocks import StandIns, block_list, modules_behind
 from llmrec.tuning import Source
-from llmrec.tuning._kept_states import KeptStates
 from llmrec.tuning._trunk import Learning, Trunk
 
 
