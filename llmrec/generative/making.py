@@ -182,8 +182,8 @@ def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> lis
         names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
         lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
     named = {"users": [row["id"] for row in examples.rows.users[1:]], "items": model.ids.names[1:]}
-    for what, names in named.items():
-        if lost := unwritten(model.tokenizer, names):
+    for what, each in named.items():
+        if lost := unwritten(model.tokenizer, each):
             lines.append(f"{len(lost)} {what} have letters in their names that no piece has, such as {lost[0]}")
     asked = (model.asking.prompt, model.asking.anonymous)
     if (share := model.ids.collision_rate) is not None:
