@@ -20,6 +20,7 @@ RESULTS = Path("eval/results")
 EXAMPLES = """examples:
   python -m eval.p5 runs/ml-100k-p5-t5-tiny-random-s0
   python -m eval.p5 runs/ml-100k-p5-t5-tiny-*-s0 --against runs/ml-100k-sasrec-id-softmax-s0 --save mine
+  python -m eval.p5 runs/big-s0 --prompts p5/rating/by_title p5/other_domain/stars --users 100
   python -m eval.p5 --jobs 2 --save ml-100k
 """
 
@@ -45,6 +46,13 @@ def parser() -> argparse.ArgumentParser:
     cells.add_jobs(result)
     result.add_argument(
         "--against", nargs="+", type=Path, default=[], metavar="RUN", help="trained runs that compare vectors"
+    )
+    result.add_argument(
+        "--prompts",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="ask by these and each run's own alone, of whatever family (default: all of its families)",
     )
     result.add_argument("--users", type=cells.positive, default=10_000, help="cases at most (default: 10000)")
     result.add_argument(
@@ -74,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     prompts = {
         prompt.name: prompt
         for folder in arguments.runs
-        for prompt in p5_rows.prompts(p5_study.options_of(folder), study.split.dataset)
+        for prompt in p5_rows.prompts(p5_study.options_of(folder), study.split.dataset, study.only)
     }
     result = p5_rows.free(study, list(prompts.values()))
     for name, folders in against.items():

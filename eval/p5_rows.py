@@ -13,6 +13,7 @@ from eval.p5_study import AMONG, Result, Said, Study, options_of
 from eval.zeroshot_candidates import scores_of
 from llmrec import building, components, id_leak, predictions, runs
 from llmrec.config import RunConfig
+from llmrec.errors import PromptError
 from llmrec.generative.examples import prompts_of, question, some
 from llmrec.generative.recommender import GenerativeRecommender
 from llmrec.interactions import Dataset
@@ -66,7 +67,7 @@ def ask(run: str, folder: Path, study: Study) -> Result:
     rows = PromptRows(study.split.dataset, ids=model.ids.names)
     asked = Answers(model, rows, study.cases, options.p5.max_target)
     result, used, own = Result(trained={run: [saved]}), saved.provenance["prompts"], folder.absolute().name
-    chosen = prompts(options, study.split.dataset)
+    chosen = prompts(options, study.split.dataset, study.only)
     with study.console.counting(f"{own}: prompts") as progress:
         for number, prompt in enumerate(chosen):
             progress(number, len(chosen))
@@ -121,20 +122,33 @@ class _Kept:
         return self.known[key]
 
 
-def prompts(options: RunConfig, data: Dataset) -> list[Prompt]:
-    """Those of a run's families that the data can fill, and those that it recommends by.
+def prompts(options: RunConfig, data: Dataset, only: Sequence[str] = ()) -> list[Prompt]:
+    """Those of a run's families and those that it recommends by, as far as the data can fill them.
+
+    Args:
+        options: of the run.
+        data: to ask about.
+        only: names; these and the one that known users are recommended by take the place of all others.
 
     Raises:
-        PromptError: one that cannot be read, or shows a field that no row has.
+        PromptError: one that cannot be read, is none of P5's or shows a field that no row has, or one of ``only`` that
+            the data never fill.
     """
     assert options.p5 is not None
     known, full = columns(data), filled(data)
     families = [family for family, number in options.p5.examples.items() if some(number)]
-    found = {prompt.name: prompt for family in families for prompt in prompts_of(family)}
-    found |= {name: Prompt.load(name) for name in (options.p5.prompt, options.p5.anonymous)}
+    named = only or [prompt.name for family in families for prompt in prompts_of(family)]
+    own = (options.p5.prompt,) if only else (options.p5.prompt, options.p5.anonymous)
+    found = {name: Prompt.load(name) for name in (*named, *own)}
+    if other := [name for name, prompt in found.items() if prompt.kind != "p5"]:
+        raise PromptError(f"prompt {other[0]!r} is none of prompts/p5/, such as p5/rating/by_title")
     for prompt in found.values():
         prompt.check_fields(known)
-    return [prompt for prompt in found.values() if not prompt.anatomy.never_filled(known, full)]
+    empty = {name: uses for name, prompt in found.items() if (uses := prompt.anatomy.never_filled(known, full))}
+    if named_alone := [name for name in only if name in empty]:
+        fields = ", ".join(f"{use.variable}.{use.field}" for use in empty[named_alone[0]])
+        raise PromptError(f"{named_alone[0]} shows {fields}, which {data.name} never fills; take another prompt")
+    return [prompt for name, prompt in found.items() if name not in empty]
 
 
 def _short(prompt: Prompt, used: dict[str, str]) -> str:

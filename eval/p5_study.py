@@ -95,6 +95,8 @@ class Study:
     candidates: Candidates
     seed: int
     console: Console
+    only: tuple[str, ...] = ()
+    """Names of the prompts to ask by; empty: all of a run."""
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, console: Console) -> "Study":
@@ -119,7 +121,7 @@ class Study:
         few = cases.take(np.sort(generator(arguments.seed, "asked").permutation(len(cases))[: arguments.asked]))
         number = arguments.candidates or _listed(options, few, split.dataset)
         candidates = drawn(few, split.dataset, number, arguments.seed)
-        return cls(options, split, cases, candidates, arguments.seed, console)
+        return cls(options, split, cases, candidates, arguments.seed, console, tuple(arguments.prompts))
 
     @cached_property
     def known(self) -> Known:

@@ -184,6 +184,29 @@ def test_a_single_user_is_asked_and_choices_with_one_answer_are_left_out(command
 # What cannot be asked
 
 
+def test_named_prompts_are_asked_alone_with_the_runs_own_of_whatever_family(command, asked):
+    names = ["p5/rating/menu", "p5/openp5/straightforward/what"]
+    answer = command(asked.runs / "writer-s0", "--prompts", *names, "--asked", 3, "--candidates", 5, "--json")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    said = {each["prompt"] for each in told["predictions"] if each["run"]}
+    said |= {row["name"] for row in told["groups"][p5_study.MASKED]["rows"] if row["name"].startswith("writer ")}
+    assert said == {"rating/menu", "writer openp5/straightforward/what (unseen)", OWN}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zeroshot/rank", "prompt 'zeroshot/rank' is none of prompts/p5/, such as p5/rating/by_title"),
+        ("p5/rating/by_name", "p5/rating/by_name shows user.name, which toy never fills; take another prompt"),
+    ],
+)
+def test_a_named_prompt_that_cannot_be_asked_by_is_refused(command, asked, name, message):
+    answer = command(asked.runs / "writer-s0", "--prompts", name)
+    assert answer.code == 2
+    assert message in answer.err
+
+
 def test_a_run_of_vectors_is_named_behind_against(command, asked):
     answer = command(asked.runs / "vectors-s0")
     assert answer.code == 2
