@@ -11,6 +11,7 @@ import numpy as np
 from llmrec import building, components, config, evaluation
 from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
 from llmrec.errors import ConfigError, DataError, ProtocolError
+from llmrec.generative.origins import SHAPES
 from llmrec.protocol import Protocol
 from llmrec.runs import RunFolder, RunTable, read_json
 from llmrec.splits import Cases, Split
@@ -80,7 +81,7 @@ def kind_of(folder: Path) -> str:
     """What a trained run is made of, in a word or two."""
     options = config.parse(read_json(folder / "config.json"))
     if options.p5 is not None:
-        return "LLM tuned"
+        return "P5 from nothing" if options.model in SHAPES else "LLM tuned"
     if not options.uses_text:
         return "ID"
     return "frozen encoder" if options.tuning["name"] == "frozen" else "tuned encoder"
