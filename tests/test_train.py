@@ -213,7 +213,7 @@ def test_options_of_a_file_are_overridden_by_flags_and_those_by_overrides(
         (["--tuning", "frozn"], "did you mean 'frozen'"),
         (["head.num_layer=3"], "did you mean 'num_layers'"),
         (["training.epoch=3"], "did you mean 'epochs'"),
-        (["--epochs", "0"], "training.epochs"),
+        (["--epochs", "-1"], "training.epochs"),
         (["--seed", "-1"], "seed"),
         (["--model", "minilm-l7"], "did you mean 'minilm-l6'"),
         (["mask_history"], "key.path=value"),
