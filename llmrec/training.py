@@ -97,9 +97,10 @@ def fit(
             progress.targets += targets
             log.write({"event": "step", "step": progress.step, "loss": mean})
             if progress.step % options.checkpoint_steps == 0:
+                started = clock(progress, started)
                 writes = accelerator.is_main_process
                 save_checkpoint(folder.checkpoint, model, optimizer, progress, best, folder.basis, writes)
-        progress.seconds += time.perf_counter() - started
+        clock(progress, started)
 
         fsdp.open_root(module)
         values = validate(model)
@@ -112,6 +113,13 @@ def fit(
     model.train(True)  # forgets what it kept of the last epoch, such as item vectors
     model.eval()
     return progress
+
+
+def clock(progress: Progress, started: float) -> float:
+    """Adds the seconds since then, and says what time it is now."""
+    now = time.perf_counter()
+    progress.seconds += now - started
+    return now
 
 
 def judge(progress: Progress, values: dict[str, float], log: "_Log", accelerator: Accelerator) -> bool:

@@ -307,3 +307,19 @@ def test_overwrite_begins_again(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert digests(folder) != before
     assert metrics(folder)["provenance"]["seed"] == 1
     assert len(rows(folder, "epoch")) == 1  # nothing of the first run's log is left
+
+
+def test_seconds_before_a_checkpoint_count_where_training_goes_on(tmp_path: Path, monkeypatch) -> None:
+    """A step that is done takes one second; those behind the last checkpoint, done twice, count once."""
+    done = [0]
+    monkeypatch.setattr(training.time, "perf_counter", lambda: float(done[0]))
+    take = training.take_step
+
+    def step(*given: object) -> float:
+        done[0] += 1
+        return take(*given)
+
+    monkeypatch.setattr(training, "take_step", step)
+    crash_after(Job(tmp_path, EPOCHS, "training.checkpoint_steps=4"), "step", 10)
+    done[0] += 1000  # until somebody begins it again
+    assert Job(tmp_path, EPOCHS, "training.checkpoint_steps=4").fit(SCORES[1:]).seconds == 4 * STEPS_PER_EPOCH
