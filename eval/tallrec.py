@@ -2,7 +2,7 @@
 
 A model is asked whether a user will like an item, untrained and with LoRA on a few rows; beside it stand the share of
 likes in the very prompt, which asks no model, and how often the item is liked in the training rows. Every finished cell
-(a number of rows, a draw) is kept below runs/tallrec, so the same command goes on where it stopped.
+(a number of rows, a draw) is kept below eval/results/tallrec, so the same command goes on where it stopped.
 """
 
 import argparse

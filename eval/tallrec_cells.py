@@ -25,7 +25,8 @@ from llmrec.loading import Progress
 from llmrec.prompting import Prompt
 from llmrec.runs import provenance, read_json, write_json
 
-STUDY = Path("runs/tallrec")
+STUDY = Path("eval/results/tallrec")
+"""Cells are small enough for the repository; folders of runs do not outlive the machine they lie on."""
 LOOKS = 3
 """Numbers of epochs that are compared on the selection rows."""
 

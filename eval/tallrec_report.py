@@ -145,14 +145,15 @@ class Report:
         options = self.study.options
         which = "all blocks" if options.blocks is None else f"the last {options.blocks} blocks"
         chosen = [
-            f"{number} rows {', '.join(found)}"
+            f"{number} rows: {', '.join(found)}"
             for number, cells in self.cells.items()
             if (found := [str(best(cell.facts["selection"])) for cell in cells if cell and number])
         ]
         words = f"LoRA beside the linear layers of {which}, learning rate {options.learning_rate}"
         seconds = sum(cell.facts["seconds"] for cells in self.cells.values() for cell in cells if cell)
         spent = f"{seconds / 60:.0f} minutes in all cells, the hidden states that enter them apart."
-        return "; ".join([words, *(f"epochs that were best on the selection rows: {each}" for each in chosen), spent])
+        told = [f"epochs that were best on the selection rows, by draw: {'; '.join(chosen)}"] if chosen else []
+        return ". ".join([words, *told, spent])
 
     def _plot(self, path: Path) -> None:
         import matplotlib
@@ -172,7 +173,7 @@ class Report:
         axis.axvline(self.rows[0].auc.value, color="tab:red", linestyle="--", linewidth=1)
         axis.set_yticks(range(len(names)), names)
         axis.invert_yaxis()
-        axis.set_xlabel(f"AUC and 95 % interval over {self.study.people.n_unique()} people; dashed: {SHARE}")
+        axis.set_xlabel(f"AUC and 95 % interval over {self.study.people.n_unique()} people\ndashed: {SHARE}")
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
