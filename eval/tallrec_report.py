@@ -133,7 +133,7 @@ class Report:
             "AUC: the mean over draws of the training rows, 95 % bootstrap over people. Difference and p: DeLong's "
             "test of this mean, two-sided, by people (Obuchowski), and as if every row were of another person (Sun and "
             "Xu).",
-            whose + (" So few people make p by people a rough guide and p by rows far too small." * (number < FEW)),
+            whose + (" With so few people p by people is a rough guide, and p by rows far too small." * (number < FEW)),
             "Training-free: the share of likes among the items that the prompt lists, and how often the item asked "
             "about is liked in the training rows.",
             self._trained(),
