@@ -50,7 +50,7 @@ class Answers:
         return self.cases.case_ids(self.rows.dataset.user_ids)
 
     def ratings(self, prompt: Prompt) -> dict[str, pl.DataFrame]:
-        """Stars of each case that has some, as the model writes them and as it expects them.
+        """Stars of each case that has some and all that the input shows, as the model writes and as it expects them.
 
         ``written`` is P5's way: the likeliest text, read as a number; whatever is none from 1 to 5 stays without a
         score. ``expected`` is the mean over 1.0, 1.1 ... 5.0 by their likelihoods, which errs less in squares.
@@ -59,12 +59,17 @@ class Answers:
             Two tables of predictions as in :class:`llmrec.runs.RunTable`.
         """
         about = [self._about(row) for row in range(len(self.cases))]
-        asked = [variables for variables in about if _stars(variables) is not None]
+        told = [
+            row
+            for row, variables in enumerate(about)
+            if _stars(variables) is not None and not prompt.anatomy.lacks(variables["interaction"])
+        ]
+        asked = [about[row] for row in told]
         targets = [str(float(variables["interaction"]["rating"])) for variables in asked]
         texts = [prompt.render("input", **variables) for variables in asked]
         written = [texts[0] for texts in self.model.write(texts, _LONGEST)]
         shares = self.model.likelihoods(texts, self._trie(STARS)).exp().double().numpy()
-        ids = [case for case, variables in zip(self.ids, about, strict=True) if _stars(variables) is not None]
+        ids = [self.ids[row] for row in told]
         likeliest = [STARS[place] for place in shares.argmax(axis=1)]
         return {
             "written": predicted(ids, targets, written, [_read(text) for text in written]),

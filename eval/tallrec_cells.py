@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from llmrec import instructions, loading
 from llmrec.console import Console
-from llmrec.errors import ConfigError, RunError
+from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.instructions import Instruction
 from llmrec.labels import LabelModel, Recipe
 from llmrec.loading import Progress
@@ -77,7 +77,7 @@ class Study:
         console: says how far they are.
 
     Raises:
-        DataError: files that cannot be read.
+        DataError: files that cannot be read, or rows to be asked about that all have one answer.
     """
 
     def __init__(self, folder: Path, options: Options, console: Console) -> None:
@@ -91,6 +91,11 @@ class Study:
         self.test = [test[row] for row in asked]
         self.people = pl.Series(instructions.people(test)[asked])
         self.wanted = instructions.wanted(self.test)
+        for option, rows in (("test", self.test), ("selection", self.selection)):
+            if len({row.output for row in rows}) < 2:
+                raise DataError(
+                    f"--{option}: AUC needs rows of both answers, and these {len(rows)} have not; ask for more"
+                )
         self.data_hash = _digest(row for part in (valid, test) for row in part)
         label = Path(options.model).name
         self.folder = STUDY / f"{self.name}-{label}"

@@ -98,7 +98,7 @@ class LabelModel:
         """
         result, done = np.empty(len(rows)), 0
         for batch in batches_by_length(self.tokens.lengths[list(rows)]):
-            result[batch] = self._differences([rows[place] for place in batch]).sigmoid().cpu().numpy()
+            result[batch] = self._differences([rows[place] for place in batch]).double().sigmoid().cpu().numpy()
             done += len(batch)
             progress(done, len(rows))
         return result

@@ -153,8 +153,12 @@ def check(options: RunConfig) -> None:
         ConfigError: names the part and the value.
     """
     from llmrec import fsdp, recommender
+    from llmrec.errors import ConfigError
     from llmrec.generative import making
 
+    begun = options.training.init_from
+    if begun is not None and begun.absolute() == options.folder.absolute():  # --overwrite would delete it first
+        raise ConfigError(f"training.init_from={begun} is the folder that this run is saved in; --output names another")
     parts = (("splits", options.split), ("transforms", options.transform), ("tuning", options.tuning))
     for kind, chosen in (*parts, ("losses", options.loss), ("item_ids", options.item_ids)):
         components.create(kind, chosen)

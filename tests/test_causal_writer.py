@@ -6,8 +6,9 @@ import pytest
 import tiny_models
 import torch
 from torch.nn.functional import pad
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from llmrec.errors import DataError
 from llmrec.generative.causal_writer import CausalWriter
 from llmrec.generative.trie import Trie
 
@@ -52,6 +53,17 @@ def test_beginnings_in_one_sequence_are_as_each_alone(writer):
     for row, path in enumerate(paths):
         alone = writer.logits(ids, mask, path.expand(2, -1))
         assert torch.allclose(together[:, places[row, asked[row]]], alone[:, asked[row]], atol=1e-4)
+
+
+def test_no_more_is_read_than_gpt_neos_windows_show():
+    own = AutoConfig.for_model(
+        "gpt_neo",
+        **{"vocab_size": 40, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "window_size": 4},
+        attention_types=[[["global", "local"], 1]],
+    )
+    writer = CausalWriter(AutoModelForCausalLM.from_config(own), START, END, PADDING)
+    with pytest.raises(DataError, match="the model has 4 pieces in the window"):
+        writer(prompts([5, 6, 7, END]), prompts([6, END]))
 
 
 def test_the_loss_is_that_of_the_target_alone(writer):

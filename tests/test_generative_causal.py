@@ -9,11 +9,11 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from small_runs import metrics
-from small_writers import causal_folder, options, split_of, teacher_forced
-from transformers import AutoModelForCausalLM
+from small_writers import causal_folder, options, split_of, t5_folder, teacher_forced
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from llmrec import building, loading, train, training
-from llmrec.config import P5Options
+from llmrec.config import LoraOptions, P5Options
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.generative.causal_writer import CausalWriter
@@ -154,7 +154,66 @@ def test_a_shape_of_a_decoder_alone_learns_from_nothing(toy, toy_folder, tmp_pat
     assert made.score(split_of(toy).test.histories).shape[1] == 31
 
 
+def test_beams_find_names_where_no_piece_of_a_line_is_there(toy):
+    """A shape's own vocabulary has no end of a line, so an answer starts with the piece of the end."""
+    made, _ = built(split_of(toy), model=Path("llama-tiny"))
+    assert made.writer.start == made.writer.end
+    (found,) = made.beams(["So far"], 5)
+    exact = made.likelihoods(["So far"])[0]
+    assert len(found) == 5
+    assert [score for _, score in found] == pytest.approx([exact[item - 1].item() for item, _ in found], abs=1e-3)
+
+
+@torch.no_grad()
+def test_a_padding_that_a_model_had_not_is_hardly_ever_said(tmp_path):
+    """Of random numbers it might be all that is said: GPT-2's scores lie far below zero."""
+    writer, tokenizer = origins.pretrained(str(causal_folder(tmp_path / "model", "gpt2")), NO_TOKENS, P5Options())
+    table = writer.model.get_input_embeddings().weight
+    assert table[writer.padding].equal(table[: writer.padding].mean(0))
+    ids = torch.tensor(tokenizer(["So far user_7 has chosen"])["input_ids"])
+    said = writer.logits(writer.read(ids), writer.mask(ids), torch.tensor([[writer.start, 5, 6]])).softmax(2)
+    assert said[..., writer.padding].max() <= 1 / len(tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["t5", "t5-untied"])
+@torch.no_grad()
+def test_the_decoder_reads_names_by_the_vectors_that_learn(kind, tmp_path):
+    ids = ItemIds(("", "<c0>", "<c1>"), ("<c0>", "<c1>"))
+    writer, tokenizer = origins.pretrained(str(t5_folder(tmp_path / "model", kind)), ids, P5Options(lora=LoraOptions()))
+    new, model = torch.tensor([[len(tokenizer) - 1]]), writer.model
+    before = model.decoder.embed_tokens(new).clone()
+    for name, weight in writer.named_parameters():
+        if "trainable_tokens" in name:
+            weight.add_(5)
+    for part in (model, model.encoder, model.decoder):
+        assert torch.allclose(part.get_input_embeddings()(new), before + 5)
+
+
 # What is refused
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "why"),
+    [
+        ("mpt", {"d_model": 16, "n_layers": 1, "n_heads": 2}, "counts places itself"),
+        ("mamba", {"hidden_size": 16, "num_hidden_layers": 1, "state_size": 4}, "passes a state"),
+        (
+            "lfm2",
+            {
+                **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+                **{"num_key_value_heads": 1, "layer_types": ["conv", "full_attention"]},
+            },
+            "passes a state",
+        ),
+    ],
+)
+def test_a_model_whose_places_no_mask_keeps_apart_is_refused(kind, sizes, why, tmp_path):
+    folder = causal_folder(tmp_path / "model", "gpt2")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    own = AutoConfig.for_model(kind, **sizes, vocab_size=len(tokenizer), eos_token_id=0, bos_token_id=0)
+    AutoModelForCausalLM.from_config(own).save_pretrained(folder)
+    with pytest.raises(DataError, match=rf"\({kind}\) {why}"):
+        origins.pretrained(str(folder), NO_TOKENS, P5Options())
 
 
 def test_additions_under_other_names_are_refused_and_not_left_out(toy, toy_folder, tmp_path):

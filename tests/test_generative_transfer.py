@@ -113,6 +113,13 @@ def test_a_run_of_vectors_is_none_to_go_on_from(toy_folder: Path, tmp_path: Path
         building._origin(taken)
 
 
+def test_a_run_does_not_go_on_in_its_own_folder(first: Path, toy_folder: Path, capsys):
+    """--overwrite would have deleted it before it was read."""
+    assert train.main(writer(toy_folder, first, f"training.init_from={first}", "--overwrite")) == 2
+    assert "is the folder that this run is saved in; --output names another" in capsys.readouterr().err
+    assert (first / "model.safetensors").exists()
+
+
 def test_an_unfinished_run_is_none_to_go_on_from(tmp_path: Path):
     with pytest.raises(RunError, match="holds no run"):
         building._origin(options(f"training.init_from={tmp_path}"))

@@ -177,6 +177,13 @@ def test_a_score_is_the_softmax_of_the_two_words_behind_the_prompt(kind):
     assert found.std() > 0.01
 
 
+def test_what_is_all_but_certain_is_still_in_order(monkeypatch):
+    asked = label_model("llama")
+    monkeypatch.setattr(asked, "_differences", lambda rows: torch.tensor([18.0, 20.0, -18.0])[rows])
+    assert np.argsort(asked.score([0, 1, 2])).tolist() == [2, 0, 1]
+    assert len(set(asked.score([0, 1, 2]))) == 3
+
+
 @pytest.mark.parametrize("blocks", [None, 1])
 def test_a_row_scores_the_same_alone_and_in_any_company(kind, blocks):
     asked = label_model(kind, blocks)

@@ -128,6 +128,16 @@ def test_a_text_prompt_is_asked_about_cases_that_have_what_it_asks_for_and_shows
     assert [found[0] for found in model.write(texts, 6, 4)] == said["prediction"].to_list()
 
 
+def test_stars_are_asked_for_by_the_reviews_that_there_are():
+    """Training leaves them out where there is no review, and a prompt without one asks for nothing."""
+    data = shop(review=pl.when(pl.col("user") > 3).then("review"))
+    model, _, split = build(data, FEW)
+    asked = Answers(model, PromptRows(data, ids=model.ids.names), split.test)
+    by_review, by_ids = (asked.ratings(each)["expected"] for each in prompts("review/stars", "rating/by_ids"))
+    assert by_review["case_id"].to_list() == asked.ids[3:]
+    assert by_ids["case_id"].to_list() == asked.ids
+
+
 def test_a_table_of_texts_becomes_a_row_and_an_empty_one_a_note():
     study, prompt = study_of(full_shop()), Prompt.load("p5/explanation/by_title")
     ids = study.cases.case_ids(study.split.dataset.user_ids)

@@ -135,6 +135,7 @@ def test_larger_sets_of_a_draw_hold_its_smaller_ones(folder, model):
         (("--rows", 31), "the training half has 25 rows; --rows cannot be 31"),
         (("--prompt", "zeroshot/pointwise", "--rows", 0), "take one of prompts/instructions/"),
         (("--data", "book"), "cannot be read as JSON"),
+        (("--selection", 1), "--selection: AUC needs rows of both answers, and these 1 have not"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(folder, model, capsys, more, message):

@@ -37,6 +37,8 @@ def add(writer: Writer | CausalWriter, options: LoraOptions, new: range, name: s
         bias="none",
     )
     adapted = get_peft_model(model, config)  # the additions are fp32 whatever the model is
+    if isinstance(writer, Writer):  # where it does not write with what it reads, T5's decoder kept a table of its own
+        model.set_input_embeddings(model.get_input_embeddings())
     adapted.peft_config[adapted.active_adapter].base_model_name_or_path = name
     adapted.eval()
     del writer.model

@@ -160,9 +160,12 @@ class CausalWriter(nn.Module):
     def _require_room(self, length: int) -> None:
         config = self.model.config.get_text_config()
         limits = {"positions": getattr(config, "max_position_embeddings", None)}
+        window = "pieces in the window that some of its blocks see"
         # Blocks that see a window only count by places, padding included.
         if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-            limits["pieces in the window that some of its blocks see"] = config.sliding_window
+            limits[window] = config.sliding_window
+        if "local" in getattr(config, "attention_layers", ()):  # GPT-Neo's
+            limits[window] = config.window_size
         for what, limit in limits.items():
             if limit is not None and length > limit:
                 raise DataError(

@@ -1,5 +1,6 @@
 """Where the language model of a run comes from: a shape with new weights, a pre-trained model, or a run's folder."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,7 @@ def _load(files: loading.ModelFiles, options: P5Options) -> tuple[Any, Any]:
 
 def _begun(model: Any, tokenizer: Any, first: int, name: str, options: P5Options) -> AnyWriter:
     """With vectors for the pieces from ``first`` on, and its additions."""
+    _require_places(model, name)
     _widen(model, first, len(tokenizer))
     model.pretrained = True  # the optimizer asks
     writer = _writer(model, tokenizer)
@@ -163,6 +165,21 @@ def _begun(model: Any, tokenizer: Any, first: int, name: str, options: P5Options
     if options.lora is not None:
         additions.add(writer, options.lora, range(first, len(tokenizer)), name)
     return writer
+
+
+def _require_places(model: Any, name: str) -> None:
+    """Raises DataError unless the model knows a place by its number, and sees of others what a mask lets it see."""
+    config = model.config.get_text_config()
+    if config.is_encoder_decoder:
+        return
+    goes_on = getattr(model, "_is_stateful", False) or "conv" in (getattr(config, "layer_types", None) or ())
+    numbered = "position_ids" in signature(model.forward).parameters and not getattr(config, "alibi", False)
+    if goes_on or not numbered:
+        why = "passes a state from piece to piece" if goes_on else "counts places itself, padding included"
+        raise DataError(
+            f"{name} ({config.model_type}) {why}, so what it says of a name would depend on what stands beside it; "
+            "take a model of attention over numbered places, such as SmolLM2, OPT, Llama or Qwen3"
+        )
 
 
 @torch.no_grad()
@@ -175,11 +192,13 @@ def _widen(model: Any, first: int, number: int) -> None:
     read, write = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     # Without this, what T5 1.1 and Flan-T5 write with would be replaced by what they read with, without a word.
     model.config.tie_word_embeddings = read is write
+    rows = min(first, len(read))
     if number > len(read):  # some models have rows to spare
         model.resize_token_embeddings(number, mean_resizing=False)
         read, write = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     for weight in (read,) if read is write else (read, write):
-        known, new = weight[:first], weight[first:number]
+        known, new = weight[:rows], weight[first:number]
+        weight[rows:first] = known.mean(0)  # a padding that the model had not: as likely as the others are on average
         new.copy_(known.mean(0) + known.std(0) * torch.randn_like(new))
 
 

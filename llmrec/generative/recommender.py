@@ -271,7 +271,8 @@ class GenerativeRecommender(nn.Module):
     def _named(self, rows: list[list[int]], scores: list[float]) -> list[tuple[int, float]]:
         found: dict[int, float] = {}
         for row, score in zip(rows, scores, strict=True):
-            pieces = tuple(row[1 : row.index(self.writer.end)]) if self.writer.end in row else ()
+            said = row[1:]  # the start may be the piece of the end
+            pieces = tuple(said[: said.index(self.writer.end)]) if self.writer.end in said else ()
             item = self._by_pieces.get(pieces)
             if item is not None and score > _SURPLUS:
                 found.setdefault(item, score)
