@@ -67,7 +67,7 @@ def test_a_review_of_2018_gives_every_column(tmp_path):
 
 def test_a_user_is_called_by_the_name_under_his_latest_review(tmp_path):
     rows = [
-        review("u", "i", unixReviewTime=DAY + 2, reviewerName=" Ann &amp; Bob "),
+        review("u", "i", unixReviewTime=DAY + 2, reviewerName=" Ann &amp;\n Bob "),
         review("u", "j", unixReviewTime=DAY + 1, reviewerName="Ann"),
         review("u", "k", unixReviewTime=DAY + 3, reviewerName=""),
         review("v", "i"),

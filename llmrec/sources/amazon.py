@@ -104,6 +104,6 @@ def _log(reviews: pl.DataFrame, metadata: Metadata, folder: Path) -> tuple[pl.Da
 
 def _users(log: pl.DataFrame) -> pl.DataFrame | None:
     """Users by the names that stand under their latest reviews; None where no review has one."""
-    named = log.with_columns(unescaped(log["name"]).str.strip_chars().replace("", None))
+    named = log.with_columns(unescaped(log["name"]).str.replace_all(r"\s+", " ").str.strip_chars().replace("", None))
     names = named.group_by("user_id", maintain_order=True).agg(pl.col("name").drop_nulls().last())
     return names if names["name"].count() else None
