@@ -1,6 +1,5 @@
 """Instruction files: rows of an instruction, an input and one of two words as output (TALLRec, arXiv:2305.00447)."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from jaxtyping import Float, Int
 
 from llmrec.errors import DataError, PromptError
 from llmrec.prompting import Prompt
-from llmrec.sources.tallrec import told
+from llmrec.sources.tallrec import listed, told
 
 WORDS = ("Yes.", "No.")
 """Answers of TALLRec's files; the first says that the user likes the item."""
@@ -61,12 +60,7 @@ def read(path: Path, words: Sequence[str] = WORDS) -> list[Instruction]:
     Raises:
         DataError: no such list, a key that is missing or no text, or another answer; names the row, counted from 0.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(entries, list):
-        raise DataError(f"{path} must hold a list of rows, holds {type(entries).__name__}")
+    entries = listed(path)
     if not entries:
         raise DataError(f"{path} holds no row")
     rows = []

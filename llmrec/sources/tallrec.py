@@ -63,19 +63,28 @@ class Tallrec:
         return replace(data, notes=(*notes, *data.notes))
 
 
-def _whole(folder: Path) -> bool:
-    return all((folder / f"{file}.json").is_file() for file in _FILES)
+def listed(path: Path) -> list[object]:
+    """The rows of a file, whatever they are.
 
-
-def _rows(path: Path, file: str, part: str) -> list[tuple[str, list[str], list[float], list[str]]]:
+    Raises:
+        DataError: no list in JSON.
+    """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(entries, list):
         raise DataError(f"{path} must hold a list of rows, holds {type(entries).__name__}")
+    return entries
+
+
+def _whole(folder: Path) -> bool:
+    return all((folder / f"{file}.json").is_file() for file in _FILES)
+
+
+def _rows(path: Path, file: str, part: str) -> list[tuple[str, list[str], list[float], list[str]]]:
     result = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(listed(path)):
         row = entry if isinstance(entry, dict) else {}
         said, answer = told(str(row.get("input", ""))), str(row.get("output"))
         if not said or answer not in _ANSWERS:
