@@ -22,6 +22,7 @@ SETTINGS = [{"name": name} for name in components.names("heads")] + [
     {"name": "esasrec", "num_layers": 1, "num_heads": 4},
     {"name": "dssm", "num_layers": 2, "hidden_dim": 24},
     {"name": "dssm_id", "num_layers": 1},
+    {"name": "gru4rec", "num_layers": 2, "hidden_dim": 24},
     {"name": "nextitnet", "num_layers": 4, "norm": "pre"},
     {"name": "nextitnet", "num_layers": 2, "dilations": [1, 2], "dropout": 0.2},
     {"name": "nextitnet", "num_layers": 1, "kernel_size": 5, "dilations": [1], "gate": True},
@@ -337,6 +338,22 @@ def test_closed_gates_let_items_and_positions_pass_as_they_are():
             nn.init.constant_(gate.bias, -1e4)
     items, mask = histories(4)
     assert torch.equal(head(items, mask), items + head.position.weight[LONGEST - 4 :])
+
+
+# GRU4Rec
+
+
+def test_gru4rec_is_torchs_own_network_over_the_real_items_alone():
+    head = make({"name": "gru4rec", "num_layers": 2, "hidden_dim": 24})
+    items, mask = histories(7, 3)
+    states, _ = head.recurrent(items[1:, 4:])
+    torch.testing.assert_close(head(items, mask)[1:, 4:], head.output(states))
+
+
+@pytest.mark.parametrize("option", ["num_layers", "hidden_dim"])
+def test_a_recurrent_network_of_nothing_is_refused(option):
+    with pytest.raises(ConfigError, match=f"head 'gru4rec': {option} must be at least 1, came 0"):
+        build({"name": "gru4rec", option: 0})
 
 
 # NextItNet
