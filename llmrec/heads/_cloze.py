@@ -46,7 +46,7 @@ class Cloze(nn.Module):
         return torch.where(alone, last, some) & real
 
     def hide(
-        self, items: Float[Tensor, "batch seq dim"], masked: Bool[Tensor, "batch seq"]
+        self, items: Float[Tensor, "batch seq dim"], masked: Bool[Tensor, "#batch seq"]
     ) -> Float[Tensor, "batch seq dim"]:
         """The item vectors with the mask's own at the places asked for."""
         return torch.where(masked[..., None], self.vector, items)

@@ -50,6 +50,7 @@ class BERT4Rec(nn.Module):
         )
         self.output = nn.Sequential(nn.Linear(embedding_dim, embedding_dim), nn.GELU(), nn.LayerNorm(embedding_dim))
         self.apply(initialise)
+        nn.init.normal_(self.position.weight, std=0.02)  # larger ones would drown a new table of ids, as small in BERT
         self.cloze = Cloze(embedding_dim, mask_share, last_share)
 
     def forward(
