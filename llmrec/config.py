@@ -12,6 +12,7 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from llmrec import components
@@ -116,10 +117,18 @@ class TrainingOptions(_Options):
     windows: Literal["all", "last"] = "all"
     """``all``: every position of a history is a target once an epoch; ``last``: only the most recent window."""
     init_from: Path | None = None
-    """Folder of a finished run whose weights training begins with: one over texts, or one that writes names, whose
-    pieces are taken too."""
+    """Folder of a finished run whose weights training begins with: one over texts, one over ids of the same items, or
+    one that writes names, whose pieces are taken too."""
+    stacking: Literal["none", "adjacent", "cross"] = "none"
+    """How the blocks of ``init_from`` become twice as many in this run's head, see :func:`llmrec.stacking.stack`."""
     checkpoint_steps: int = Field(50, ge=1)
     """At most so many steps are done again after a crash."""
+
+    @model_validator(mode="after")
+    def _something_to_stack(self) -> "TrainingOptions":
+        if self.stacking != "none" and self.init_from is None:
+            raise ValueError("stacking needs the finished run whose blocks are doubled; name it with init_from")
+        return self
 
 
 class ProtocolOptions(_Options):
@@ -289,8 +298,9 @@ class RunConfig(_Options):
             )
         if self.p5 is not None and self.model == "id":
             raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
-        if self.p5 is not None and self.training.windows != "all":
-            raise ConfigError("a run that writes names (p5) has no training.windows; leave it out")
+        for option, without in (("windows", "all"), ("stacking", "none")):
+            if self.p5 is not None and getattr(self.training, option) != without:
+                raise ConfigError(f"a run that writes names (p5) has no training.{option}; leave it out")
         if self.p5 is not None and self.p5.lora is None:
             if held := [f for f in ("loading", "precision") if getattr(self.p5, f) != getattr(P5Options(), f)]:
                 raise ConfigError(

@@ -3,15 +3,20 @@
 from pathlib import Path
 
 from llmrec import config as configuration
-from llmrec import loading
+from llmrec import loading, stacking
 from llmrec.config import RunConfig
 from llmrec.errors import RunError
-from llmrec.recommender import Recommender, read_weights
+from llmrec.recommender import Recommender, read_items, read_weights
 from llmrec.runs import RunFolder, read_json
+
+_TABLE = "encoder.embedding"
 
 
 def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]:
     """Copies the weights that a run and a new recommender both have; shapes must agree.
+
+    A table of item ids goes along where the items are the same, whatever their order. With ``training.stacking`` the
+    head has twice as many blocks as that of the run, which are copied (StackRec, :mod:`llmrec.stacking`).
 
     What reads texts fits other items as well. First training the head over frozen vectors and then the language model
     too, from there, takes a fraction of the time and bends its features less (LP-FT, arXiv:2202.10054).
@@ -25,17 +30,23 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
         Names of the weights that stay new.
 
     Raises:
-        RunError: no finished run, weights that belong to single items or users, a run that reads texts otherwise,
-            weights that it has and the new one has not, or of another shape.
+        RunError: no finished run, a table of users or of items that began as texts, a run that reads items otherwise or
+            knows others, not half as many blocks to stack, weights that it has and the new one has not, or of another
+            shape.
     """
     RunFolder(folder).require_finished()
-    if config.encoder_name != "text" or model.user_ids is not None:
+    if model.user_ids is not None or config.encoder_name not in ("text", "id"):
         raise RunError(
-            f"training.init_from={folder}: tables of item ids or users fit no other run; it is for the encoder 'text' "
-            "under a head without a table of users"
+            f"training.init_from={folder}: tables of users or of items that began as texts fit no other run; it is for "
+            "the encoders 'text' and 'id' under a head without a table of users"
         )
     _require_same_reading(config, folder)
     saved, own = read_weights(folder), model.state_dict()
+    if config.encoder_name == "id":
+        saved[_TABLE] = saved[_TABLE][_rows(folder, model)]
+    if config.training.stacking != "none":
+        _require_half(stacking.num_blocks(saved), stacking.num_blocks(own), folder)
+        saved = stacking.stack(saved, config.training.stacking)
     if left := [name for name in saved if name not in own]:
         raise RunError(f"{folder} has {len(left)} weights that this run has not, such as {left[0]}")
     for name in saved:
@@ -47,11 +58,32 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
     return [name for name in own if name not in saved]
 
 
+def _rows(folder: Path, model: Recommender) -> list[int]:
+    """Where the run's table has each item of the new one."""
+    place = {item: row for row, item in enumerate(read_items(folder)["item_id"])}
+    here = model.item_ids[1:].tolist()
+    new, gone = [item for item in here if item not in place], sorted(place.keys() - set(here))
+    if new or gone:
+        pairs = ((new, here, "of this run are new"), (gone, place, "of that run are gone"))
+        told = [f"{len(some)} of {len(every)} items {what}, such as {some[0]!r}" for some, every, what in pairs if some]
+        raise RunError(f"{folder} has a table of other item ids: {'; '.join(told)}; only the same items fit it")
+    return [place[item] for item in here]
+
+
+def _require_half(there: int, here: int, folder: Path) -> None:
+    if not there or here != 2 * there:
+        wanted = f"; head.num_layers={2 * there} doubles them" if there else ", so that there is nothing to double"
+        raise RunError(f"training.stacking: the head of {folder} has {there} blocks, that of this run {here}{wanted}")
+
+
 def _require_same_reading(config: RunConfig, folder: Path) -> None:
-    """Projection and transform fit the vectors of one model, read in one way."""
+    """A table fits a table; projection and transform fit the vectors of one model, read in one way."""
     saved = configuration.parse(read_json(folder / "config.json"))
-    if not saved.uses_text:
-        raise RunError(f"{folder} holds no recommender that reads texts")
+    if saved.p5 is not None or saved.encoder_name != config.encoder_name:
+        came = "writes names (p5)" if saved.p5 is not None else f"has the encoder {saved.encoder_name!r}"
+        raise RunError(f"{folder} {came}, and this run has the encoder {config.encoder_name!r}")
+    if config.encoder_name == "id":
+        return
     revisions = read_json(folder / "metrics.json")["provenance"]["revision"], loading.find(config.model).revision
     pairs = {
         "revision of the language model": revisions,

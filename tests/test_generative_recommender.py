@@ -106,6 +106,7 @@ def test_recommend_masks_and_takes_names(model):
         (["max_seq_len=20"], {}, "has no max_seq_len"),
         ([], {"model": "id"}, "needs a language model, such as --model t5-tiny"),
         (["training.windows=last"], {}, "has no training.windows; leave it out"),
+        (["training.stacking=cross", "training.init_from=run"], {}, "has no training.stacking; leave it out"),
         (["p5.examples={sequential: -1}"], {}, "p5.examples.sequential.*-1"),
         (["p5.examples={sequential: 0}"], {}, "at least one family"),
         (["p5.exampels={sequential: 1}"], {}, "no option 'p5.exampels'; did you mean 'examples'"),

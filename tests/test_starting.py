@@ -54,9 +54,9 @@ def test_training_begins_where_the_run_ended_each_time_alike(frozen: Path, toy_f
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--model", "id"], "tables of item ids or users fit no other run"),
-        (["--head", "dssm_id"], "tables of item ids or users fit no other run"),
-        (["encoder.name=id_from_text"], "tables of item ids or users fit no other run"),
+        (["--model", "id"], "has the encoder 'text', and this run has the encoder 'id'"),
+        (["--head", "dssm_id"], "tables of users or of items that began as texts fit no other run"),
+        (["encoder.name=id_from_text"], "tables of users or of items that began as texts fit no other run"),
         (["embedding_dim=16"], "has the shape"),
         (["head.num_layers=0"], "weights that this run has not, such as head."),
         (["--model", str(tiny_models.folder("qwen3"))], "revision of the language model"),

@@ -1,5 +1,6 @@
 """GRec: dilated convolutions that read the history on either side of a gap."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from llmrec.heads._cloze import Cloze
@@ -33,7 +34,7 @@ class GRec(Convolutions):
         *,
         num_layers: int = 8,
         kernel_size: int = 3,
-        dilations: tuple[int, ...] = (1, 4),
+        dilations: Sequence[int] = (1, 4),
         norm: Literal["post", "pre"] = "post",
         gate: bool = False,
         dropout: float = 0.0,

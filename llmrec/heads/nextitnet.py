@@ -1,5 +1,6 @@
 """NextItNet: dilated causal convolutions over the history."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from llmrec.heads._convolution import Convolutions
@@ -28,7 +29,7 @@ class NextItNet(Convolutions):
         *,
         num_layers: int = 8,
         kernel_size: int = 3,
-        dilations: tuple[int, ...] = (1, 4),
+        dilations: Sequence[int] = (1, 4),
         norm: Literal["post", "pre"] = "post",
         gate: bool = False,
         dropout: float = 0.0,
