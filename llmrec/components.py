@@ -62,7 +62,7 @@ def resolve(kind: str, given: str | dict[str, Any]) -> dict[str, Any]:
         given: a name, or a mapping with ``name`` and options.
 
     Returns:
-        ``{"name": ..., **all options}``.
+        ``{"name": ..., **all options}``, as JSON has them: a list for a tuple.
 
     Raises:
         ConfigError: an unknown name, an unknown option or a value of the wrong type.
@@ -78,7 +78,7 @@ def resolve(kind: str, given: str | dict[str, Any]) -> dict[str, Any]:
         if option not in schema.model_fields:
             raise ConfigError(f"{KINDS[kind]} {name!r} has no option {option!r}{nearest(option, schema.model_fields)}")
     try:
-        return {"name": name, **schema(**options).model_dump()}
+        return {"name": name, **schema(**options).model_dump(mode="json")}
     except ValidationError as error:
         raise ConfigError(f"{KINDS[kind]} {name!r}: {explain(error)}") from None
 

@@ -121,6 +121,19 @@ def test_no_gradient_reaches_the_vector_of_an_item_that_is_hidden_wherever_it_st
 
 
 @every_bidirectional_head
+def test_a_process_without_a_share_of_the_batch_moves_nothing(name: str, tmp_path: Path) -> None:
+    job = job_of(name, tmp_path)
+    step = MatchingStep(job.model.train(), components.create("losses", job.options.loss), np.ones(31))
+    batches = TrainingBatches(job.split.train, 10, 1, "all", seed=0)
+    batch, _ = next(batches.epoch(0, rank=1, world=2))
+    assert not len(batch.rows)
+    loss = step(*batch, torch.Generator())
+    loss.backward()
+    assert loss.item() == 0
+    assert all(each.grad is not None and not each.grad.any() for each in step.parameters()), "but each takes part"
+
+
+@every_bidirectional_head
 def test_recommending_asks_for_a_hidden_item_behind_the_history(name: str, tmp_path: Path) -> None:
     model = job_of(name, tmp_path).model.eval()
     histories = [[5, 8, 2], [], list(range(1, 11)), list(range(7, 19))]

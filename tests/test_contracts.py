@@ -93,7 +93,7 @@ def test_every_option_is_read_by_the_file_that_declares_it(kind, name):
 def test_resolve_fills_in_the_defaults_and_survives_config_json(kind, name):
     resolved = components.resolve(kind, name)
     defaults = {key: value.default for key, value in options_of(kind, name).items()}
-    assert resolved == {"name": name, **defaults}
+    assert resolved == {"name": name, **json.loads(json.dumps(defaults))}
     assert components.resolve(kind, {"name": name}) == resolved
     assert components.resolve(kind, json.loads(json.dumps(resolved))) == resolved
 
