@@ -3,12 +3,13 @@
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from llmrec.config import TrainingOptions
 
 
 def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
-    """Decay for the weights of linear layers only; a tuned language model has a rate and a decay of its own.
+    """Decay for the weights of linear layers and convolutions only; a tuned language model has a rate and a decay of its own.
 
     Tables of embeddings may learn at another rate, for each of their rows is in few batches; not those of a module that
     says it is ``pretrained``, which need not travel far.
@@ -18,7 +19,7 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
     tuned = {id(weight) for each in models for weight in each.parameters()}
     tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
     # What a language model reads may be what it writes with, too: a table all the same.
-    decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)} - tables
+    decayed = {id(_weight(each)) for each in module.modules() if isinstance(each, nn.Linear | nn.Conv1d)} - tables
     groups: list[dict[str, Any]] = []
     for own in (False, True) if models else (False,):
         rate = float(models[0].own_learning_rate) if own else options.learning_rate
@@ -37,6 +38,11 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
         groups[1]["params"] = [each for each in rest if id(each) not in far]
         groups.append({"params": of_tables, "weight_decay": 0.0, "peak": options.embedding_learning_rate})
     return groups
+
+
+def _weight(layer: nn.Linear | nn.Conv1d) -> Tensor:
+    """What learns of a layer's weight, also where the layer reads it through masks (:mod:`llmrec.masks`)."""
+    return layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight
 
 
 def _is_matrix(weight: Tensor, tables: set[int]) -> bool:
