@@ -12,6 +12,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.heads.dssm import Dssm
 from llmrec.heads.dssm_id import DssmId
 from llmrec.heads.esasrec import ESASRec
+from llmrec.heads.nextitnet import NextItNet
 from llmrec.heads.sasrec import SASRec
 
 DIM, LONGEST, NUM_USERS = 16, 10, 5
@@ -21,7 +22,14 @@ SETTINGS = [{"name": name} for name in components.names("heads")] + [
     {"name": "esasrec", "num_layers": 1, "num_heads": 4},
     {"name": "dssm", "num_layers": 2, "hidden_dim": 24},
     {"name": "dssm_id", "num_layers": 1},
+    {"name": "gru4rec", "num_layers": 2, "hidden_dim": 24},
+    {"name": "nextitnet", "num_layers": 4, "norm": "pre"},
+    {"name": "nextitnet", "num_layers": 2, "dilations": [1, 2], "dropout": 0.2},
+    {"name": "nextitnet", "num_layers": 1, "kernel_size": 5, "dilations": [1], "gate": True},
 ]
+
+WITHOUT_DROPOUT = {"nextitnet"}
+"""Heads whose papers have none; the option exists, and one of the settings takes it."""
 
 
 def by_user(setting: dict[str, Any]) -> bool:
@@ -153,12 +161,17 @@ def test_a_row_of_nothing_but_padding_stays_finite_and_so_do_its_gradients(setti
 
 
 @every_head
-def test_evaluation_is_deterministic_and_training_drops_out(setting):
+def test_evaluation_is_deterministic_and_training_drops_out_where_there_is_a_rate(setting):
     head = make(setting)
     items, mask = histories(6, 4)
-    assert torch.equal(head(items, mask), head(items, mask))
+    evaluated = head(items, mask)
+    assert torch.equal(head(items, mask), evaluated)
     head.train()
-    assert not torch.equal(head(items, mask), head(items, mask))
+    if components.resolve("heads", setting)["dropout"]:
+        assert not torch.equal(head(items, mask), head(items, mask))
+    else:
+        assert setting["name"] in WITHOUT_DROPOUT, "a head drops out unless its paper has no dropout"
+        assert torch.equal(head(items, mask), evaluated)
 
 
 @every_head
@@ -207,7 +220,7 @@ def test_a_head_learns_which_group_of_items_its_user_stays_with(setting):
     else:
         index = ()
     optimizer = torch.optim.Adam([*head.parameters(), table], lr=0.02)
-    for _ in range(40):
+    for _ in range(60):
         users = head(table[item[:, :-1]], torch.ones(32, LONGEST, dtype=torch.bool), *index)
         loss = F.cross_entropy((users @ table.T).flatten(0, 1), item[:, 1:].flatten())
         optimizer.zero_grad()
@@ -325,6 +338,117 @@ def test_closed_gates_let_items_and_positions_pass_as_they_are():
             nn.init.constant_(gate.bias, -1e4)
     items, mask = histories(4)
     assert torch.equal(head(items, mask), items + head.position.weight[LONGEST - 4 :])
+
+
+# GRU4Rec
+
+
+def test_gru4rec_is_torchs_own_network_over_the_real_items_alone():
+    head = make({"name": "gru4rec", "num_layers": 2, "hidden_dim": 24})
+    items, mask = histories(7, 3)
+    states, _ = head.recurrent(items[1:, 4:])
+    torch.testing.assert_close(head(items, mask)[1:, 4:], head.output(states))
+
+
+@pytest.mark.parametrize("option", ["num_layers", "hidden_dim"])
+def test_a_recurrent_network_of_nothing_is_refused(option):
+    with pytest.raises(ConfigError, match=f"head 'gru4rec': {option} must be at least 1, came 0"):
+        build({"name": "gru4rec", option: 0})
+
+
+# NextItNet
+
+
+def convolved(convolution: nn.Conv1d, inside: Tensor) -> Tensor:
+    """A causal convolution spelt out: places d apart, the last of them the present one; nothing before the first."""
+    size, step = convolution.kernel_size[0], convolution.dilation[0]
+    rows = []
+    for position in range(inside.shape[1]):
+        total = convolution.bias
+        for tap in range(size):
+            place = position - (size - 1 - tap) * step
+            if place >= 0:
+                total = total + inside[:, place] @ convolution.weight[:, :, tap].T
+        rows.append(total.expand(len(inside), -1))
+    return torch.stack(rows, dim=1)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_nextitnets_blocks_are_two_dilated_convolutions_beside_a_skip(norm):
+    head = make({"name": "nextitnet", "num_layers": 3, "dilations": [1, 3], "norm": norm, "gate": norm == "pre"})
+    assert [(block.first.dilation[0], block.second.dilation[0]) for block in head.blocks] == [(1, 2), (3, 6), (1, 2)]
+    items, mask = histories(8)
+    hidden = items
+    for block in head.blocks:
+        inside = hidden
+        for convolution, normed in ((block.first, block.first_norm), (block.second, block.second_norm)):
+            if norm == "post":
+                inside = normed(convolved(convolution, inside)).relu()
+            else:
+                inside = convolved(convolution, normed(inside).relu())
+        hidden = hidden + (inside if norm == "post" else block.gate * inside)
+    torch.testing.assert_close(head(items, mask), hidden, atol=1e-5, rtol=1e-5)
+
+
+def test_nextitnet_reaches_as_far_as_its_dilations_add_up_to():
+    """Each block reads (k - 1)(d + 2d) places further back: 2 * 3 * (1 + 2) = 18 for dilations 1 and 2."""
+    torch.manual_seed(0)
+    head = NextItNet(DIM, 30, num_layers=2, dilations=(1, 2)).eval()
+    items, mask = histories(30)
+    items.requires_grad_()
+    (gradient,) = torch.autograd.grad(head(items, mask)[0, -1].square().sum(), items)
+    reached = gradient[0].abs().sum(dim=-1) > 0
+    assert reached.nonzero()[0].item() == 30 - 1 - 18
+    assert reached[-19:].all()
+
+
+def test_patches_of_a_block_take_what_a_convolution_gave_and_what_entered_it():
+    head = make({"name": "nextitnet", "num_layers": 1})
+    items, mask = histories(6)
+    before, seen = head(items, mask), []
+
+    class Patch(nn.Module):
+        def forward(self, given: Tensor, entered: Tensor) -> Tensor:
+            seen.append((given, entered))
+            return given + self.shift * entered
+
+    block = head.blocks[0]
+    for name in ("first_patch", "second_patch"):
+        patch = Patch()
+        patch.shift = 0.0
+        setattr(block, name, patch)
+        assert torch.equal(head(items, mask), before), "one that changes nothing"
+        given, entered = seen[-1]
+        assert torch.equal(entered, items if name == "first_patch" else block.first_norm(seen[0][0]).relu())
+        convolution = block.first if name == "first_patch" else block.second
+        torch.testing.assert_close(given, convolved(convolution, entered), atol=1e-5, rtol=1e-5)
+        patch.shift = 0.5
+        assert (head(items, mask) - before).abs().max() > 1e-3
+        patch.shift = 0.0
+
+
+def test_gated_blocks_begin_as_nothing_and_learn():
+    torch.manual_seed(0)
+    head = NextItNet(DIM, LONGEST, num_layers=2, gate=True)
+    items, mask = histories(4)
+    assert torch.equal(head(items, mask), items)
+    (head(items, mask) * torch.randn_like(items)).sum().backward()
+    assert all(block.gate.grad.abs().item() > 0 for block in head.blocks)
+
+
+@pytest.mark.parametrize(
+    ("option", "came", "message"),
+    [
+        ("num_layers", -1, "num_layers must be at least 0, came -1"),
+        ("kernel_size", 1, "kernel_size must be at least 2, came 1"),
+        ("dilations", [1, 0], r"dilations must be numbers from 1 on, came \[1, 0\]"),
+        ("dilations", [], r"dilations must be numbers from 1 on, came \[\]"),
+        ("dropout", 1.0, "dropout must be at least 0 and below 1, came 1.0"),
+    ],
+)
+def test_convolutions_that_make_no_sense_are_refused(option, came, message):
+    with pytest.raises(ConfigError, match=f"head 'nextitnet': {message}"):
+        build({"name": "nextitnet", option: came})
 
 
 # DSSM

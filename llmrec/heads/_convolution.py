@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from llmrec.heads._dropout import Dropout
+
 
 class ConvolutionBlock(nn.Module):
     """Two dilated convolutions with layer norms and ReLU beside a skip, as NextItNet, GRec and PeterRec have them.
@@ -21,15 +23,25 @@ class ConvolutionBlock(nn.Module):
         dilation: steps between them in the first convolution; twice as many in the second.
         causal: whether a place reads itself and earlier ones, or as many on either side.
         norm: ``post`` normalises behind each convolution (NextItNet, PeterRec), ``pre`` before it (Conure).
+        gate: whether a learned scalar that begins at 0 multiplies what the convolutions add to the skip (StackRec).
     """
 
-    def __init__(self, dim: int, kernel_size: int, dilation: int, causal: bool, norm: Literal["post", "pre"]) -> None:
+    def __init__(
+        self,
+        dim: int,
+        kernel_size: int,
+        dilation: int,
+        causal: bool,
+        norm: Literal["post", "pre"],
+        gate: bool = False,
+    ) -> None:
         super().__init__()
         self.causal, self.norm = causal, norm
         self.first = nn.Conv1d(dim, dim, kernel_size, dilation=dilation)
         self.first_norm = nn.LayerNorm(dim, eps=1e-8)
         self.second = nn.Conv1d(dim, dim, kernel_size, dilation=2 * dilation)
         self.second_norm = nn.LayerNorm(dim, eps=1e-8)
+        self.gate = nn.Parameter(torch.zeros(1)) if gate else None
         self.first_patch: nn.Module | None = None
         self.second_patch: nn.Module | None = None
 
@@ -38,7 +50,8 @@ class ConvolutionBlock(nn.Module):
     ) -> Float[Tensor, "batch seq dim"]:
         """What leaves the block; at padded positions it means nothing."""
         inner = self._half(self.first, self.first_patch, self.first_norm, entered, mask)
-        return entered + self._half(self.second, self.second_patch, self.second_norm, inner, mask)
+        added = self._half(self.second, self.second_patch, self.second_norm, inner, mask)
+        return entered + (added if self.gate is None else self.gate * added)
 
     def _half(
         self, convolution: nn.Conv1d, patch: nn.Module | None, norm: nn.LayerNorm, entered: Tensor, mask: Tensor
@@ -68,6 +81,8 @@ class Convolutions(nn.Module):
         dilations: of the first convolutions, repeated over the blocks.
         causal: see :class:`ConvolutionBlock`.
         norm: see :class:`ConvolutionBlock`.
+        gate: see :class:`ConvolutionBlock`.
+        dropout: on the input.
 
     Raises:
         ValueError: an option out of range.
@@ -81,6 +96,8 @@ class Convolutions(nn.Module):
         dilations: Sequence[int],
         causal: bool,
         norm: Literal["post", "pre"],
+        gate: bool,
+        dropout: float,
     ) -> None:
         super().__init__()
         if num_layers < 0:
@@ -89,8 +106,9 @@ class Convolutions(nn.Module):
             raise ValueError(f"kernel_size must be at least 2, came {kernel_size}")
         if not dilations or min(dilations) < 1:
             raise ValueError(f"dilations must be numbers from 1 on, came {list(dilations)}")
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
-            ConvolutionBlock(dim, kernel_size, dilations[number % len(dilations)], causal, norm)
+            ConvolutionBlock(dim, kernel_size, dilations[number % len(dilations)], causal, norm, gate)
             for number in range(num_layers)
         )
         self.apply(_initialise)
@@ -99,7 +117,7 @@ class Convolutions(nn.Module):
         self, items: Float[Tensor, "batch seq dim"], mask: Bool[Tensor, "batch seq"]
     ) -> Float[Tensor, "batch seq dim"]:
         """Vectors of all places; zero at padded ones."""
-        hidden = items
+        hidden = self.dropout(items)
         for block in self.blocks:
             hidden = block(hidden, mask)
         return hidden * mask[..., None]
@@ -109,4 +127,4 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv1d):
         nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
         assert module.bias is not None
-        torch.nn.init.zeros_(module.bias)
+        nn.init.zeros_(module.bias)
