@@ -196,6 +196,8 @@ class TransferOptions(_Options):
     """Of the tasks: over all classes, or against one that is drawn uniformly or by popularity."""
     rho: float = Field(0.3, gt=0)
     """How far down the sampler of ``bpr`` reaches, see :class:`llmrec.task_losses.PopularNegatives`."""
+    pretrained: Path | None = None
+    """Folder of a pre-trained network; null: found beside the run, or made there."""
     tied: bool = False
     """Whether the source's items are told by the vectors that histories are made of."""
 

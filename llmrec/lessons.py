@@ -76,9 +76,15 @@ class Lesson:
         batches = TaskBatches(examples, config.max_seq_len, options.batch_size, config.seed)
         return cls(number, task, network, step, batches, options, config.max_seq_len)
 
+    def named_weights(self) -> list[tuple[str, nn.Parameter]]:
+        """All that answers the task, with the names it has in the network: item vectors, trunk and head."""
+        own = f"heads.{self.number}." if self.number else "output."
+        every = self.network.named_parameters()
+        return [(name, weight) for name, weight in every if name.startswith(("items.", "trunk.", own))]
+
     def weights(self) -> list[nn.Parameter]:
-        """All that answers the task: item vectors, trunk and head."""
-        return [weight for part in self.network.parts(self.number).values() for weight in part.parameters()]
+        """All that answers the task."""
+        return [weight for _, weight in self.named_weights()]
 
     def head(self) -> list[nn.Parameter]:
         """What the task has to itself; nothing for a source whose items are told by their vectors."""

@@ -30,10 +30,10 @@ class Masks:
 
     def __init__(self, trunk: nn.Module) -> None:
         layers = [each for each in trunk.modules() if isinstance(each, nn.Conv1d | nn.Linear)]
-        if not layers:
+        if not layers or any(isinstance(each, nn.RNNBase) for each in trunk.modules()):
             raise ConfigError(
-                f"masks lie on convolutions and linear layers, and {type(trunk).__name__} has none; take --head "
-                "nextitnet, or a method without masks, such as peterrec"
+                f"masks lie on convolutions and linear layers, which are not what {type(trunk).__name__} is made of; "
+                "take --head nextitnet or sasrec, or a method without masks, such as full"
             )
         self.kernels = [_Kernel(layer) for layer in layers]
 
@@ -69,8 +69,8 @@ class Masks:
         """
         if not self.num_free:
             raise RunError(
-                f"no weight is free for task {number}: earlier tasks own them all. Prune more (method.prune), begin with "
-                "a larger network (embedding_dim, head.num_layers), or leave out a task"
+                f"no weight is free for task {number}: earlier tasks own them all. Prune more (method.prune), "
+                "begin with a larger network (embedding_dim, head.num_layers), or leave out a task"
             )
         return self._show(number - 1, free=True, learns=FREE)
 

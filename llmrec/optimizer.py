@@ -9,10 +9,10 @@ from llmrec.config import TrainingOptions
 
 
 def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
-    """Decay for the weights of linear layers and convolutions only; a tuned language model has a rate and a decay of its own.
+    """Decay for the weights of linear layers and convolutions only.
 
-    Tables of embeddings may learn at another rate, for each of their rows is in few batches; not those of a module that
-    says it is ``pretrained``, which need not travel far.
+    A tuned language model has a rate and a decay of its own. Tables of embeddings may learn at another rate, for each
+    of their rows is in few batches; not those of a module that says it is ``pretrained``, which need not travel far.
     """
     learning = [each for each in module.parameters() if each.requires_grad]
     models: list[Any] = [each for each in module.modules() if hasattr(each, "own_learning_rate")]

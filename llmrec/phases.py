@@ -53,6 +53,8 @@ class Trained:
     name: str
     trainable: int
     progress: Progress
+    learned: frozenset[str]
+    """Names of the weights that learned, in the network."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,10 @@ class Trainer:
         return [self._run(phase, network, RunFolder(folder / phase.name, self.basis)) for phase in phases]
 
     def _run(self, phase: Phase, network: nn.Module, folder: RunFolder) -> Trained:
-        state = folder.path / "state.safetensors"
+        state, own = folder.path / "state.safetensors", {id(weight) for weight in phase.learns}
+        learned = frozenset(name for name, weight in network.named_parameters() if id(weight) in own)
         if state.is_file():
-            return Trained(phase.name, phase.num_trainable, load_state(state, network))
+            return Trained(phase.name, phase.num_trainable, load_state(state, network), learned)
         folder.path.mkdir(parents=True, exist_ok=True)
         phase.step.requires_grad_(False)
         for weight in phase.learns:
@@ -105,7 +108,7 @@ class Trainer:
             )
         save_state(state, network, progress)
         folder.checkpoint.unlink(missing_ok=True)
-        return Trained(phase.name, phase.num_trainable, progress)
+        return Trained(phase.name, phase.num_trainable, progress, learned)
 
 
 def save_state(path: Path, network: nn.Module, progress: Progress) -> None:

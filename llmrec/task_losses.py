@@ -1,6 +1,7 @@
 """Losses over the classes of a task: functions of all their scores, since a task has few."""
 
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,14 +18,8 @@ WORDS = {
 """For the protocol: a loss that compares two classes is not one for a ranking of all, nor the other way round."""
 
 
-class TaskLoss(Protocol):
-    """Mean over the examples, in nats."""
-
-    def __call__(
-        self, scores: Float[Tensor, "n classes"], target: Int[Tensor, " n"], generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        """Of the right class (``target``) among all; the generator draws negatives."""
-        ...
+TaskLoss = Callable[[Float[Tensor, "n classes"], Int[Tensor, " n"], torch.Generator], Float[Tensor, ""]]
+"""Mean over the examples in nats, from the scores of all classes and the right one; the generator draws negatives."""
 
 
 def make(name: Name, counts: Int[np.ndarray, " classes"], rho: float) -> TaskLoss:

@@ -75,15 +75,6 @@ class UserNetwork(nn.Module):
         assert isinstance(head, TaskHead)
         return head
 
-    def parts(self, number: int) -> dict[str, nn.Module]:
-        """The modules that answer a task, by the name they have in the network."""
-        own = {"output": self.output} if number == 0 else {f"heads.{number}": self.head(number)}
-        return {
-            "items": self.items,
-            "trunk": self.trunk,
-            **{name: each for name, each in own.items() if each is not None},
-        }
-
     def hidden(self, history: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
         """The vector after each item of left-padded histories, without a token."""
         vectors: Tensor = self.trunk(self.items(history), history > 0)

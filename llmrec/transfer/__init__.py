@@ -6,7 +6,7 @@ measures the task and all before it.
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from llmrec.user_network import UserNetwork
 class Method:
     """Base of the transfer methods: nothing is added, and what learned is what is stored."""
 
-    begins: ClassVar[Literal["new", "pretrained", "previous"]]
+    begins: Literal["new", "pretrained", "previous"]
     """``new``: each task has a new network; ``pretrained``: each has that of the source; ``previous``: one network, of
     the source, goes through all tasks, and ``phases`` is called for the source first."""
 
@@ -44,7 +44,7 @@ class Method:
     def recall(self, network: UserNetwork, number: int) -> None:
         """Makes the network answer a task as it did when that had just been learned, as far as the method can."""
 
-    def stored(self, lesson: Lesson, learned: set[str]) -> dict[str, Tensor]:
+    def stored(self, lesson: Lesson, learned: frozenset[str]) -> dict[str, Tensor]:
         """What must be stored for a task, beside what tasks share: the pre-trained network, or the one of all tasks.
 
         Args:

@@ -65,7 +65,7 @@ class Conure(Method):
         """Shows the weights of the task and of those before it."""
         Masks.of(network.trunk).recall(number)
 
-    def stored(self, lesson: Lesson, learned: set[str]) -> dict[str, Tensor]:
+    def stored(self, lesson: Lesson, learned: frozenset[str]) -> dict[str, Tensor]:
         """The head, and a bit for each weight: whether the task owns it."""
         packed = Masks.of(lesson.network.trunk).packed(lesson.number)
         return {**super().stored(lesson, learned), f"masks.{lesson.number}": packed}

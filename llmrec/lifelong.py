@@ -1,0 +1,338 @@
+"""One transfer method over the tasks of a source: pre-trained once, learned task by task, measured again and again.
+
+A run folder holds ``config.json``, ``tasks/<number-name>/`` for each task and ``results.json``, which is written last.
+A task's folder has a folder for each phase of its training, ``model.safetensors`` with what must be stored for it,
+``test/`` with its run table, and ``result.json``. ``network.safetensors`` is the one network of a method that keeps
+one. The pre-trained network lies in a run folder of its own beside, which all methods of one seed share.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from llmrec import components, runs, task_results, training
+from llmrec.config import RunConfig
+from llmrec.errors import ConfigError, DataError, RunError, nearest
+from llmrec.lessons import SOURCE, Lesson
+from llmrec.phases import Trained, Trainer, load_state, save_state
+from llmrec.protocol import digest
+from llmrec.sequences import Sequences
+from llmrec.task_losses import WORDS
+from llmrec.task_results import Answers
+from llmrec.tasks import Task
+from llmrec.transfer import Method
+from llmrec.user_network import UserNetwork
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is to be learned: the source, and the tasks in the order in which they come.
+
+    ``source`` is the task of its next item, ``train`` its sequences; ``user_ids`` are those of all users by index.
+    """
+
+    source: Task
+    train: Sequences
+    tasks: tuple[Task, ...]
+    user_ids: np.ndarray
+    data: str
+    hash: str
+    """Of data and tasks."""
+    split: str
+    """Which users are in which part, in words."""
+
+    def task(self, number: int) -> Task:
+        """Number 0 is the source."""
+        return self.tasks[number - 1] if number else self.source
+
+    @cached_property
+    def source_hash(self) -> str:
+        """Sixteen hexadecimal digits over what pre-training sees and is judged by."""
+        found = hashlib.sha256("\n".join(self.source.classes).encode())
+        validated = self.source.parts["validation"]
+        for sequences in (self.train, validated.histories):
+            found.update(sequences.offsets.tobytes() + sequences.values.tobytes())
+        return found.hexdigest()[:16]
+
+    def ordered(self, names: tuple[str, ...]) -> "Course":
+        """The same with these tasks in this order; all as they are where none is named.
+
+        Raises:
+            ConfigError: a task that does not exist or is named twice.
+        """
+        known = {task.name: task for task in self.tasks}
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"transfer.order: no task {name!r}{nearest(name, known)}")
+        if len(set(names)) < len(names):
+            raise ConfigError(f"transfer.order: a task is learned once, came {list(names)}")
+        tasks = tuple(known[name] for name in names) or self.tasks
+        return Course(self.source, self.train, tasks, self.user_ids, self.data, self.hash, self.split)
+
+
+class Lifelong:
+    """One method over a course.
+
+    Args:
+        config: resolved, with ``transfer``.
+        course: what is to be learned.
+        folder: of the run; what is finished in it is not done again.
+        trainer: runs the phases.
+    """
+
+    def __init__(self, config: RunConfig, course: Course, folder: Path, trainer: Trainer) -> None:
+        assert config.transfer is not None
+        self.config, self.options, self.folder, self.trainer = config, config.transfer, folder, trainer
+        self.course = course.ordered(config.transfer.order)
+        self.method: Method = components.create("transfer", config.transfer.method)
+        self.keeps_one = self.method.begins == "previous"
+
+    @property
+    def pretrained_folder(self) -> Path:
+        """Where the pre-trained network is, or will be: beside the run, by all that it depends on."""
+        if self.options.pretrained is not None:
+            return self.options.pretrained
+        facts = self.config.model_dump(mode="json", include=set(_PRETRAINING))
+        facts |= {"tied": self.options.tied, "source": self.course.source_hash, **self.method.origin}
+        return self.folder.parent / f"source-{digest(facts)}"
+
+    def pretrain(self) -> Path:
+        """Finds or makes the pre-trained network; returns its run folder.
+
+        Raises:
+            RunError: a folder of ``transfer.pretrained`` whose items are not those of the source, or that is
+                unfinished.
+        """
+        place = runs.RunFolder(self.pretrained_folder)
+        if place.finished:
+            _require_items(place.path, self.course.source.classes)
+            return place.path
+        if self.options.pretrained is not None:
+            place.require_finished()
+        place.path.mkdir(parents=True, exist_ok=True)
+        runs.write_json(place.path / "config.json", self.config.model_dump(mode="json"))
+        network = self._new()
+        lesson = Lesson.of_source(self.course.source, self.course.train, network, self.config)
+        trained = self.trainer.run(self.method.pretraining(lesson), network, place.path)
+        save_state(place.path / "network.safetensors", network, trained[-1].progress)
+        runs.write_json(place.path / "items.json", {"items": list(self.course.source.classes)})
+        table = self._table(network, SOURCE, trained)
+        table.save(place.path / "test")
+        facts = {"protocol": table.protocol.model_dump(), "provenance": table.provenance, **_effort(trained)}
+        measured = {"test": task_results.metrics(self.course.source, table)}
+        runs.write_json(place.path / "metrics.json", {"validation": trained[-1].progress.best, **measured, **facts})
+        for each in trained:
+            (place.path / each.name / "state.safetensors").unlink()
+        return place.path
+
+    def run(self) -> dict[str, Any]:
+        """Learns and measures every task; returns the content of ``results.json``."""
+        first = SOURCE if self.keeps_one else SOURCE + 1
+        numbers = range(first, len(self.course.tasks) + 1)
+        learned = [self._learn(number, range(first, number)) for number in numbers]
+        shared = self._share(numbers[-1]) if self.keeps_one else max(each.pop("shared_bytes") for each in learned)
+        results = {
+            "method": self.options.method,
+            "source": None if self.method.begins == "new" else str(self.pretrained_folder),
+            "tasks": learned,
+            "shared_bytes": shared,
+            "stored_bytes": shared + sum(each["stored_bytes"] for each in learned),
+            "provenance": runs.provenance(seed=self.config.seed),
+        }
+        runs.write_json(self.folder / "results.json", results)
+        self._state(numbers[-1]).unlink(missing_ok=True)
+        return results
+
+    def answers(self, number: int) -> Answers:
+        """What answers a task of a finished run, from what was stored alone.
+
+        Raises:
+            RunError: a file that is missing or damaged, or one of another network.
+        """
+        first, last = (SOURCE, len(self.course.tasks)) if self.keeps_one else (number, number)
+        if self.keeps_one:
+            network = self._with_heads(last)
+            self.method.prepare(network)
+            network.load_state_dict(_read(self.folder / "network.safetensors"), strict=False)
+        else:
+            network = self._begin(number)
+        for each in range(first, last + 1):
+            self.method.restore(network, _read(self._place(each) / "model.safetensors"))
+        self.method.recall(network, number)
+        return Answers(network, number, self.config.max_seq_len)
+
+    def _learn(self, number: int, earlier: Iterable[int]) -> dict[str, Any]:
+        """One task: its phases, what must be stored, its table, and all earlier tasks once more."""
+        place, task = self._place(number), self.course.task(number)
+        if (place / "result.json").is_file():
+            return runs.read_json(place / "result.json")
+        place.mkdir(parents=True, exist_ok=True)
+        network = self._begin(number)
+        if number == SOURCE:
+            lesson = Lesson.of_source(task, self.course.train, network, self.config)
+        else:
+            lesson = Lesson.of_task(number, task, network, self.config)
+        trained = self.trainer.run(self.method.phases(lesson), network, place)
+        names = frozenset[str]().union(*(each.learned for each in trained))
+        stored = {name: each.contiguous().cpu() for name, each in self.method.stored(lesson, names).items()}
+        runs.write_atomically(place / "model.safetensors", lambda path: save_file(stored, path))
+        if self.keeps_one:
+            save_state(self._state(number), network, trained[-1].progress if trained else training.Progress())
+        again = {each: self._again(network, each) for each in earlier}
+        self.method.recall(network, number)
+        table = self._table(network, number, trained)
+        table.save(place / "test")
+        kept = {name for name, _ in lesson.named_weights()} - stored.keys()
+        result = {
+            "name": task.name,
+            "kind": task.kind,
+            "classes": len(task.classes),
+            "validation": trained[-1].progress.best if trained else lesson.validate(),
+            "test": task_results.metrics(task, table),
+            **_trainable(lesson, trained, names),
+            **_effort(trained),
+            "stored_bytes": _bytes(stored.values()),
+            "shared_bytes": _bytes(w for name, w in lesson.named_weights() if name.startswith(_SHARED)) if kept else 0,
+            "earlier": {self.course.task(each).name: values for each, (values, _) in again.items()},
+            "unchanged": {self.course.task(each).name: same for each, (_, same) in again.items()},
+            "notes": list(task.notes),
+            **self.method.report(network),
+        }
+        runs.write_json(place / "result.json", result)
+        for each in trained:
+            (place / each.name / "state.safetensors").unlink()
+        if number and self.keeps_one:
+            self._state(number - 1).unlink(missing_ok=True)
+        return result
+
+    def _begin(self, number: int) -> UserNetwork:
+        """The network that a task begins with; what is new in it is drawn by seed and number."""
+        if self.keeps_one and number != SOURCE:
+            network = self._with_heads(number - 1)
+            self.method.prepare(network)
+            load_state(self._state(number - 1), network)
+        else:
+            network = self._new()
+            if self.method.begins != "new":
+                load_state(self.pretrain() / "network.safetensors", network)
+        training.seed_step(self.config.seed, number, 0)
+        if number != SOURCE:
+            network.add_head(number, len(self.course.task(number).classes))
+        if not self.keeps_one or number == SOURCE:
+            self.method.prepare(network)
+        return network
+
+    def _new(self) -> UserNetwork:
+        config = self.config
+        training.seed_step(config.seed, 0, 0)
+        trunk = components.create("heads", config.head, config.embedding_dim, config.max_seq_len + 1)
+        network = UserNetwork(len(self.course.source.classes), config.embedding_dim, trunk, tied=self.options.tied)
+        return network.to(self.trainer.accelerator.device)
+
+    def _with_heads(self, last: int) -> UserNetwork:
+        network = self._new()
+        for number in range(1, last + 1):
+            network.add_head(number, len(self.course.task(number).classes))
+        return network
+
+    def _again(self, network: UserNetwork, number: int) -> tuple[dict[str, Any], bool]:
+        """Metrics of an earlier task as it is answered now, and whether every answer is the one it was."""
+        if self.keeps_one:
+            self.method.recall(network, number)
+            table = self._table(network, number, [])
+        else:
+            table = self._table(self.answers(number).network, number, [])
+        then = runs.RunTable.load(self._place(number) / "test")
+        same = table.cases.equals(then.cases) and table.rankings.equals(then.rankings)
+        return task_results.metrics(self.course.task(number), table), same
+
+    def _table(self, network: UserNetwork, number: int, trained: list[Trained]) -> runs.RunTable:
+        task = self.course.task(number)
+        loss = self.config.loss["name"] if number == SOURCE else WORDS[self.options.loss]
+        protocol = {
+            "data": self.course.data,
+            "data_hash": self.course.hash,
+            "split": self.course.split,
+            "test_history": f"the user's last {self.config.max_seq_len} items of the source before the target",
+            "filter": self.config.filter.words,
+            "candidates": f"all {len(task.classes)} classes of the task; trained by {loss}",
+        }
+        facts = runs.provenance(seed=self.config.seed, method=self.options.method, **_effort(trained))
+        answers = Answers(network, number, self.config.max_seq_len)
+        return task_results.measure(answers, task, "test", self.course.user_ids, protocol, facts)
+
+    def _share(self, last: int) -> int:
+        """Writes the one network that all tasks are answered by; returns its bytes."""
+        path = self.folder / "network.safetensors"
+        if self._state(last).is_file():
+            network = self._with_heads(last)
+            self.method.prepare(network)
+            load_state(self._state(last), network)
+            weights = {n: each.detach() for n, each in network.named_parameters() if n.startswith(_SHARED)}
+            runs.write_atomically(path, lambda part: save_file(weights, part))
+        return _bytes(_read(path).values())
+
+    def _place(self, number: int) -> Path:
+        return self.folder / "tasks" / f"{number:02d}-{self.course.task(number).name}"
+
+    def _state(self, number: int) -> Path:
+        """The one network after a task, for the next."""
+        return self._place(number) / "state.safetensors"
+
+
+_SHARED = ("items.", "trunk.")
+_PRETRAINING = ("embedding_dim", "max_seq_len", "head", "loss", "training", "filter", "seed")
+"""Options that the pre-trained network depends on."""
+
+
+def _effort(trained: list[Trained]) -> dict[str, Any]:
+    return {
+        "seconds": sum(each.progress.seconds for each in trained),
+        "epochs": {each.name: each.progress.epoch for each in trained},
+        "best_epochs": {each.name: each.progress.best_epoch + 1 for each in trained},
+    }
+
+
+def _trainable(lesson: Lesson, trained: list[Trained], learned: frozenset[str]) -> dict[str, Any]:
+    """How much learned of all that answers the task, the item vectors counted or left out."""
+    most = max((each.trainable for each in trained), default=0)
+    total, table = sum(weight.numel() for weight in lesson.weights()), lesson.network.items.weight.numel()
+    rest = most - table if "items.weight" in learned else most
+    return {
+        "trainable": most,
+        "parameters": total,
+        "trainable_share": most / total,
+        "trainable_share_without_items": rest / (total - table),
+    }
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(each.numel() * each.element_size() for each in tensors)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"{path} is missing or damaged: {error}") from None
+    return tensors
+
+
+def _require_items(folder: Path, items: tuple[str, ...]) -> None:
+    """Raises DataError where a pre-trained network knows other items, or the same ones by other numbers."""
+    known = runs.read_json(folder / "items.json")["items"]
+    if known == list(items):
+        return
+    gone, new = sorted(set(known) - set(items)), sorted(set(items) - set(known))
+    change = f"{len(gone)} are gone (such as {gone[:3]}) and {len(new)} are new (such as {new[:3]})"
+    raise DataError(
+        f"{folder} was pre-trained on {len(known)} items, the source has {len(items)}: "
+        f"{change if gone or new else 'the same in another order'}; pre-train again (leave transfer.pretrained out)"
+    )
