@@ -114,21 +114,21 @@ def test_other_rows_of_the_same_user_are_no_negatives():
     assert nobody_else.item() == 0.0, "only the other view is left to choose from"
 
 
-def network(dropout: float, num_items: int = 40) -> UserNetwork:
+def network(head: str, **options) -> UserNetwork:
     torch.manual_seed(0)
-    trunk = components.create("heads", components.resolve("heads", {"name": "sasrec", "dropout": dropout}), 16, 21)
-    return UserNetwork(num_items, 16, trunk)
+    trunk = components.create("heads", components.resolve("heads", {"name": head, **options}), 16, 21)
+    return UserNetwork(40, 16, trunk)
 
 
 def test_without_dropout_and_augmentation_both_views_are_one(history, generator):
-    first, second = ContrastiveStep(network(0.0), None, 0.1, "mlp").views(history, generator)
+    first, second = ContrastiveStep(network("sasrec", dropout=0.0), None, 0.1, "mlp").views(history, generator)
     assert torch.allclose(F.cosine_similarity(first, second), torch.ones(len(first)))
-    first, second = ContrastiveStep(network(0.2), None, 0.1, "mlp").views(history, generator)
+    first, second = ContrastiveStep(network("sasrec", dropout=0.2), None, 0.1, "mlp").views(history, generator)
     assert F.cosine_similarity(first, second).max() < 1 - 1e-4
 
 
 def test_masked_places_show_the_mask_token_and_not_the_item(generator):
-    step = ContrastiveStep(network(0.0), Ratios(0.0, 1.0, 0.0), 0.1, "none")
+    step = ContrastiveStep(network("sasrec", dropout=0.0), Ratios(0.0, 1.0, 0.0), 0.1, "none")
     first, second = step.views(torch.tensor([[1, 2, 3], [4, 5, 6]]), generator)
     assert torch.equal(first[0], first[1]) and torch.equal(first, second)
     first[0, 0].backward()
@@ -138,16 +138,16 @@ def test_masked_places_show_the_mask_token_and_not_the_item(generator):
 
 @pytest.mark.parametrize(("projector", "layers"), [("none", 0), ("linear", 1), ("mlp", 3)])
 def test_projectors(projector, layers):
-    assert len(ContrastiveStep(network(0.0), None, 0.1, projector).projector) == layers
+    assert len(ContrastiveStep(network("sasrec", dropout=0.0), None, 0.1, projector).projector) == layers
 
 
 def clusters(users: int) -> tuple[Sequences, np.ndarray]:
     """Users who take most of their items from one of four groups of ten; and which."""
     random = np.random.default_rng(0)
     cluster = random.integers(0, 4, users)
-    own = random.random((users, 8)) < 0.5
+    own = random.random((users, 6)) < 0.5
     items = np.where(
-        own, 10 * cluster[:, None] + random.integers(1, 11, (users, 8)), random.integers(1, 41, (users, 8))
+        own, 10 * cluster[:, None] + random.integers(1, 11, (users, 6)), random.integers(1, 41, (users, 6))
     )
     flat = Sequences.from_lists(list(items))
     return Sequences(flat.values, flat.offsets, np.arange(1, users + 1)), cluster
@@ -168,25 +168,25 @@ def probe(model: UserNetwork, sequences: Sequences, cluster: np.ndarray) -> floa
 
 def test_a_frozen_probe_of_what_was_learned_beats_a_random_network():
     sequences, cluster = clusters(400)
-    random, learned = network(0.1), network(0.1)
+    random, learned = network("nextitnet", num_layers=2), network("nextitnet", num_layers=2)
     random.pooling = learned.pooling = "mean"
-    step = ContrastiveStep(learned, Ratios(0.4, 0.6, 0.6), 0.1, "none")
+    step = ContrastiveStep(learned, Ratios(0.4, 0.6, 0.6), 0.2, "none")
     batches = TrainingBatches(sequences, 20, 64, "last", 0)
-    optimizer = torch.optim.Adam(step.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(step.parameters(), lr=3e-3)
     before = agreement(step, sequences, 20, 64, seed=0)
     assert agreement(step, sequences, 20, 64, seed=0) == before, "the same views whenever it is asked"
-    for epoch in range(8):
+    for epoch in range(16):
         step.train()
         for number, (batch, _) in enumerate(batches.epoch(epoch)):
             step(*batch, seed_step(0, 100 * epoch + number, 0)).backward()
             optimizer.step()
             optimizer.zero_grad()
     assert agreement(step, sequences, 20, 64, seed=0) > 2 * before
-    assert probe(learned, sequences, cluster) > probe(random, sequences, cluster) + 0.03
+    assert probe(learned, sequences, cluster) > probe(random, sequences, cluster) + 0.2
 
 
 def test_a_pass_is_the_same_whenever_its_step_is_taken_again(history):
-    step = ContrastiveStep(network(0.2), Ratios(0.4, 0.6, 0.6), 0.1, "none").train()
+    step = ContrastiveStep(network("sasrec", dropout=0.2), Ratios(0.4, 0.6, 0.6), 0.1, "none").train()
     batch = (history[:, 1:], history[:, 1:], torch.arange(len(history)), history, torch.arange(len(history)))
     first = step(*batch, seed_step(3, 7, 0))
     assert step(*batch, seed_step(3, 8, 0)) != first
