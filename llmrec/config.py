@@ -304,10 +304,10 @@ class RunConfig(_Options):
         encoder = components.resolve("encoders", {**self.encoder, "name": self.encoder_name})
         kinds = {field: kind for field, kind in _KINDS.items() if field != "item_ids" or self.p5 is not None}
         specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in kinds.items()}
+        resolved = self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
         if self.transfer is not None:
             method = components.resolve("transfer", self.transfer.method)
-            specs["transfer"] = self.transfer.model_copy(update={"method": method})
-        resolved = self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
+            resolved = resolved.model_copy(update={"transfer": self.transfer.model_copy(update={"method": method})})
         resolved._require_reach()
         return resolved
 
@@ -317,7 +317,8 @@ class RunConfig(_Options):
         usual = {field: getattr(standard, field) for field in RunConfig.model_fields}
         usual |= {field: components.resolve(kind, usual[field]) for field, kind in _KINDS.items()}
         usual["encoder"] = components.resolve("encoders", "id")
-        idle, what = ("item_ids",), "compares vectors (no p5)"
+        idle: tuple[str, ...] = ("item_ids",)
+        what = "compares vectors (no p5)"
         if self.p5 is not None:
             idle, what = (*_OF_VECTORS, "transfer"), "writes names (p5)"
         elif self.transfer is not None:

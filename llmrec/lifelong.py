@@ -6,75 +6,24 @@ A task's folder has a folder for each phase of its training, ``model.safetensors
 one. The pre-trained network lies in a run folder of its own beside, which all methods of one seed share.
 """
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmrec import components, runs, task_results, training
 from llmrec.config import RunConfig
-from llmrec.errors import ConfigError, DataError, RunError, nearest
+from llmrec.course import Course
+from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.lessons import SOURCE, Lesson
 from llmrec.phases import Trained, Trainer, load_state, save_state
 from llmrec.protocol import digest
-from llmrec.sequences import Sequences
 from llmrec.task_losses import WORDS
 from llmrec.task_results import Answers
-from llmrec.tasks import Task
 from llmrec.transfer import Method
 from llmrec.user_network import UserNetwork
-
-
-@dataclass(frozen=True)
-class Course:
-    """What is to be learned: the source, and the tasks in the order in which they come.
-
-    ``source`` is the task of its next item, ``train`` its sequences; ``user_ids`` are those of all users by index.
-    """
-
-    source: Task
-    train: Sequences
-    tasks: tuple[Task, ...]
-    user_ids: np.ndarray
-    data: str
-    hash: str
-    """Of data and tasks."""
-    split: str
-    """Which users are in which part, in words."""
-
-    def task(self, number: int) -> Task:
-        """Number 0 is the source."""
-        return self.tasks[number - 1] if number else self.source
-
-    @cached_property
-    def source_hash(self) -> str:
-        """Sixteen hexadecimal digits over what pre-training sees and is judged by."""
-        found = hashlib.sha256("\n".join(self.source.classes).encode())
-        validated = self.source.parts["validation"]
-        for sequences in (self.train, validated.histories):
-            found.update(sequences.offsets.tobytes() + sequences.values.tobytes())
-        return found.hexdigest()[:16]
-
-    def ordered(self, names: tuple[str, ...]) -> "Course":
-        """The same with these tasks in this order; all as they are where none is named.
-
-        Raises:
-            ConfigError: a task that does not exist or is named twice.
-        """
-        known = {task.name: task for task in self.tasks}
-        for name in names:
-            if name not in known:
-                raise ConfigError(f"transfer.order: no task {name!r}{nearest(name, known)}")
-        if len(set(names)) < len(names):
-            raise ConfigError(f"transfer.order: a task is learned once, came {list(names)}")
-        tasks = tuple(known[name] for name in names) or self.tasks
-        return Course(self.source, self.train, tasks, self.user_ids, self.data, self.hash, self.split)
 
 
 class Lifelong:
@@ -85,6 +34,9 @@ class Lifelong:
         course: what is to be learned.
         folder: of the run; what is finished in it is not done again.
         trainer: runs the phases.
+
+    Raises:
+        ConfigError: a head with a table of users, or an order of tasks that do not exist.
     """
 
     def __init__(self, config: RunConfig, course: Course, folder: Path, trainer: Trainer) -> None:
@@ -93,6 +45,11 @@ class Lifelong:
         self.course = course.ordered(config.transfer.order)
         self.method: Method = components.create("transfer", config.transfer.method)
         self.keeps_one = self.method.begins == "previous"
+        if getattr(components.load("heads", config.head["name"]), "by_user", False):
+            raise ConfigError(
+                f"head {config.head['name']!r} has a vector for each user, and tasks are learned for users who are "
+                "not known yet; take --head nextitnet or sasrec"
+            )
 
     @property
     def pretrained_folder(self) -> Path:
@@ -123,11 +80,15 @@ class Lifelong:
         trained = self.trainer.run(self.method.pretraining(lesson), network, place.path)
         save_state(place.path / "network.safetensors", network, trained[-1].progress)
         runs.write_json(place.path / "items.json", {"items": list(self.course.source.classes)})
-        table = self._table(network, SOURCE, trained)
-        table.save(place.path / "test")
-        facts = {"protocol": table.protocol.model_dump(), "provenance": table.provenance, **_effort(trained)}
-        measured = {"test": task_results.metrics(self.course.source, table)}
-        runs.write_json(place.path / "metrics.json", {"validation": trained[-1].progress.best, **measured, **facts})
+        metrics: dict[str, Any] = {"validation": trained[-1].progress.best, **_effort(trained)}
+        if "next item" in self.method.origin.values():
+            table = self._table(network, SOURCE, trained)
+            table.save(place.path / "test")
+            metrics |= {
+                "test": task_results.metrics(self.course.source, table),
+                "protocol": table.protocol.model_dump(),
+            }
+        runs.write_json(place.path / "metrics.json", {**metrics, "provenance": runs.provenance(seed=self.config.seed)})
         for each in trained:
             (place.path / each.name / "state.safetensors").unlink()
         return place.path
@@ -137,7 +98,9 @@ class Lifelong:
         first = SOURCE if self.keeps_one else SOURCE + 1
         numbers = range(first, len(self.course.tasks) + 1)
         learned = [self._learn(number, range(first, number)) for number in numbers]
-        shared = self._share(numbers[-1]) if self.keeps_one else max(each.pop("shared_bytes") for each in learned)
+        if self.keeps_one:
+            self._keep(numbers[-1])
+        shared = _bytes(_shared(self._new())) if self.keeps_one or any(each["needs_shared"] for each in learned) else 0
         results = {
             "method": self.options.method,
             "source": None if self.method.begins == "new" else str(self.pretrained_folder),
@@ -198,8 +161,8 @@ class Lifelong:
             "test": task_results.metrics(task, table),
             **_trainable(lesson, trained, names),
             **_effort(trained),
-            "stored_bytes": _bytes(stored.values()),
-            "shared_bytes": _bytes(w for name, w in lesson.named_weights() if name.startswith(_SHARED)) if kept else 0,
+            "stored_bytes": _bytes(stored),
+            "needs_shared": bool(kept),
             "earlier": {self.course.task(each).name: values for each, (values, _) in again.items()},
             "unchanged": {self.course.task(each).name: same for each, (_, same) in again.items()},
             "notes": list(task.notes),
@@ -268,16 +231,14 @@ class Lifelong:
         answers = Answers(network, number, self.config.max_seq_len)
         return task_results.measure(answers, task, "test", self.course.user_ids, protocol, facts)
 
-    def _share(self, last: int) -> int:
-        """Writes the one network that all tasks are answered by; returns its bytes."""
-        path = self.folder / "network.safetensors"
+    def _keep(self, last: int) -> None:
+        """Writes the one network that all tasks are answered by."""
         if self._state(last).is_file():
             network = self._with_heads(last)
             self.method.prepare(network)
             load_state(self._state(last), network)
-            weights = {n: each.detach() for n, each in network.named_parameters() if n.startswith(_SHARED)}
-            runs.write_atomically(path, lambda part: save_file(weights, part))
-        return _bytes(_read(path).values())
+            shared = _shared(network)
+            runs.write_atomically(self.folder / "network.safetensors", lambda path: save_file(shared, path))
 
     def _place(self, number: int) -> Path:
         return self.folder / "tasks" / f"{number:02d}-{self.course.task(number).name}"
@@ -287,7 +248,6 @@ class Lifelong:
         return self._place(number) / "state.safetensors"
 
 
-_SHARED = ("items.", "trunk.")
 _PRETRAINING = ("embedding_dim", "max_seq_len", "head", "loss", "training", "filter", "seed")
 """Options that the pre-trained network depends on."""
 
@@ -313,8 +273,14 @@ def _trainable(lesson: Lesson, trained: list[Trained], learned: frozenset[str]) 
     }
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(each.numel() * each.element_size() for each in tensors)
+def _shared(network: UserNetwork) -> dict[str, Tensor]:
+    """Item vectors and trunk: what answers every task."""
+    every = network.named_parameters()
+    return {name: weight.detach() for name, weight in every if name.startswith(("items.", "trunk."))}
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(each.numel() * each.element_size() for each in tensors.values())
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from llmrec.errors import ConfigError, RunError
+from llmrec.optimizer import learned_weight
 
 FREE = 0
 """Owner of a weight that no task has taken; task ``number`` owns as ``number + 1``."""
@@ -160,8 +161,8 @@ class _Kernel(nn.Module):
         self._layer = [layer]  # in a list, so that it is no module of its own module
 
     def weight(self) -> nn.Parameter:
-        """All of it."""
-        return self._layer[0].parametrizations.weight.original
+        """All of it, hidden or not."""
+        return learned_weight(self._layer[0])
 
     def show(self, upto: int, free: bool, learns: int | None) -> None:
         """Which weights are seen, by the number of their tasks, and which owner's learn."""

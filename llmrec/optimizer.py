@@ -19,7 +19,9 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
     tuned = {id(weight) for each in models for weight in each.parameters()}
     tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
     # What a language model reads may be what it writes with, too: a table all the same.
-    decayed = {id(_weight(each)) for each in module.modules() if isinstance(each, nn.Linear | nn.Conv1d)} - tables
+    decayed = {
+        id(learned_weight(each)) for each in module.modules() if isinstance(each, nn.Linear | nn.Conv1d)
+    } - tables
     groups: list[dict[str, Any]] = []
     for own in (False, True) if models else (False,):
         rate = float(models[0].own_learning_rate) if own else options.learning_rate
@@ -40,9 +42,10 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
     return groups
 
 
-def _weight(layer: nn.Linear | nn.Conv1d) -> Tensor:
+def learned_weight(layer: nn.Module) -> nn.Parameter:
     """What learns of a layer's weight, also where the layer reads it through masks (:mod:`llmrec.masks`)."""
-    return layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight
+    masked = parametrize.is_parametrized(layer, "weight")
+    return layer.get_parameter("parametrizations.weight.original" if masked else "weight")
 
 
 def _is_matrix(weight: Tensor, tables: set[int]) -> bool:

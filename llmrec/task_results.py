@@ -107,7 +107,7 @@ def metrics(task: Task, table: RunTable) -> dict[str, dict[str, float]]:
         return evaluation.summary(table, METRICS)
     assert table.predictions is not None
     users, targets = table.cases["user_id"], table.cases["target"]
-    majority = targets.value_counts()["count"].max() / len(targets)  # type: ignore[operator]
+    majority = int(targets.value_counts()["count"].to_numpy().max()) / len(targets)
     facts = {"n": users.n_unique(), "chance": 1 / len(task.classes), "majority": majority}
     return {name: {**value._asdict(), **facts} for name, value in predictions.labels(table.predictions, users).items()}
 

@@ -101,6 +101,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
 
     options = options.resolved()
     check(options)
+    if options.transfer is not None:
+        return run_tasks(options, resume=resume, overwrite=overwrite, show=show)
     folder = runs.RunFolder(options.folder)
     processes = Processes(folder.path)
     console = Console(quiet=not processes.is_main)
@@ -146,6 +148,39 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     return folder.path
 
 
+def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -> Path:
+    """The same for a run that learns one task after the other.
+
+    Raises:
+        ConfigError: several processes.
+    """
+    from llmrec import filtering, lifelong, runs, task_report
+    from llmrec.console import Console
+    from llmrec.course import Course
+    from llmrec.errors import ConfigError
+    from llmrec.phases import Trainer
+    from llmrec.processes import Processes
+    from llmrec.sources import load_dataset
+    from llmrec.tasks import files
+
+    assert options.transfer is not None
+    folder, console = runs.RunFolder(options.folder), Console()
+    processes = Processes(folder.path)
+    if processes.count > 1:
+        raise ConfigError(f"a run of tasks (transfer) takes one process, came {processes.count}; start it with one")
+    console.say(f"{folder.path}: {processes}")
+    folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
+    data = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset
+    tasks = files.load(options.transfer.tasks, data, options.seed, options.max_seq_len)
+    for note in tasks.notes:
+        console.say(f"  {note}")
+    trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": tasks.hash})
+    results = lifelong.Lifelong(options, Course.of(tasks, data), folder.path, trainer).run()
+    if show != "nothing":
+        print(dumps(results, indent=2) if show == "json" else task_report.show(results))
+    return folder.path
+
+
 def check(options: RunConfig) -> None:
     """Makes every part that needs no data, so that a value out of range is refused before anything is read.
 
@@ -164,6 +199,8 @@ def check(options: RunConfig) -> None:
         components.create(kind, chosen)
     if options.p5 is not None:
         making.check(options)
+    if options.transfer is not None:
+        components.create("transfer", options.transfer.method)
     recommender.check_head(options)
     fsdp.check_launch(options.tuning["name"])
 

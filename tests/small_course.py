@@ -9,7 +9,8 @@ import numpy as np
 from accelerate import Accelerator
 
 from llmrec import config
-from llmrec.lifelong import Course, Lifelong
+from llmrec.course import Course
+from llmrec.lifelong import Lifelong
 from llmrec.phases import Trainer
 from llmrec.sequences import Sequences
 from llmrec.tasks import Examples, Task

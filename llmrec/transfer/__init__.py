@@ -51,13 +51,9 @@ class Method:
             lesson: when its phases have ended.
             learned: names of the weights that learned.
         """
-        own = f"heads.{lesson.number}." if lesson.number else "output."
-        state = lesson.network.state_dict()
-        return {
-            name: state[name]
-            for name in state
-            if name in learned and (self.begins != "previous" or name.startswith(own))
-        }
+        state, own = lesson.network.state_dict(), f"heads.{lesson.number}." if lesson.number else "output."
+        names = [name for name in state if name.startswith(own)] if self.begins == "previous" else sorted(learned)
+        return {name: state[name] for name in names}
 
     def restore(self, network: UserNetwork, stored: dict[str, Tensor]) -> None:
         """Puts back what was stored for a task into a network that was begun and prepared again."""
