@@ -1,7 +1,9 @@
 """One user representation for many tasks: item vectors, a trunk over the history, and a head for each task."""
 
+from typing import Literal
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 STD = 0.02
@@ -53,6 +55,8 @@ class UserNetwork(nn.Module):
         """What the tokens of tasks begin with; it learns where pre-training appends it."""
         self.output = None if tied else new_output(embedding_dim, num_items)
         self.heads = nn.ModuleDict()
+        self.pooling: Literal["token", "mean"] = "token"
+        """Of the places of a history with its token: that of the token alone, or the mean over all."""
 
     def add_head(self, number: int, num_classes: int) -> TaskHead:
         """A new head for a task, on the network's device.
@@ -83,10 +87,18 @@ class UserNetwork(nn.Module):
             history: indices of the source's items, 0 for padding, most recent last; it may be all padding.
             token: a task's own (``head.token``), or the network's.
         """
-        batch = len(history)
-        appended = torch.cat([self.items(history), token.expand(batch, 1, -1)], dim=1)
-        real = torch.cat([history > 0, history.new_ones(batch, 1, dtype=torch.bool)], dim=1)
+        return self.pool(self.items(history), history > 0, token)
+
+    def pool(
+        self, items: Float[Tensor, "batch seq dim"], mask: Bool[Tensor, "batch seq"], token: Float[Tensor, " dim"]
+    ) -> Float[Tensor, "batch dim"]:
+        """The same from the vectors of the items, and which of them are no padding."""
+        batch = len(items)
+        appended = torch.cat([items, token.expand(batch, 1, -1)], dim=1)
+        real = torch.cat([mask, mask.new_ones(batch, 1)], dim=1)
         vectors: Tensor = self.trunk(appended, real)
+        if self.pooling == "mean":
+            return vectors.sum(dim=1) / real.sum(dim=1, keepdim=True)  # they are zero at padded places
         return vectors[:, -1]
 
     def source_items(self) -> Float[Tensor, "items dim_and_one"]:
