@@ -157,7 +157,8 @@ class Study:
 
     def _waves(self) -> list[list[tuple[Chosen, int]]]:
         """One method for each pre-training and those without, so that no two cells make the same; then the rest."""
-        first, rest = [], []
+        first: list[Chosen] = []
+        rest: list[Chosen] = []
         origins: list[dict[str, Any]] = []
         for chosen in self.methods:
             alone = chosen.method.begins == "new"

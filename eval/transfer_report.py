@@ -160,7 +160,8 @@ class Report:
         yield "method", heads, list(values.items())
         costs = ["learned", "learned without items", "stored networks", "task seconds", "source seconds"]
         yield "cost", costs, [(each.name, _told(each)) for each in self.costs]
-        names = list(max(self.forgotten.values(), key=len))
+        most = max(self.forgotten.values(), key=len)
+        names = list(most)
         yield "after the last task", names, [(name, _changes(each, names)) for name, each in self.forgotten.items()]
         for rival in RIVALS:
             tested = [name for name in self.cells if name != rival]
