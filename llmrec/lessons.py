@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ class Lesson:
 
 
 class NextItemStep(nn.Module):
-    """The next item of the source at every position of a window."""
+    """The next item of the source at every position of a window; of a bidirectional trunk the items hidden from it."""
 
     item_ids: Tensor
     log_popularity: Tensor
@@ -143,9 +143,15 @@ class NextItemStep(nn.Module):
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
         """Mean loss of the targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`."""
+        masked = None
+        if self.network.bidirectional:
+            cloze: Any = self.network.trunk.cloze
+            history = windows[rows]
+            masked = cloze.draw(history, generator)
+            target = history * masked
         asked = target > 0
         return self.loss(
-            with_one(self.network.hidden(history)[asked]),
+            with_one(self.network.hidden(history, masked)[asked]),
             self.network.source_items(),
             target[asked] - 1,
             item_ids=self.item_ids,

@@ -1,9 +1,11 @@
 """What a recommender of user and item vectors learns from a batch of windows."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmrec.losses import Loss
@@ -39,14 +41,24 @@ class MatchingStep(nn.Module):
         rows: Int[Tensor, " batch"],
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """Mean loss of this process's targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`."""
+        """Mean loss of this process's targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`.
+
+        A bidirectional head reads whole windows, and its targets are the items that are hidden from it there.
+        """
         assert self.recommender.encoder is not None
+        masked = None
+        if self.recommender.bidirectional:
+            cloze: Any = self.recommender.head.cloze
+            history = windows[rows]
+            masked = cloze.draw(history, generator)
+            target = history * masked
         ids, right = self._columns(windows, rows, target, generator)
         items, place = self._items(ids)
         if not len(history):  # a process without a share of the last batch still takes part in the average
             history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
+            masked = None if masked is None else masked.new_zeros(1, 1)
         places = torch.nonzero(target, as_tuple=True)
-        users = self._user_embeddings(items, place[history], target, user)
+        users = self._user_embeddings(items, place[history], target, user, masked)
         if not len(places[0]):
             return (users.sum() + items.sum()) * 0.0
         return self.loss(
@@ -76,6 +88,7 @@ class MatchingStep(nn.Module):
         history: Int[Tensor, "batch seq"],
         target: Int[Tensor, "batch seq"],
         user: Int[Tensor, " batch"],
+        masked: Bool[Tensor, "batch seq"] | None,
     ) -> Float[Tensor, "n dim"]:
         """User vectors at the positions with a target, row by row; windows of like length share a call of the head.
 
@@ -85,7 +98,8 @@ class MatchingStep(nn.Module):
         parts = []
         for group, widths in zip(order.split(GROUP), lengths.split(GROUP), strict=True):
             width = max(1, int(widths[-1]))
-            vectors = self.recommender.user_embedding(items, history[group, -width:], user[group])
+            hidden = None if masked is None else masked[group, -width:]
+            vectors = self.recommender.user_embedding(items, history[group, -width:], user[group], hidden)
             parts.append(vectors[target[group, -width:] > 0])
         place = (target > 0)[order].nonzero()[:, 0]
         # From the order of the groups back to that of the rows; stable, so positions keep theirs.

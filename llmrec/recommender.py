@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -61,6 +61,11 @@ class Recommender(nn.Module):
         """Items in the catalogue, padding not counted."""
         return len(self.item_ids) - 1
 
+    @property
+    def bidirectional(self) -> bool:
+        """Whether the head reads later items too, so that the item asked for must be hidden from it."""
+        return getattr(self.head, "bidirectional", False)
+
     @torch.no_grad()
     def item_embeddings(self) -> Float[Tensor, "catalogue dim"]:
         """All item vectors in evaluation mode, kept until the next training step."""
@@ -98,25 +103,39 @@ class Recommender(nn.Module):
         if not len(histories):  # a process without a share of the cases
             return items[:0]
         padded, users = histories.padded(self.max_seq_len), histories.user_indices()
+        masked = None
+        if self.bidirectional:  # the item asked for stands behind the history, hidden
+            padded = F.pad(padded, (0, 1))
+            masked = torch.zeros(1, padded.shape[1], dtype=torch.bool, device=items.device)
+            masked[:, -1] = True
         parts = [
-            self.user_embedding(items, history.to(items.device), user.to(items.device))[:, -1]
+            self.user_embedding(items, history.to(items.device), user.to(items.device), masked)[:, -1]
             for history, user in zip(padded.split(SCORE_BATCH), users.split(SCORE_BATCH), strict=True)
         ]
         return torch.cat(parts)
 
     def user_embedding(
-        self, items: Float[Tensor, "catalogue dim"], history: Int[Tensor, "batch seq"], user: Int[Tensor, " batch"]
+        self,
+        items: Float[Tensor, "catalogue dim"],
+        history: Int[Tensor, "batch seq"],
+        user: Int[Tensor, " batch"],
+        masked: Bool[Tensor, "#batch seq"] | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
-        """User vectors after each position of left-padded histories.
+        """User vectors after each position of left-padded histories, or at each of them where the head reads both ways.
 
         Args:
             items: item vectors by index.
             history: item indices, 0 for padding.
             user: whose history each is, by index; for heads with a table of users.
+            masked: positions whose item is hidden from a bidirectional head, whatever stands there.
         """
         known = (user,) if self.user_ids is not None else ()
-        vectors: Tensor = self.head(F.embedding(history, items), history > 0, *known)
-        return vectors
+        vectors, real = F.embedding(history, items), history > 0
+        if masked is not None:
+            cloze: Any = self.head.cloze
+            vectors, real = cloze.hide(vectors, masked), real | masked
+        embeddings: Tensor = self.head(vectors, real, *known)
+        return embeddings
 
     def recommend(
         self,

@@ -221,7 +221,7 @@ def take_step(
 
 
 def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
-    """Seeds torch for one step and returns a generator for the loss."""
+    """Seeds torch for one step and returns a generator for what the step draws itself."""
     first, second = np.random.SeedSequence([seed, step, rank]).generate_state(2)
     torch.manual_seed(int(first))
     return torch.Generator().manual_seed(int(second))

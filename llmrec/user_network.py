@@ -1,8 +1,9 @@
 """One user representation for many tasks: item vectors, a trunk over the history, and a head for each task."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -75,10 +76,34 @@ class UserNetwork(nn.Module):
         assert isinstance(head, TaskHead)
         return head
 
-    def hidden(self, history: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
-        """The vector after each item of left-padded histories, without a token."""
-        vectors: Tensor = self.trunk(self.items(history), history > 0)
+    @property
+    def bidirectional(self) -> bool:
+        """Whether the trunk reads later items too, so that the item asked for must be hidden from it."""
+        return getattr(self.trunk, "bidirectional", False)
+
+    def hidden(
+        self, history: Int[Tensor, "batch seq"], masked: Bool[Tensor, "#batch seq"] | None = None
+    ) -> Float[Tensor, "batch seq dim"]:
+        """The vector after each item of left-padded histories, without a token; of a bidirectional trunk that at it.
+
+        Args:
+            history: indices of the source's items, 0 for padding.
+            masked: places whose item is hidden from a bidirectional trunk, whatever stands there.
+        """
+        items, real = self.items(history), history > 0
+        if masked is not None:
+            cloze: Any = self.trunk.cloze
+            items, real = cloze.hide(items, masked), real | masked
+        vectors: Tensor = self.trunk(items, real)
         return vectors
+
+    def next_item(self, history: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch dim"]:
+        """What tells the item behind each history; a bidirectional trunk is asked for a hidden one."""
+        if not self.bidirectional:
+            return self.hidden(history)[:, -1]
+        masked = torch.zeros(1, history.shape[1] + 1, dtype=torch.bool, device=history.device)
+        masked[:, -1] = True
+        return self.hidden(F.pad(history, (0, 1)), masked)[:, -1]
 
     def encode(self, history: Int[Tensor, "batch seq"], token: Float[Tensor, " dim"]) -> Float[Tensor, "batch dim"]:
         """User vectors of left-padded histories: at the place of the token, which is appended.
@@ -114,7 +139,7 @@ class UserNetwork(nn.Module):
             head = self.head(number)
             scores: Tensor = head(self.encode(history, head.token))
             return scores
-        return with_one(self.hidden(history)[:, -1]) @ self.source_items().T
+        return with_one(self.next_item(history)) @ self.source_items().T
 
 
 def with_one(users: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim_and_one"]:

@@ -23,17 +23,23 @@ SETTINGS = [{"name": name} for name in components.names("heads")] + [
     {"name": "dssm", "num_layers": 2, "hidden_dim": 24},
     {"name": "dssm_id", "num_layers": 1},
     {"name": "gru4rec", "num_layers": 2, "hidden_dim": 24},
+    {"name": "bert4rec", "num_layers": 1, "num_heads": 4},
+    {"name": "grec", "num_layers": 4, "norm": "pre", "dropout": 0.2},
     {"name": "nextitnet", "num_layers": 4, "norm": "pre"},
     {"name": "nextitnet", "num_layers": 2, "dilations": [1, 2], "dropout": 0.2},
     {"name": "nextitnet", "num_layers": 1, "kernel_size": 5, "dilations": [1], "gate": True},
 ]
 
-WITHOUT_DROPOUT = {"nextitnet"}
-"""Heads whose papers have none; the option exists, and one of the settings takes it."""
+WITHOUT_DROPOUT = {"nextitnet", "grec"}
+"""Heads whose papers have none; the option exists, and one of each head's settings takes it."""
 
 
 def by_user(setting: dict[str, Any]) -> bool:
     return getattr(components.load("heads", setting["name"]), "by_user", False)
+
+
+def bidirectional(setting: dict[str, Any]) -> bool:
+    return getattr(components.load("heads", setting["name"]), "bidirectional", False)
 
 
 def heads(settings: list[dict[str, Any]]) -> pytest.MarkDecorator:
@@ -43,7 +49,12 @@ def heads(settings: list[dict[str, Any]]) -> pytest.MarkDecorator:
 OF_ITEMS = [setting for setting in SETTINGS if not by_user(setting)]
 every_head = heads(SETTINGS)
 every_head_of_items = heads(OF_ITEMS)
+every_causal_head = heads([setting for setting in SETTINGS if not bidirectional(setting)])
+every_bidirectional_head = heads([setting for setting in SETTINGS if bidirectional(setting)])
 every_head_that_knows_order = heads([setting for setting in OF_ITEMS if setting["name"] != "dssm"])
+every_causal_head_that_knows_order = heads(
+    [setting for setting in OF_ITEMS if setting["name"] != "dssm" and not bidirectional(setting)]
+)
 
 
 class OfOneUser(nn.Module):
@@ -90,7 +101,7 @@ def test_there_is_one_finite_vector_for_every_position(setting, width):
     assert torch.isfinite(users).all()
 
 
-@every_head
+@every_causal_head
 def test_a_later_item_does_not_change_an_earlier_user_vector(setting):
     head = make(setting)
     items, mask = histories(8, 5)
@@ -101,6 +112,20 @@ def test_a_later_item_does_not_change_an_earlier_user_vector(setting):
         assert torch.equal(before[:, :changed], after[:, :changed])
         itself = not torch.allclose(before[0, changed], after[0, changed])
         assert itself is not by_user(setting), "but it changes its own, where items matter at all"
+
+
+@every_bidirectional_head
+def test_a_place_asked_for_sees_all_items_but_its_own(setting):
+    head = make(setting)
+    items, mask = histories(8)
+    asked = torch.zeros_like(mask)
+    asked[:, [3, 7]] = True
+    before = head(head.cloze.hide(items, asked), mask)
+    for changed in range(8):
+        other = items.clone()
+        other[:, changed] = torch.randn(DIM) * 10
+        moved = (head(head.cloze.hide(other, asked), mask) - before).abs().amax(dim=-1)[0] > 1e-4
+        assert moved[[3, 7]].tolist() == [not asked[0, changed]] * 2
 
 
 @every_head_of_items
@@ -153,7 +178,8 @@ def test_a_row_of_nothing_but_padding_stays_finite_and_so_do_its_gradients(setti
     assert torch.isfinite(users).all()
     users.sum().backward()
     assert by_user(setting) or torch.isfinite(items.grad).all()
-    assert all(torch.isfinite(parameter.grad).all() for parameter in head.parameters())
+    learned = [parameter for name, parameter in head.named_parameters() if name != "cloze.vector"]
+    assert all(torch.isfinite(parameter.grad).all() for parameter in learned)
     # An empty history is scored with the vector after one padding: it must be the same in every batch.
     head.eval()
     empty = torch.zeros(1, 1, DIM), torch.zeros(1, 1, dtype=torch.bool)
@@ -179,12 +205,17 @@ def test_every_parameter_and_every_item_gets_a_gradient(setting):
     head = make(setting).train()
     items, mask = histories(LONGEST, 4)
     items.requires_grad_()
-    users = head(items, mask)
+    asked = torch.zeros_like(mask)
+    if bidirectional(setting):
+        asked[:, -1] = True
+        users = head(head.cloze.hide(items, asked), mask)
+    else:
+        users = head(items, mask)
     (users * torch.randn_like(users))[mask].sum().backward()
     silent = [name for name, each in head.named_parameters() if each.grad is None or not each.grad.any()]
     assert silent == []
     if not by_user(setting):
-        assert (items.grad.abs().sum(dim=-1) > 0).equal(mask)
+        assert (items.grad.abs().sum(dim=-1) > 0).equal(mask & ~asked)
 
 
 @every_head
@@ -206,7 +237,7 @@ def test_padded_positions_get_zeros(setting):
     assert (users[0, 5:].abs().sum(dim=1) > 0).all()
 
 
-@every_head
+@every_causal_head
 def test_a_head_learns_which_group_of_items_its_user_stays_with(setting):
     """Planted: four groups of five items; each user meets items of one group alone."""
     generator = torch.Generator().manual_seed(0)
@@ -231,7 +262,7 @@ def test_a_head_learns_which_group_of_items_its_user_stays_with(setting):
     assert mass[torch.arange(32), :, group].mean() > 0.9, "0.25 is chance"
 
 
-@every_head_that_knows_order
+@every_causal_head_that_knows_order
 def test_a_head_that_knows_order_learns_what_follows_what(setting):
     """Planted: item i is followed by item i + 1, whatever came before."""
     start = torch.arange(12)

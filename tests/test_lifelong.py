@@ -224,6 +224,22 @@ def test_options_that_do_not_reach_the_tasks_are_refused(tmp_path: Path) -> None
         lifelong(tmp_path, "full", "split=temporal")
 
 
+@pytest.mark.parametrize(
+    ("method", "head", "epochs"), [("peterrec", "grec", 12), ("full", "bert4rec", 60), ("conure", "sasrec", 12)]
+)
+def test_trunks_of_other_kinds_are_pre_trained_and_learn_tasks(
+    tmp_path: Path, method: str, head: str, epochs: int
+) -> None:
+    chosen = (f"head={head}", "head.dropout=0", "transfer.order=[far]")
+    chosen += (f"training.epochs={epochs}", "training.patience=60", "transfer.training.epochs=12")
+    plan = lifelong(tmp_path / "run", method, *chosen)
+    results = plan.run()
+    before = json.loads((plan.pretrained_folder / "metrics.json").read_text(encoding="utf-8"))["test"]["nDCG@10"]
+    after = results["tasks"][-1]["test"]["nDCG@10"]
+    assert before["value"] > before["chance"] + 0.2
+    assert after["value"] > after["chance"] + 0.2
+
+
 @pytest.mark.parametrize("loss", ["bce", "bpr"])
 def test_losses_against_single_negatives_learn_too_and_the_protocol_says_which(tmp_path: Path, loss: str) -> None:
     chosen = (

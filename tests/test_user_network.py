@@ -79,6 +79,19 @@ def test_the_next_item_is_told_by_a_layer_of_its_own_or_by_the_vectors_themselve
     assert "output.weight" not in tied.state_dict()
 
 
+@pytest.mark.parametrize("head", ["grec", "bert4rec"])
+def test_a_trunk_that_reads_both_ways_never_sees_what_it_is_asked_for(head: str) -> None:
+    made, changed = network(head), HISTORY.clone()
+    changed[:, 4] = 9
+    masked = torch.zeros(2, 6, dtype=torch.bool)
+    masked[:, 4] = True
+    assert torch.equal(made.hidden(HISTORY, masked), made.hidden(changed, masked))
+    assert not torch.equal(made.hidden(HISTORY), made.hidden(changed))
+    behind = made.next_item(HISTORY)
+    gap = torch.nn.functional.pad(HISTORY, (0, 1), value=11)
+    assert torch.equal(behind, made.hidden(gap, torch.arange(7)[None] == 6)[:, -1]), "whatever stands in the gap"
+
+
 def test_pre_training_is_the_mean_cross_entropy_of_every_next_item(tmp_path) -> None:
     plan = lifelong(tmp_path, "full", "head.dilations=[1]")
     made = plan._new().eval()

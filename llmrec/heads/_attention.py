@@ -1,19 +1,25 @@
-"""Causal self-attention over left-padded histories: what the transformers among the heads share."""
+"""Self-attention over left-padded histories: what the transformers among the heads share."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from llmrec.heads._dropout import Dropout
 
-def visible_keys(mask: Bool[Tensor, "batch seq"]) -> Bool[Tensor, "batch 1 seq seq"]:
-    """Which positions each position sees: real ones up to itself."""
+
+def visible_keys(mask: Bool[Tensor, "batch seq"], *, causal: bool = True) -> Bool[Tensor, "batch 1 seq seq"]:
+    """Which positions each position sees: real ones, and of them those up to itself or all."""
     seq = mask.shape[1]
-    causal = torch.ones(seq, seq, dtype=torch.bool, device=mask.device).tril()
+    allowed = torch.ones(seq, seq, dtype=torch.bool, device=mask.device)
+    if causal:
+        allowed = allowed.tril()
     # A padded query sees itself alone: a row without any key would turn into NaN.
     itself = torch.eye(seq, dtype=torch.bool, device=mask.device)
-    return ((causal & mask[:, None, :]) | itself)[:, None]
+    return ((allowed & mask[:, None, :]) | itself)[:, None]
 
 
 def attend(
@@ -38,6 +44,54 @@ def attend(
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     weights = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
     return (dropout(weights) @ value).transpose(1, 2).reshape(batch, seq, -1)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention and a feed-forward network of inner width ``4 * dim``, each beside a skip.
+
+    Args:
+        dim: width.
+        num_heads: attention heads; must divide ``dim``.
+        dropout: on the attention weights and the output of each sub-layer.
+        norm: ``post`` normalises after each residual sum, ``pre`` before each sub-layer.
+        activation: of the feed-forward network.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        dropout: float,
+        norm: Literal["post", "pre"],
+        activation: Literal["relu", "gelu"],
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.pre = num_heads, norm == "pre"
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.attention_output = nn.Linear(dim, dim)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.inner = nn.Linear(dim, 4 * dim)
+        self.outer = nn.Linear(4 * dim, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+        self.activation = F.relu if activation == "relu" else F.gelu
+
+    def forward(
+        self, hidden: Float[Tensor, "batch seq dim"], visible: Bool[Tensor, "batch 1 seq seq"]
+    ) -> Float[Tensor, "batch seq dim"]:
+        """What leaves the block; for ``visible`` see :func:`visible_keys`."""
+        if self.pre:
+            hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden), visible))
+            return hidden + self.dropout(self._feed_forward(self.feed_forward_norm(hidden)))
+        hidden = self.attention_norm(hidden + self.dropout(self._attend(hidden, visible)))
+        return self.feed_forward_norm(hidden + self.dropout(self._feed_forward(hidden)))
+
+    def _attend(self, hidden: Tensor, visible: Tensor) -> Tensor:
+        mixed = attend(self.query_key_value(hidden), visible, self.num_heads, self.dropout)
+        return self.attention_output(mixed)
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
+        return self.outer(self.activation(self.inner(hidden)))
 
 
 def initialise(module: nn.Module) -> None:

@@ -104,6 +104,8 @@ class Convolutions(nn.Module):
             raise ValueError(f"num_layers must be at least 0, came {num_layers}")
         if kernel_size < 2:
             raise ValueError(f"kernel_size must be at least 2, came {kernel_size}")
+        if not causal and not kernel_size % 2:
+            raise ValueError(f"kernel_size must be odd where either side is read, came {kernel_size}")
         if not dilations or min(dilations) < 1:
             raise ValueError(f"dilations must be numbers from 1 on, came {list(dilations)}")
         self.dropout = Dropout(dropout)

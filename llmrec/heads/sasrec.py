@@ -3,11 +3,10 @@
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmrec.heads._attention import attend, initialise, visible_keys
+from llmrec.heads._attention import TransformerBlock, initialise, visible_keys
 from llmrec.heads._dropout import Dropout
 
 
@@ -49,7 +48,7 @@ class SASRec(nn.Module):
         self.input_norm = nn.LayerNorm(embedding_dim) if norm == "post" else nn.Identity()
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
-            _Block(embedding_dim, num_heads, dropout, norm, activation) for _ in range(num_layers)
+            TransformerBlock(embedding_dim, num_heads, dropout, norm, activation) for _ in range(num_layers)
         )
         self.output_norm = nn.LayerNorm(embedding_dim) if norm == "pre" else nn.Identity()
         self.apply(initialise)
@@ -65,31 +64,3 @@ class SASRec(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, visible)
         return self.output_norm(hidden) * mask[..., None]
-
-
-class _Block(nn.Module):
-    def __init__(self, dim: int, num_heads: int, dropout: float, norm: str, activation: str) -> None:
-        super().__init__()
-        self.num_heads, self.pre = num_heads, norm == "pre"
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.attention_output = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim)
-        self.inner = nn.Linear(dim, 4 * dim)
-        self.outer = nn.Linear(4 * dim, dim)
-        self.feed_forward_norm = nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
-        self.activation = F.relu if activation == "relu" else F.gelu
-
-    def forward(self, hidden: Tensor, visible: Tensor) -> Tensor:
-        if self.pre:
-            hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden), visible))
-            return hidden + self.dropout(self._feed_forward(self.feed_forward_norm(hidden)))
-        hidden = self.attention_norm(hidden + self.dropout(self._attend(hidden, visible)))
-        return self.feed_forward_norm(hidden + self.dropout(self._feed_forward(hidden)))
-
-    def _attend(self, hidden: Tensor, visible: Tensor) -> Tensor:
-        mixed = attend(self.query_key_value(hidden), visible, self.num_heads, self.dropout)
-        return self.attention_output(mixed)
-
-    def _feed_forward(self, hidden: Tensor) -> Tensor:
-        return self.outer(self.activation(self.inner(hidden)))
