@@ -16,6 +16,7 @@ from pathlib import Path
 from eval import cells
 from llmrec.errors import LlmrecError
 
+CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
 RESULTS = Path("eval/results")
 METHODS = ("scratch", "full", "head_only", "sequential", "peterrec", "conure", "clue")
 EXAMPLES = """examples:
@@ -55,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--config",
         type=Path,
-        default=Path("configs/peterrec.yaml"),
-        help="trunk and training of every cell, whatever method it names (default: %(default)s)",
+        default=CONFIG,
+        help="trunk and training of every cell, whatever method it names (default: configs/peterrec.yaml)",
     )
     cells.add_seeds(result)
     cells.add_jobs(result)
