@@ -190,6 +190,8 @@ class TransferOptions(_Options):
     """How tasks are learned from the source, see :mod:`llmrec.transfer`."""
     order: tuple[str, ...] = ()
     """Names of tasks in the order in which they are learned; empty: all, in the order of their files."""
+    split_seed: int = Field(0, ge=0)
+    """Of the cut of users; the ``seed`` of the run is that of training, so that its seeds share their test users."""
     training: TrainingOptions = TrainingOptions()
     """Of the tasks; the ``training`` of the run is that of the source."""
     loss: Literal["softmax", "bce", "bpr"] = "softmax"

@@ -29,6 +29,8 @@ class Course:
     """Of data and tasks."""
     split: str
     """Which users are in which part, in words."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and how far source and tasks share users, in words."""
 
     @classmethod
     def of(cls, tasks: Any, dataset: Dataset) -> "Course":
@@ -41,7 +43,9 @@ class Course:
         source = tasks.source
         parts = {"validation": source.validation, "test": source.test}
         task = Task(source.name, "items", source.items, parts, source.notes, source.description)
-        return cls(task, source.train, tasks.tasks, dataset.user_ids, dataset.name, tasks.hash, tasks.description)
+        return cls(
+            task, source.train, tasks.tasks, dataset.user_ids, dataset.name, tasks.hash, tasks.description, tasks.notes
+        )
 
     def task(self, number: int) -> Task:
         """Number 0 is the source."""

@@ -100,11 +100,13 @@ class Lifelong:
         learned = [self._learn(number, range(first, number)) for number in numbers]
         if self.keeps_one:
             self._keep(numbers[-1])
-        shared = _bytes(_shared(self._new())) if self.keeps_one or any(each["needs_shared"] for each in learned) else 0
+        network = _bytes(_shared(self._new()))
+        shared = network if self.keeps_one or any(each["needs_shared"] for each in learned) else 0
         results = {
             "method": self.options.method,
             "source": None if self.method.begins == "new" else str(self.pretrained_folder),
             "tasks": learned,
+            "network_bytes": network,
             "shared_bytes": shared,
             "stored_bytes": shared + sum(each["stored_bytes"] for each in learned),
             "provenance": runs.provenance(seed=self.config.seed),

@@ -13,6 +13,7 @@ from llmrec import evaluation, predictions
 from llmrec.interactions import Dataset
 from llmrec.protocol import Protocol
 from llmrec.runs import RunTable
+from llmrec.scoring import Scorer
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases
 from llmrec.tasks import Task
@@ -63,7 +64,7 @@ def validation(network: UserNetwork, number: int, task: Task, max_seq_len: int) 
 
 
 def measure(
-    answers: Answers,
+    answers: Scorer,
     task: Task,
     part: str,
     user_ids: np.ndarray,
@@ -73,7 +74,7 @@ def measure(
     """The run table of a part of a task; of a label task with its predictions.
 
     Args:
-        answers: to the task.
+        answers: scores of the task's classes, by index from 1.
         task: whose part it is.
         part: ``validation`` or ``test``.
         user_ids: of the source's users by index.
@@ -112,7 +113,7 @@ def metrics(task: Task, table: RunTable) -> dict[str, dict[str, float]]:
     return {name: {**value._asdict(), **facts} for name, value in predictions.labels(table.predictions, users).items()}
 
 
-def _rank(answers: Answers, task: Task, part: str, user_ids: np.ndarray | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _rank(answers: Scorer, task: Task, part: str, user_ids: np.ndarray | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Cases and rankings of a part; without their ids users are called by their numbers."""
     examples = task.parts[part]
     if user_ids is None:

@@ -7,11 +7,14 @@ from dataclasses import replace
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrec import components, config
 from llmrec.config import RunConfig
 from llmrec.errors import LlmrecError
+
+if TYPE_CHECKING:
+    from llmrec.course import Course
 
 EXAMPLES = """examples:
   accelerate launch llmrec/train.py --model id                    the ID baseline on MovieLens-100K
@@ -154,31 +157,39 @@ def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -
     Raises:
         ConfigError: several processes.
     """
-    from llmrec import filtering, lifelong, runs, task_report
+    from llmrec import lifelong, runs, task_report
     from llmrec.console import Console
-    from llmrec.course import Course
     from llmrec.errors import ConfigError
     from llmrec.phases import Trainer
     from llmrec.processes import Processes
-    from llmrec.sources import load_dataset
-    from llmrec.tasks import files
 
-    assert options.transfer is not None
     folder, console = runs.RunFolder(options.folder), Console()
     processes = Processes(folder.path)
     if processes.count > 1:
         raise ConfigError(f"a run of tasks (transfer) takes one process, came {processes.count}; start it with one")
     console.say(f"{folder.path}: {processes}")
     folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
-    data = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset
-    tasks = files.load(options.transfer.tasks, data, options.seed, options.max_seq_len)
-    for note in tasks.notes:
+    learned = course(options)
+    for note in learned.notes:
         console.say(f"  {note}")
-    trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": tasks.hash})
-    results = lifelong.Lifelong(options, Course.of(tasks, data), folder.path, trainer).run()
+    trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": learned.hash})
+    results = lifelong.Lifelong(options, learned, folder.path, trainer).run()
     if show != "nothing":
         print(dumps(results, indent=2) if show == "json" else task_report.show(results))
     return folder.path
+
+
+def course(options: RunConfig) -> "Course":
+    """What a run that learns tasks is to learn; the same for all seeds of training."""
+    from llmrec import filtering
+    from llmrec.course import Course
+    from llmrec.sources import load_dataset
+    from llmrec.tasks import files
+
+    assert options.transfer is not None
+    data = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset
+    tasks = files.load(options.transfer.tasks, data, options.transfer.split_seed, options.max_seq_len)
+    return Course.of(tasks, data)
 
 
 def check(options: RunConfig) -> None:
