@@ -104,7 +104,7 @@ def trained(name: str, *flags: str) -> Train:
         overrides = [f"{key}={value}" for key, value in setting.items()]
         arguments = [*flags, *overrides, "--seed", str(seed), "--output", str(folder), "--resume"]
         if not RunFolder(folder).finished:
-            _run(arguments, folder)
+            run(arguments, folder)
         require_same(folder, arguments)
         metrics = read_json(folder / "metrics.json")
         return Cell(setting, seed, metrics["validation"]["nDCG@10"]["value"], RunTable.load(folder / "test"), folder)
@@ -200,7 +200,12 @@ def positive(text: str) -> int:
     return number
 
 
-def _run(arguments: list[str], folder: Path) -> None:
+def run(arguments: list[str], folder: Path) -> None:
+    """Trains a cell in a process of its own, whose log lies beside its folder.
+
+    Raises:
+        RunError: it failed; the message is the last of its log.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(folder.name + ".log")
     print(f"{folder} (its log: {log})", file=sys.stderr)

@@ -24,6 +24,7 @@ KINDS = {
     "scorings": "scoring",
     "sources": "source",
     "splits": "split",
+    "transfer": "transfer",
     "transforms": "transform",
     "tuning": "tuning",
 }

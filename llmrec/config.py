@@ -190,8 +190,38 @@ class P5Options(_Options):
         return value
 
 
+class TransferOptions(_Options):
+    """One user representation for many tasks."""
+
+    tasks: Path
+    """Folder of YAML files: the source and its tasks, see :mod:`llmrec.tasks.files`."""
+    method: Spec = {"name": "peterrec"}
+    """How tasks are learned from the source, see :mod:`llmrec.transfer`."""
+    order: tuple[str, ...] = ()
+    """Names of tasks in the order in which they are learned; empty: all, in the order of their files."""
+    split_seed: int = Field(0, ge=0)
+    """Of the cut of users; the ``seed`` of the run is that of training, so that its seeds share their test users."""
+    training: TrainingOptions = TrainingOptions()
+    """Of the tasks; the ``training`` of the run is that of the source."""
+    loss: Literal["softmax", "bce", "bpr"] = "softmax"
+    """Of the tasks: over all classes, or against one that is drawn uniformly or by popularity."""
+    rho: float = Field(0.3, gt=0)
+    """How far down the sampler of ``bpr`` reaches, see :class:`llmrec.task_losses.PopularNegatives`."""
+    pretrained: Path | None = None
+    """Folder of a pre-trained network; null: found beside the run, or made there."""
+    tied: bool = False
+    """Whether the source's items are told by the vectors that histories are made of."""
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 _OF_VECTORS = ("embedding_dim", "max_seq_len", "features", "transform", "encoder", "tuning", "head", "loss")
 """What reaches only a recommender of user and item vectors."""
+_OF_ONE_TASK = ("model", "split", "features", "transform", "encoder", "tuning", "item_ids", "protocol")
+"""What does not reach a run that learns tasks: these say what is asked and how it is split."""
 
 
 class RunConfig(_Options):
@@ -218,6 +248,8 @@ class RunConfig(_Options):
     item_ids: Spec = {"name": "random"}
     """What items are called in P5's prompts: numbers, titles, or codes of their users or texts, see
     :mod:`llmrec.item_ids`."""
+    transfer: TransferOptions | None = None
+    """Instead of one recommender: a network of users that learns one task after the other."""
     training: TrainingOptions = TrainingOptions()
     protocol: ProtocolOptions = ProtocolOptions()
     seed: int = Field(0, ge=0)
@@ -236,8 +268,9 @@ class RunConfig(_Options):
     @model_serializer(mode="wrap")
     def _without_idle(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Names of items are no option of a run that compares vectors; its saved options do not tell of them."""
-        options = dump(self)
-        return options if self.p5 is not None else {k: v for k, v in options.items() if k not in ("p5", "item_ids")}
+        idle = {"p5", "item_ids"} if self.p5 is None else set()
+        idle |= {"transfer"} if self.transfer is None else set()
+        return {name: value for name, value in dump(self).items() if name not in idle}
 
     @property
     def uses_text(self) -> bool:
@@ -266,6 +299,8 @@ class RunConfig(_Options):
         data = Path(self.data).stem if self.data.endswith((".yaml", ".yml")) else self.data
         if self.p5 is not None:
             return Path("runs") / "-".join([data, "p5", model, self.item_ids["name"], f"s{self.seed}"])
+        if self.transfer is not None:
+            return Path("runs") / "-".join([data, self.transfer.method["name"], self.head["name"], f"s{self.seed}"])
         parts = [data, self.head["name"], model]
         parts += [self.encoder_name] if self.encoder_name not in ("id", "text") else []
         parts += [self.tuning["name"]] if self.uses_text else []
@@ -281,6 +316,9 @@ class RunConfig(_Options):
         kinds = {field: kind for field, kind in _KINDS.items() if field != "item_ids" or self.p5 is not None}
         specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in kinds.items()}
         resolved = self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
+        if self.transfer is not None:
+            method = components.resolve("transfer", self.transfer.method)
+            resolved = resolved.model_copy(update={"transfer": self.transfer.model_copy(update={"method": method})})
         resolved._require_reach()
         return resolved
 
@@ -290,9 +328,13 @@ class RunConfig(_Options):
         usual = {field: getattr(standard, field) for field in RunConfig.model_fields}
         usual |= {field: components.resolve(kind, usual[field]) for field, kind in _KINDS.items()}
         usual["encoder"] = components.resolve("encoders", "id")
-        idle = _OF_VECTORS if self.p5 is not None else ("item_ids",)
+        idle: tuple[str, ...] = ("item_ids",)
+        what = "compares vectors (no p5)"
+        if self.p5 is not None:
+            idle, what = (*_OF_VECTORS, "transfer"), "writes names (p5)"
+        elif self.transfer is not None:
+            idle, what = _OF_ONE_TASK, "learns tasks (transfer)"
         if changed := [f for f in idle if getattr(self, f) not in (usual[f], getattr(standard, f))]:
-            what = "writes names (p5)" if self.p5 is not None else "compares vectors (no p5)"
             raise ConfigError(
                 f"a run that {what} has no {', '.join(changed)}; leave {'them' if changed[1:] else 'it'} out"
             )

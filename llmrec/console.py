@@ -72,8 +72,9 @@ class Console:
             yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
     @contextmanager
-    def training(self, epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """A bar over epochs; yields what takes the rows of ``metrics.jsonl``."""
+    def training(self, epochs: int, selection: str = "nDCG@10") -> Iterator[Callable[[dict[str, Any]], None]]:
+        """A bar over epochs, with the metric that they are judged by; yields what takes the rows of
+        ``metrics.jsonl``."""
         best: dict[str, Any] = {}
         with self._bar() as bar:
             task = bar.add_task("training", total=epochs)
@@ -85,7 +86,7 @@ class Console:
                     self.say(f"warning after epoch {row['epoch'] + 1}: {row['message']}")
                 if row["event"] == "epoch":
                     best.update(row if row["best"] else {})
-                    text = _epoch_line(row, best)
+                    text = _epoch_line(row, best, selection)
                     bar.update(task, completed=row["epoch"] + 1, description=text)
                     if not self.terminal.is_terminal and (row["epoch"] + 1) % EVERY == 0:
                         self.say(text)
@@ -103,6 +104,7 @@ class Console:
         return Progress(*columns, console=self.terminal, transient=True, disable=not shown)
 
 
-def _epoch_line(row: dict[str, Any], best: dict[str, Any]) -> str:
-    line = f"epoch {row['epoch'] + 1}: loss {row['loss']:.3f}, validation nDCG@10 {row['validation']['nDCG@10']:.4f}"
-    return line + (f", best {best['validation']['nDCG@10']:.4f} in epoch {best['epoch'] + 1}" if best else "")
+def _epoch_line(row: dict[str, Any], best: dict[str, Any], selection: str) -> str:
+    value = row["validation"][selection]
+    line = f"epoch {row['epoch'] + 1}: loss {row['loss']:.3f}, validation {selection} {value:.4f}"
+    return line + (f", best {best['validation'][selection]:.4f} in epoch {best['epoch'] + 1}" if best else "")

@@ -3,22 +3,25 @@
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from llmrec.config import TrainingOptions
 
 
 def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
-    """Decay for the weights of linear layers only; a tuned language model has a rate and a decay of its own.
+    """Decay for the weights of linear layers and convolutions only.
 
-    Tables of embeddings may learn at another rate, for each of their rows is in few batches; not those of a module that
-    says it is ``pretrained``, which need not travel far.
+    A tuned language model has a rate and a decay of its own. Tables of embeddings may learn at another rate, for each
+    of their rows is in few batches; not those of a module that says it is ``pretrained``, which need not travel far.
     """
     learning = [each for each in module.parameters() if each.requires_grad]
     models: list[Any] = [each for each in module.modules() if hasattr(each, "own_learning_rate")]
     tuned = {id(weight) for each in models for weight in each.parameters()}
     tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
     # What a language model reads may be what it writes with, too: a table all the same.
-    decayed = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)} - tables
+    decayed = {
+        id(learned_weight(each)) for each in module.modules() if isinstance(each, nn.Linear | nn.Conv1d)
+    } - tables
     groups: list[dict[str, Any]] = []
     for own in (False, True) if models else (False,):
         rate = float(models[0].own_learning_rate) if own else options.learning_rate
@@ -37,6 +40,12 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
         groups[1]["params"] = [each for each in rest if id(each) not in far]
         groups.append({"params": of_tables, "weight_decay": 0.0, "peak": options.embedding_learning_rate})
     return groups
+
+
+def learned_weight(layer: nn.Module) -> nn.Parameter:
+    """What learns of a layer's weight, also where the layer reads it through masks (:mod:`llmrec.masks`)."""
+    masked = parametrize.is_parametrized(layer, "weight")
+    return layer.get_parameter("parametrizations.weight.original" if masked else "weight")
 
 
 def _is_matrix(weight: Tensor, tables: set[int]) -> bool:

@@ -89,6 +89,29 @@ def area(wanted: Bool[np.ndarray, " rows"], scores: Float[np.ndarray, "draws row
     return _interval(mean, users)
 
 
+def labels(predictions: pl.DataFrame, users: pl.Series) -> dict[str, Interval]:
+    """Accuracy, and the mean F1 of all classes that are a target or a prediction (macro-F1).
+
+    Args:
+        predictions: as in :class:`llmrec.runs.RunTable`.
+        users: whose each row is.
+    """
+    wanted, said = predictions["target"].to_numpy(), predictions["prediction"].to_numpy()
+    classes = np.unique(np.concatenate([wanted, said]).astype(str))
+    of_target, of_answer = (each[:, None] == classes for each in (wanted, said))
+    both = of_target & of_answer
+
+    def macro(weights: Weights) -> float:
+        number = weights @ of_target + weights @ of_answer
+        drawn = number > 0
+        return float(np.mean(2 * (weights @ both)[drawn] / number[drawn]))
+
+    return {
+        "accuracy": _interval(partial(_mean, both.any(axis=1).astype(float)), users),
+        "macro-F1": _interval(macro, users),
+    }
+
+
 def texts(predictions: pl.DataFrame, users: pl.Series) -> dict[str, Interval]:
     """BLEU-2, BLEU-4, ROUGE-1, ROUGE-2 and ROUGE-L of what was written, in per cent; see :func:`text_protocol`.
 

@@ -114,13 +114,13 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the last file of a run is there."""
-        return (self.path / "metrics.json").is_file()
+        """Whether the last file of a run is there; of one that learns tasks this is ``results.json``."""
+        return (self.path / "metrics.json").is_file() or (self.path / "results.json").is_file()
 
     @property
     def begun(self) -> bool:
         """Whether training has started: a run that failed before, for want of its model, say, holds nothing to keep."""
-        return (self.path / "metrics.jsonl").is_file() or self.checkpoint.is_file()
+        return (self.path / "metrics.jsonl").is_file() or self.checkpoint.is_file() or (self.path / "tasks").is_dir()
 
     @property
     def checkpoint(self) -> Path:

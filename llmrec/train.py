@@ -7,11 +7,14 @@ from dataclasses import replace
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrec import components, config
 from llmrec.config import RunConfig
 from llmrec.errors import LlmrecError
+
+if TYPE_CHECKING:
+    from llmrec.course import Course
 
 EXAMPLES = """examples:
   accelerate launch llmrec/train.py --model id                    the ID baseline on MovieLens-100K
@@ -101,6 +104,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
 
     options = options.resolved()
     check(options)
+    if options.transfer is not None:
+        return run_tasks(options, resume=resume, overwrite=overwrite, show=show)
     folder = runs.RunFolder(options.folder)
     processes = Processes(folder.path)
     console = Console(quiet=not processes.is_main)
@@ -146,6 +151,47 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     return folder.path
 
 
+def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -> Path:
+    """The same for a run that learns one task after the other.
+
+    Raises:
+        ConfigError: several processes.
+    """
+    from llmrec import lifelong, runs, task_report
+    from llmrec.console import Console
+    from llmrec.errors import ConfigError
+    from llmrec.phases import Trainer
+    from llmrec.processes import Processes
+
+    folder, console = runs.RunFolder(options.folder), Console()
+    processes = Processes(folder.path)
+    if processes.count > 1:
+        raise ConfigError(f"a run of tasks (transfer) takes one process, came {processes.count}; start it with one")
+    console.say(f"{folder.path}: {processes}")
+    folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
+    learned = course(options)
+    for line in learned.lines:
+        console.say(line)
+    trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": learned.hash})
+    results = lifelong.Lifelong(options, learned, folder.path, trainer).run()
+    if show != "nothing":
+        print(dumps(results, indent=2) if show == "json" else task_report.show(results))
+    return folder.path
+
+
+def course(options: RunConfig) -> "Course":
+    """What a run that learns tasks is to learn; the same for all seeds of training."""
+    from llmrec import filtering
+    from llmrec.course import Course
+    from llmrec.sources import load_dataset
+    from llmrec.tasks import files
+
+    assert options.transfer is not None
+    data = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset
+    tasks = files.load(options.transfer.tasks, data, options.transfer.split_seed, options.max_seq_len)
+    return Course.of(tasks)
+
+
 def check(options: RunConfig) -> None:
     """Makes every part that needs no data, so that a value out of range is refused before anything is read.
 
@@ -164,6 +210,8 @@ def check(options: RunConfig) -> None:
         components.create(kind, chosen)
     if options.p5 is not None:
         making.check(options)
+    if options.transfer is not None:
+        components.create("transfer", options.transfer.method)
     recommender.check_head(options)
     fsdp.check_launch(options.tuning["name"])
 

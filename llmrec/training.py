@@ -62,8 +62,10 @@ def fit(
     folder: RunFolder,
     accelerator: Accelerator,
     report: Report,
+    after_step: Callable[[], None] = lambda: None,
+    selection: str = SELECTION,
 ) -> Progress:
-    """Trains until validation nDCG@10 has not risen for ``patience`` epochs and restores the best weights.
+    """Trains until the metric has not risen for ``patience`` epochs and restores the weights of its best epoch.
 
     Args:
         model: on the accelerator's device; trained in place.
@@ -75,6 +77,8 @@ def fit(
         folder: where ``metrics.jsonl`` and the checkpoint go; a checkpoint found there is resumed.
         accelerator: processes and device.
         report: called with each row of ``metrics.jsonl``.
+        after_step: called when the optimizer has moved the weights, to put some of them back, say.
+        selection: the validation metric that tells which epoch is best.
     """
     optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate, fused=True)
     module, optimizer = accelerator.prepare(step, optimizer)
@@ -91,6 +95,7 @@ def fit(
         for batch, targets in batches.epoch(progress.epoch, progress.step_in_epoch, rank, world):
             set_rates(optimizer, options, progress)
             mean = take_step(module, optimizer, batch, targets, options, (seed, progress.step), accelerator)
+            after_step()
             progress.step += 1
             progress.step_in_epoch += 1
             progress.loss_sum += mean * targets
@@ -105,7 +110,7 @@ def fit(
         fsdp.open_root(module)
         values = validate(model)
         fsdp.close_root(module)
-        if judge(progress, values, log, accelerator):
+        if judge(progress, values, selection, log, accelerator):
             best = copy_of(model)
 
     model.load_state_dict(best)
@@ -122,19 +127,20 @@ def clock(progress: Progress, started: float) -> float:
     return now
 
 
-def judge(progress: Progress, values: dict[str, float], log: "_Log", accelerator: Accelerator) -> bool:
+def judge(progress: Progress, values: dict[str, float], selection: str, log: "_Log", accelerator: Accelerator) -> bool:
     """Writes an epoch down and begins the next; returns whether it was the best so far.
 
     Args:
         progress: at the end of the epoch; moved on.
         values: of its validation.
+        selection: which of them tells what is better.
         log: ``metrics.jsonl``.
         accelerator: whose trackers are told too.
     """
     if warning := collapse(progress.validation, values):
         log.write({"event": "warning", "epoch": progress.epoch, "message": warning})
     progress.validation = values
-    better = values[SELECTION] > progress.best.get(SELECTION, -1.0)
+    better = values[selection] > progress.best.get(selection, -1.0)
     if better:
         progress.best, progress.best_epoch, progress.misses = values, progress.epoch, 0
     else:

@@ -1,0 +1,85 @@
+"""One user representation for many tasks: every transfer method on every task, what learned for it and what it forgot.
+
+A cell is a method with a seed; it learns the tasks of a folder one after the other and is tested on users that no task
+trains on. Cells are trained below runs/transfer, those of one seed from the same pre-trained network; finished ones are
+kept, so the same command goes on where it stopped. Beside them stand chance and whatever is most frequent in training.
+
+A method may have options behind a colon: clue:tuning=full. head_only:network=new is a probe of a random network.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from eval import cells
+from llmrec.errors import LlmrecError
+
+CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
+RESULTS = Path("eval/results")
+METHODS = ("scratch", "full", "head_only", "sequential", "peterrec", "conure", "clue")
+EXAMPLES = """examples:
+  python -m eval.transfer --data ml-100k --tasks configs/tasks/ml-100k --seeds 1
+  python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --jobs 2 --minutes 60 --save ml-1m
+  python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --methods full peterrec peterrec:form=parallel
+  python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --config configs/clue.yaml --methods head_only clue
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    try:
+        run(parser().parse_intermixed_args(argv))
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Flags of the command, without torch."""
+    result = argparse.ArgumentParser(
+        "eval.transfer", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("overrides", nargs="*", metavar="key.path=value", help="more options of every cell")
+    result.add_argument("--data", default="ml-100k", help="as of train.py (default: %(default)s)")
+    cells.add_data_dir(result)
+    result.add_argument("--tasks", type=Path, required=True, help="folder of the source's file and of its tasks'")
+    result.add_argument(
+        "--methods",
+        nargs="+",
+        default=METHODS,
+        metavar="NAME",
+        help=f"of llmrec/transfer (default: {' '.join(METHODS)})",
+    )
+    result.add_argument(
+        "--config",
+        type=Path,
+        default=CONFIG,
+        help="trunk and training of every cell, whatever method it names (default: configs/peterrec.yaml)",
+    )
+    cells.add_seeds(result)
+    cells.add_jobs(result)
+    result.add_argument("--minutes", type=float, default=float("inf"), help="after so many no other cell is begun")
+    result.add_argument("--save", metavar="NAME", help="also write eval/results/transfer-NAME.md, .json and .png")
+    result.add_argument("--json", action="store_true", help="print the figures as JSON instead of the tables")
+    return result
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains the cells that are missing, prints what those that are there came to, and saves it if asked to."""
+    from eval import transfer_cells, transfer_report
+
+    methods = [transfer_cells.Chosen.parse(text) for text in dict.fromkeys(arguments.methods)]
+    flags = ["--config", str(arguments.config), "--data", arguments.data, *arguments.data_dir, *arguments.overrides]
+    study = transfer_cells.Study([*flags, f"transfer.tasks={arguments.tasks}"], methods, range(arguments.seeds))
+    study.train(arguments.jobs, time.monotonic() + 60 * arguments.minutes)
+    report = transfer_report.Report(study)
+    if arguments.save:
+        report.save(RESULTS / f"transfer-{arguments.save}")
+    print(json.dumps(report.as_json(), indent=2) if arguments.json else report.show())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The cells of ``eval.transfer``: a method and a seed each, in the order in which they may be trained."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eval import cells
+from llmrec import components, config, task_results, train
+from llmrec.config import RunConfig
+from llmrec.course import Course
+from llmrec.protocol import Protocol
+from llmrec.runs import RunFolder, RunTable, provenance, read_json
+from llmrec.sequences import Sequences
+from llmrec.tasks import Task
+from llmrec.transfer import Method
+
+STUDY = Path("runs/transfer")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method with its options, as it was asked for."""
+
+    label: str
+    specification: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> "Chosen":
+        """Reads ``NAME`` or ``NAME:option=value:...``.
+
+        Raises:
+            ConfigError: a method or an option that does not exist; the message names the nearest.
+        """
+        name, *options = text.split(":")
+        return cls(text, components.resolve("transfer", {**config.read_overrides(options), "name": name}))
+
+    @cached_property
+    def method(self) -> Method:
+        """Made from the options."""
+        made: Method = components.create("transfer", self.specification)
+        return made
+
+    @property
+    def folder(self) -> str:
+        """The beginning of its run folders' names."""
+        return re.sub(r"[^\w.-]+", "_", self.label)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A finished cell: the content of its ``results.json``, and its run table of each task by name."""
+
+    seed: int
+    results: dict[str, Any]
+    tables: dict[str, RunTable]
+    source_seconds: float
+    """Of the pre-training that it begins with, which other cells share."""
+
+    @classmethod
+    def load(cls, folder: Path, seed: int) -> "Cell":
+        """Reads a run folder."""
+        results = read_json(folder / "results.json")
+        places = sorted(place.parent for place in (folder / "tasks").glob("*/result.json"))
+        tables = {read_json(place / "result.json")["name"]: RunTable.load(place / "test") for place in places}
+        source = results["source"]
+        seconds = read_json(Path(source) / "metrics.json")["seconds"] if source else 0.0
+        return cls(seed, results, tables, seconds)
+
+    def task(self, name: str) -> dict[str, Any]:
+        """What ``results.json`` tells of a task."""
+        found: dict[str, Any] = next(task for task in self.results["tasks"] if task["name"] == name)
+        return found
+
+
+class Study:
+    """Methods and seeds over one folder of tasks.
+
+    Args:
+        flags: of ``llmrec/train.py``: data, trunk, tasks.
+        methods: none twice.
+        seeds: of each.
+    """
+
+    def __init__(self, flags: list[str], methods: Sequence[Chosen], seeds: Sequence[int]) -> None:
+        self.flags, self.methods, self.seeds = flags, methods, seeds
+        self.options: RunConfig = train.options_of(self._flags(methods[0]))[0].resolved()
+
+    @cached_property
+    def course(self) -> Course:
+        """What every cell learns."""
+        return train.course(self.options)
+
+    def train(self, jobs: int, stop: float) -> None:
+        """Trains what is missing, unless it is too late to begin.
+
+        Args:
+            jobs: how many cells at a time.
+            stop: when no other cell is begun, in seconds of ``time.monotonic``.
+
+        Raises:
+            RunError: a cell that failed, or a finished one of other options.
+        """
+
+        def one(cell: tuple[Chosen, int]) -> None:
+            folder, arguments = self.folder(*cell), self._arguments(*cell)
+            if RunFolder(folder).finished:
+                cells.require_same(folder, arguments)
+            elif time.monotonic() < stop:
+                cells.run([*arguments, "--resume"], folder)
+
+        for wave in self._waves():
+            with ThreadPoolExecutor(jobs) as pool:
+                list(pool.map(one, wave))
+
+    def found(self) -> dict[str, list[Cell]]:
+        """Finished cells by label; a method without one is left out."""
+        have = {
+            chosen.label: [Cell.load(self.folder(chosen, seed), seed) for seed in self.seeds if self._has(chosen, seed)]
+            for chosen in self.methods
+        }
+        return {label: each for label, each in have.items() if each}
+
+    def missing(self) -> list[str]:
+        """Cells that are not there."""
+        return [
+            self.folder(each, seed).name for each in self.methods for seed in self.seeds if not self._has(each, seed)
+        ]
+
+    def most_frequent(self, task: Task, protocol: Protocol) -> RunTable:
+        """What training shows most often, for everyone: popularity, or the majority class.
+
+        Args:
+            task: that is answered.
+            protocol: of the cells' tables.
+        """
+        shared = protocol.model_dump(exclude={"targets", "mask_history", "k", "cases"})
+        facts = provenance(baseline={"name": "most_frequent"})
+        return task_results.measure(_Frequencies(task), task, "test", self.course.user_ids, shared, facts)
+
+    def folder(self, chosen: Chosen, seed: int) -> Path:
+        """Of a cell."""
+        return STUDY / Path(self.options.data).stem / f"{chosen.folder}-s{seed}"
+
+    def _has(self, chosen: Chosen, seed: int) -> bool:
+        return RunFolder(self.folder(chosen, seed)).finished
+
+    def _waves(self) -> list[list[tuple[Chosen, int]]]:
+        """One method for each pre-training and those without, so that no two cells make the same; then the rest."""
+        first: list[Chosen] = []
+        rest: list[Chosen] = []
+        origins: list[dict[str, Any]] = []
+        for chosen in self.methods:
+            alone = chosen.method.begins == "new"
+            known = not alone and chosen.method.origin in origins
+            origins += [] if alone or known else [chosen.method.origin]
+            (rest if known else first).append(chosen)
+        return [[(chosen, seed) for seed in self.seeds for chosen in wave] for wave in (first, rest)]
+
+    def _flags(self, chosen: Chosen) -> list[str]:
+        return [*self.flags, f"transfer.method={json.dumps(chosen.specification)}"]
+
+    def _arguments(self, chosen: Chosen, seed: int) -> list[str]:
+        return [*self._flags(chosen), "--seed", str(seed), "--output", str(self.folder(chosen, seed))]
+
+
+class _Frequencies:
+    """Scores of classes: how often training shows each."""
+
+    def __init__(self, task: Task) -> None:
+        counts = np.bincount(task.parts["train"].targets, minlength=len(task.classes))
+        self.scores = torch.from_numpy(np.concatenate([[0], counts])).float()
+
+    def score(self, histories: Sequences) -> Float[Tensor, "batch classes_and_one"]:
+        """The same for all."""
+        return self.scores.expand(len(histories), -1)

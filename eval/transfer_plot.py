@@ -1,0 +1,61 @@
+"""The metric of each task by the share of parameters that learned for it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmrec.runs import write_atomically
+
+if TYPE_CHECKING:
+    from eval.transfer_rows import Row
+
+COLUMNS = 3
+MARKERS = "osD^vPX*<>"
+APART = 1.08
+"""Methods of which as much learns stand beside each other by this factor."""
+
+
+def plot(rows: "Mapping[str, Sequence[Row]]", metrics: Mapping[str, str], path: Path) -> None:
+    """One panel a task: methods as points with intervals, what is most frequent and chance as lines.
+
+    Args:
+        rows: by task.
+        metrics: what is shown of each.
+        path: of the PNG.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = min(COLUMNS, len(rows))
+    lines = -(-len(rows) // columns)
+    figure, axes = pyplot.subplots(
+        lines, columns, figsize=(3 + 3.4 * columns, 1 + 2.8 * lines), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(rows) :]:
+        axis.set_visible(False)
+    for axis, (task, found) in zip(axes.flat, rows.items(), strict=False):
+        trained = [row for row in found if row.share is not None]
+        for place, row in enumerate(trained):
+            value, crowd = row.metrics[metrics[task]], [each for each in trained[:place] if _near(each, row)]
+            spread = [[value.value - value.low], [value.high - value.value]]
+            at, marker = (row.share or 0) / APART ** len(crowd), MARKERS[place % len(MARKERS)]
+            axis.errorbar(at, value.value, yerr=spread, fmt=marker, color=f"C{place}", capsize=3, label=row.name)
+        for row, style in zip((each for each in found if each.share is None), ("--", ":"), strict=True):
+            axis.axhline(row.metrics[metrics[task]].value, color="tab:gray", linestyle=style, label=row.name)
+        axis.set_xscale("log")
+        axis.set_title(task, fontsize="medium")
+        axis.set_ylabel(metrics[task])
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("share of parameters that learn for the task; 95 % intervals over test users")
+    handles = dict(zip(*reversed(axes.flat[0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize="small")
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
+    pyplot.close(figure)
+
+
+def _near(one: "Row", other: "Row") -> bool:
+    assert one.share is not None and other.share is not None
+    return max(one.share, other.share) < APART * min(one.share, other.share)

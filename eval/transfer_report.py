@@ -1,0 +1,253 @@
+"""What ``eval.transfer`` says of its cells: metrics by task, what learned, what is stored, and what was forgotten."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from eval import transfer_plot
+from eval.transfer_cells import Study
+from eval.transfer_rows import Cost, Row, cost, forgotten
+from llmrec import evaluation, report
+from llmrec.evaluation import Interval
+from llmrec.report import PairedTest, Runs, interval
+from llmrec.runs import RunTable, write_json, write_text
+from llmrec.task_results import METRICS, SELECTION
+from llmrec.tasks import Task
+
+RIVALS = ("full", "scratch")
+"""Methods that every other one is tested against."""
+CHANCE, FREE = "chance", "most frequent"
+COUNTED = {"accuracy": "HR@1"}
+"""Names of metrics as run tables know them: the class with the highest score is the right one."""
+FIRST = 24
+"""Characters of the first column of a terminal's table, at most."""
+Line = tuple[str, list[str]]
+"""The name of a row, and its cells."""
+
+
+class Report:
+    """All finished cells of a study.
+
+    Args:
+        study: what was asked.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study, self.cells, self.missing = study, study.found(), study.missing()
+        self.tasks: Sequence[Task] = study.course.tasks if self.cells else ()
+
+    @cached_property
+    def rows(self) -> dict[str, list[Row]]:
+        """Chance, what is most frequent and every method, by task."""
+        return {task.name: list(self._rows(task)) for task in self.tasks}
+
+    def _rows(self, task: Task) -> Iterator[Row]:
+        names = METRICS if task.kind == "items" else ("accuracy",)
+        for name, tables in self._tables[task.name].items():
+            if name == FREE:
+                chances = {each: evaluation.chance(tables[0], COUNTED.get(each, each)) for each in names}
+                n = tables[0].cases["user_id"].n_unique()
+                yield Row(CHANCE, n, {each: Interval(*[value] * 3) for each, value in chances.items()})
+            users = {each: evaluation.mean_over_runs(tables, COUNTED.get(each, each))["value"] for each in names}
+            found = {each: evaluation.bootstrap(values.to_numpy()) for each, values in users.items()}
+            told = [cell.task(task.name) for cell in self.cells.get(name, [])]
+            if task.kind == "label" and told:
+                macro = [np.mean([one["test"]["macro-F1"][end] for one in told]) for end in Interval._fields]
+                found["macro-F1"] = Interval(*map(float, macro))
+            share = float(np.mean([one["trainable_share"] for one in told])) if told else None
+            yield Row(name, len(users[names[0]]), found, len(told), share)
+
+    @cached_property
+    def _tables(self) -> dict[str, Runs]:
+        """Run tables by task and row, what is most frequent first."""
+        found: dict[str, Runs] = {}
+        for task in self.tasks:
+            trained = {name: [cell.tables[task.name] for cell in cells] for name, cells in self.cells.items()}
+            protocol = next(iter(trained.values()))[0].protocol
+            found[task.name] = {FREE: [self.study.most_frequent(task, protocol)], **trained}
+        return found
+
+    @cached_property
+    def tests(self) -> dict[str, list[PairedTest]]:
+        """Every method against those that it should come near to or beat, by task."""
+        pairs = [(name, rival) for rival in RIVALS if rival in self.cells for name in self.cells if name != rival]
+        return {
+            task.name: report.paired_tests(self._tables[task.name], pairs, (_counted(task),)) for task in self.tasks
+        }
+
+    @cached_property
+    def costs(self) -> list[Cost]:
+        """One line a method."""
+        return [cost(name, cells, [task.name for task in self.tasks]) for name, cells in self.cells.items()]
+
+    @cached_property
+    def forgotten(self) -> dict[str, dict[str, float | None]]:
+        """By method and task, see :func:`eval.transfer_rows.forgotten`."""
+        return {name: dict(forgotten(cells)) for name, cells in self.cells.items()}
+
+    def show(self, width: int | None = None) -> str:
+        """All tables as text for a terminal, each cut in several where it is too wide."""
+        console = Console(width=width, highlight=False)
+        with console.capture() as captured:
+            for title, heads, lines in self._parts(_short):
+                for part in _cut(heads, lines, console.width - FIRST):
+                    console.print(_table(title, heads[part], [(name, line[part]) for name, line in lines]))
+            for note in self._notes():
+                console.print(note, markup=False, style="dim")
+        return captured.get()
+
+    @property
+    def text(self) -> str:
+        """The same as Markdown."""
+        parts = []
+        for title, heads, lines in self._parts(interval):
+            parts += ["| " + " | ".join([title, *heads]) + " |", "|---" * (1 + len(heads)) + "|"]
+            parts += ["| " + " | ".join([name, *line]) + " |" for name, line in lines] + [""]
+        return "\n".join([*parts, *(f"- {note}" for note in self._notes()), ""])
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        groups = {
+            task.name: {
+                "kind": task.kind,
+                "metric": SELECTION[task.kind],
+                "rows": [_plain(row) for row in self.rows[task.name]],
+                "paired_tests": [
+                    {**asdict(test), "difference": test.difference._asdict(), "verdict": test.verdict}
+                    for test in self.tests[task.name]
+                ],
+                "protocol": self._first(task).protocol.model_dump(),
+            }
+            for task in self.tasks
+        }
+        return {
+            "groups": groups,
+            "costs": [asdict(cost) for cost in self.costs],
+            "forgotten": self.forgotten,
+            "missing": self.missing,
+            "notes": list(self.study.course.notes) if self.cells else [],
+            "provenance": {name: [cell.results["provenance"] for cell in cells] for name, cells in self.cells.items()},
+        }
+
+    def save(self, path: Path) -> None:
+        """Writes Markdown, JSON and a plot beside each other; nothing while no cell is finished."""
+        if not self.cells:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path.with_name(path.name + ".md"), self.text)
+        write_json(path.with_name(path.name + ".json"), self.as_json())
+        metrics = {task.name: SELECTION[task.kind] for task in self.tasks}
+        transfer_plot.plot(self.rows, metrics, path.with_name(path.name + ".png"))
+
+    def _parts(self, told: Callable[[Interval], str]) -> Iterator[tuple[str, list[str], list[Line]]]:
+        """Title, headings and lines of each table; ``told`` writes a mean with its interval."""
+        if not self.cells:
+            return
+        heads = [f"{task.name} {SELECTION[task.kind]}" for task in self.tasks]
+        values: dict[str, list[str]] = {}
+        for task in self.tasks:
+            for row in self.rows[task.name]:
+                found = row.metrics[SELECTION[task.kind]]
+                values.setdefault(row.name, []).append(told(found) if row.name != CHANCE else _value(found))
+        yield "method", heads, list(values.items())
+        costs = ["learned", "learned without items", "stored networks", "task seconds", "source seconds"]
+        yield "cost", costs, [(each.name, _told(each)) for each in self.costs]
+        most = max(self.forgotten.values(), key=len)
+        names = list(most)
+        yield "after the last task", names, [(name, _changes(each, names)) for name, each in self.forgotten.items()]
+        for rival in RIVALS:
+            tested = [name for name in self.cells if name != rival]
+            if rival in self.cells and tested:
+                yield f"less {rival}", heads, [(name, self._against(name, rival)) for name in tested]
+
+    def _against(self, name: str, rival: str) -> list[str]:
+        found = [test for each in self.tests.values() for test in each if (test.first, test.second) == (name, rival)]
+        return [f"{_value(test.difference, '+')} {test.verdict}" for test in found]
+
+    def _notes(self) -> Iterable[str]:
+        if self.missing:
+            yield f"Missing: {', '.join(self.missing)}."
+        if not self.cells:
+            return
+        number = sum(map(len, self.tests.values()))
+        yield (
+            "Means over seeds, 95 % bootstrap over test users. most frequent: what the task's training shows most, for "
+            "everyone (popularity, the majority class). learned: of the parameters that answer a task, the mean over "
+            "tasks, and without the vectors of items; stored: for all tasks, by the bytes of one network without heads."
+        )
+        yield (
+            "After the last task: the metric of an earlier task, less what it was when that had just been learned; "
+            "same: every answer is the one it was."
+        )
+        yield (
+            f"Paired over users: beats: the whole 95 % interval above 0; not worse: it reaches 0. {number} such tests; "
+            "nothing is corrected for their number."
+        )
+        for task in self.tasks:
+            yield f"{task.name}: {self._first(task).protocol.line()}"
+        yield from self.study.course.notes
+
+    def _first(self, task: Task) -> RunTable:
+        return self._tables[task.name][FREE][0]
+
+
+def _counted(task: Task) -> str:
+    return COUNTED.get(SELECTION[task.kind], SELECTION[task.kind])
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return asdict(row) | {"metrics": {name: value._asdict() for name, value in row.metrics.items()}}
+
+
+def _changes(found: dict[str, float | None], names: list[str]) -> list[str]:
+    def told(name: str) -> str:
+        change = found.get(name, np.nan)
+        return "same" if change is None else "-" if np.isnan(change) else _value(Interval(change, change, change), "+")
+
+    return [told(name) for name in names]
+
+
+def _told(cost: Cost) -> list[str]:
+    shares = [f"{100 * share:.3g} %" for share in (cost.share, cost.share_without_items)]
+    return [*shares, f"{cost.stored:.2f}", f"{cost.seconds:,.0f}", f"{cost.source_seconds:,.0f}"]
+
+
+def _value(found: Interval, sign: str = "") -> str:
+    return interval(found, sign).partition(" ")[0]
+
+
+def _short(found: Interval) -> str:
+    """A mean and half the width of its interval."""
+    half = (found.high - found.low) / 2
+    return f"{_value(found)} ±{_value(Interval(half, half, half))}"
+
+
+def _cut(heads: list[str], lines: list[Line], room: int) -> Iterator[slice]:
+    """Parts of the columns that have room beside the first one; a heading may be broken between its words."""
+    start, used = 0, 0
+    for place, head in enumerate(heads):
+        width = 1 + max(map(len, [*head.split(), *(line[place] for _, line in lines)]))
+        if used and used + width > room:
+            yield slice(start, place)
+            start, used = place, 0
+        used += width
+    yield slice(start, len(heads))
+
+
+def _table(title: str, heads: list[str], lines: list[Line]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(escape(title), overflow="fold", max_width=FIRST - 1)
+    for place, head in enumerate(heads):
+        least = max(map(len, [*head.split(), *(line[place] for _, line in lines)]))
+        table.add_column(escape(head), justify="right", width=least)
+    for name, line in lines:
+        table.add_row(escape(name), *map(escape, line))
+    return table

@@ -1,0 +1,135 @@
+"""A source and the tasks of its users, with all that a later run must agree with."""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from llmrec.errors import DataError
+from llmrec.protocol import digest
+from llmrec.sequences import Sequences
+from llmrec.tasks import PARTS, Examples, Task
+from llmrec.tasks._naming import some
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """What a network is pre-trained on: the next item of the source.
+
+    ``items[i]`` is the id of the item with index ``i + 1``; index 0 is padding. ``train`` holds the whole sequences of
+    the users that train. ``validation`` and ``test`` ask for the last item of each other user, ``targets[i]`` being a
+    position in ``items``, and show what stands before it.
+    """
+
+    name: str
+    items: tuple[str, ...]
+    train: Sequences
+    validation: Examples
+    test: Examples
+    notes: tuple[str, ...] = field(default=())
+    """What was left out, of whom and why, in words."""
+    description: str = ""
+    """The source in words, for the protocol."""
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """A source and its tasks, whose users are split once: nobody who tests one of them trains another.
+
+    ``user_ids`` are the ids that ``Examples.users`` point to; entry 0 is the empty string of the padding.
+    """
+
+    source: SourceTask
+    tasks: tuple[Task, ...]
+    user_ids: np.ndarray
+    data: str
+    facts: dict[str, Any]
+    """What the set was made of: hash of the data, seed, longest history, and the options of every file."""
+    description: str
+    """How users were split, in words."""
+    notes: tuple[str, ...] = field(default=())
+    """How far source and tasks share their users, in words."""
+
+    @cached_property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits over data, seed, options, items, classes and all examples."""
+        found = hashlib.sha256(digest(self.facts).encode())
+        parts = {"validation": self.source.validation, "test": self.source.test}
+        train = (self.source.train.offsets, self.source.train.values)
+        for classes, examples in [(self.source.items, parts), *((task.classes, task.parts) for task in self.tasks)]:
+            found.update("\x1e".join(classes).encode())
+            of_parts = [
+                (part.histories.offsets, part.histories.values, part.targets, part.users)
+                for part in (examples[name] for name in sorted(examples))
+            ]
+            for array in itertools.chain(train, *of_parts):
+                found.update(np.ascontiguousarray(array, dtype=np.int64))
+            train = ()
+        return found.hexdigest()[:16]
+
+    def describe(self) -> list[str]:
+        """The set in a few lines: users, examples, classes, what is most frequent, and how long histories are."""
+        source, train = self.source, self.source.train
+        lines = [
+            f"{self.data}: {self.description}",
+            f"source {source.name}: {len(source.items):,} items; {source.description}",
+            f"  train {len(train):,} users, {len(train.values):,} events, {_spread(train.lengths)}",
+            *(f"  {name} {_part(part)}" for name, part in (("validation", source.validation), ("test", source.test))),
+            *_indented(source.notes),
+        ]
+        for number, task in enumerate(self.tasks, 1):
+            lines.append(f"task {number} {task.name} ({task.kind}): {len(task.classes):,} classes; {task.description}")
+            lines += [f"  {name} {_part(task.parts[name])}, {_most_frequent(task, name)}" for name in PARTS]
+            lines += _indented(task.notes)
+        return [*lines, *self.notes]
+
+
+def require_same_items(saved: Sequence[str], items: Sequence[str]) -> None:
+    """Checks that a network was pre-trained on these items under these indices.
+
+    Args:
+        saved: ids of the items that it knows, in the order of its table.
+        items: those of the source now.
+
+    Raises:
+        DataError: an item is gone, new or elsewhere; some are named.
+    """
+    if list(saved) == list(items):
+        return
+    known, now = set(saved), set(items)
+    gone = [item for item in saved if item not in now]
+    new = [item for item in items if item not in known]
+    moved = [item for item, other in zip(items, saved, strict=False) if item != other and item in known]
+    faults = [
+        f"{len(ids)} {what} ({some(ids)})"
+        for ids, what in ((gone, "gone"), (new, "new"), (moved, "under another index"))
+        if ids
+    ]
+    raise DataError(
+        f"the source's items changed since pre-training, {len(saved)} then and {len(items)} now: {'; '.join(faults)}. "
+        "Pre-train again, or take the data, the files of tasks and the seed of that time"
+    )
+
+
+def _indented(notes: Iterable[str]) -> list[str]:
+    return [f"  - {note}" for note in notes]
+
+
+def _part(part: Examples) -> str:
+    return f"{len(np.unique(part.users)):,} users, {len(part):,} examples, {_spread(part.histories.lengths)}"
+
+
+def _spread(lengths: np.ndarray) -> str:
+    if not len(lengths):
+        return "no histories"
+    return f"histories of {lengths.min():,} to {lengths.max():,} items, median {np.median(lengths):,.0f}"
+
+
+def _most_frequent(task: Task, part: str) -> str:
+    """The share of what is most frequent in training: what an answer that reads no history gets right."""
+    top = int(np.bincount(task.parts["train"].targets, minlength=len(task.classes)).argmax())
+    return f"{task.classes[top]}: {np.mean(task.parts[part].targets == top):.1%}"

@@ -1,0 +1,198 @@
+"""The study of transfer methods: its cells, the report of results made by hand, the command on a tiny log."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_course import QUICK, course
+from small_runs import BIN, execute
+from tables import PROTOCOL, counted
+
+from eval import transfer, transfer_report
+from eval.transfer_cells import Chosen, Study
+from llmrec.errors import ConfigError, RunError
+from llmrec.protocol import digest
+from llmrec.runs import write_json
+
+FLAGS = ["transfer.tasks=unused", "head=nextitnet", *QUICK]
+USERS = ("ann", "bob", "cid", "dan")
+
+
+def chosen(*texts: str) -> list[Chosen]:
+    return [Chosen.parse(text) for text in texts]
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """Three methods and two seeds over the small course; nothing is trained."""
+    monkeypatch.chdir(tmp_path)
+    made = Study(FLAGS, chosen("scratch", "full", "sequential"), (0, 1))
+    made.course = course()
+    return made
+
+
+def finish(study: Study, method: str, seed: int, above: dict[str, tuple[int, ...]], **more: Any) -> None:
+    """Writes a finished cell: how many classes stood above each user's, by task."""
+    folder = study.folder(next(each for each in study.methods if each.label == method), seed)
+    tasks = []
+    for number, (name, places) in enumerate(above.items()):
+        rows = [(user, place, 0) for user, place in zip(USERS, places)]
+        protocol = PROTOCOL.model_copy(update={"targets": name})
+        candidates = 6 if name == "far" else 2
+        counted(rows, candidates=candidates, protocol=protocol).save(folder / "tasks" / f"{number:02d}-{name}" / "test")
+        kind = "items" if name in ("far", "walk") else "label"
+        value = {"value": places.count(0) / 4, "low": 0.0, "high": 1.0}
+        tasks.append(
+            {
+                "name": name,
+                "kind": kind,
+                "test": {"nDCG@10": value} if kind == "items" else {"accuracy": value, "macro-F1": value},
+                "trainable_share": 0.5,
+                "trainable_share_without_items": 0.25,
+                "seconds": 10 + seed,
+                **more.get(name, {}),
+            }
+        )
+        write_json(folder / "tasks" / f"{number:02d}-{name}" / "result.json", {"name": name})
+    results = {"tasks": tasks, "source": None, "stored_bytes": 300, "network_bytes": 200, "provenance": {"seed": seed}}
+    write_json(folder / "results.json", results)
+
+
+def earlier(unchanged: bool, **values: float) -> dict[str, Any]:
+    """What the last task tells of those before it, by their accuracy or nDCG."""
+    found = {name: {"nDCG@10" if name in ("far", "walk") else "accuracy": {"value": v}} for name, v in values.items()}
+    return {"earlier": found, "unchanged": {name: unchanged for name in values}}
+
+
+@pytest.fixture
+def report(study: Study) -> transfer_report.Report:
+    """scratch is always right, full never, with one seed of two; sequential is right about half and forgets."""
+    right, wrong = (0, 0, 0, 0), (1, 1, 1, 1)
+    exact = {"half": earlier(True, far=1.0, step=1.0)}
+    for seed in (0, 1):
+        finish(study, "scratch", seed, {"far": right, "step": right, "half": right}, **exact)
+    finish(study, "full", 0, {"far": (5, 5, 5, 5), "step": wrong, "half": wrong}, half=earlier(True, far=0.0, step=0.0))
+    for seed, places in enumerate([(0, 0, 1, 1), (0, 1, 0, 1)]):
+        above = {"walk": right, "far": places, "step": places, "half": right}
+        forgets = {"half": earlier(False, walk=0.5 + 0.25 * seed, far=0.25, step=0.5)}
+        finish(study, "sequential", seed, above, **forgets)
+    return transfer_report.Report(study)
+
+
+def row(report: transfer_report.Report, task: str, name: str) -> transfer_report.Row:
+    return next(each for each in report.rows[task] if each.name == name)
+
+
+def test_rows_are_means_over_seeds_beside_chance_and_what_is_most_frequent(report: transfer_report.Report) -> None:
+    assert [each.name for each in report.rows["far"]] == ["chance", "most frequent", "scratch", "full", "sequential"]
+    assert row(report, "step", "sequential").metrics["accuracy"].value == 0.5
+    assert row(report, "step", "sequential").metrics["accuracy"].low == 0.125, "ann 1, bob and cid .5, dan 0"
+    assert row(report, "far", "sequential").metrics["nDCG@10"].value == pytest.approx((1 + 1 / 1.5849625) / 2)
+    assert row(report, "half", "scratch").metrics["macro-F1"].value == 1.0
+    assert row(report, "step", "chance").metrics["accuracy"] == (0.5, 0.5, 0.5)
+    assert (row(report, "far", "full").seeds, row(report, "far", "scratch").seeds) == (1, 2)
+    assert report.missing == ["full-s1"]
+
+
+def test_what_is_most_frequent_is_told_by_the_training_part(study: Study) -> None:
+    for task in study.course.tasks:
+        train, test = (list(task.parts[part].targets) for part in ("train", "test"))
+        best = max(range(len(task.classes)), key=train.count)
+        assert train.count(best) > max(train.count(other) for other in set(train) - {best}), "no tie at the top"
+        table = study.most_frequent(task, PROTOCOL)
+        first = (table.cases["target_above"] == 0).to_list()
+        assert first == [target == best for target in test]
+
+
+def test_costs_and_forgetting(report: transfer_report.Report) -> None:
+    scratch = report.costs[0]
+    assert (scratch.share, scratch.share_without_items, scratch.stored) == (0.5, 0.25, 1.5)
+    assert (scratch.seconds, scratch.source_seconds) == (3 * 10.5, 0)
+    assert report.forgotten == {
+        "scratch": {"far": None, "step": None},
+        "full": {"far": None, "step": None},
+        "sequential": {"walk": pytest.approx(-0.375), "far": pytest.approx(-0.25), "step": 0.0},
+    }
+
+
+def test_every_method_is_tested_against_full_and_scratch(report: transfer_report.Report) -> None:
+    found = {(test.first, test.second): test for test in report.tests["step"]}
+    assert set(found) == {("scratch", "full"), ("sequential", "full"), ("full", "scratch"), ("sequential", "scratch")}
+    assert found["scratch", "full"].difference == (1.0, 1.0, 1.0) and found["scratch", "full"].verdict == "beats"
+    assert found["full", "scratch"].verdict == "worse"
+    assert found["sequential", "scratch"].difference.value == -0.5
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_tables_fit_a_terminal(report: transfer_report.Report, width: int) -> None:
+    shown = report.show(width)
+    assert max(map(len, shown.splitlines())) <= width
+    for words in (
+        "most frequent",
+        "same",
+        "-.3750",
+        ".5000 ±.3750",
+        "+1.0000 beats",
+        "Missing: full-s1.",
+        "50 %",
+        "1.50",
+    ):
+        assert words in shown
+
+
+def test_files_hold_rows_and_protocol_of_every_task(report: transfer_report.Report, tmp_path: Path) -> None:
+    report.save(tmp_path / "results" / "transfer-small")
+    folder = tmp_path / "results"
+    saved = json.loads((folder / "transfer-small.json").read_text(encoding="utf-8"))
+    text = (folder / "transfer-small.md").read_text(encoding="utf-8")
+    assert list(saved["groups"]) == ["far", "step", "half"]
+    for group in saved["groups"].values():
+        assert digest(group["protocol"]) in text
+        assert [each["metrics"][group["metric"]]["value"] for each in group["rows"][2:4]] == [
+            1.0,
+            pytest.approx(0, abs=0.4),
+        ]
+    assert saved["forgotten"]["sequential"]["walk"] == pytest.approx(-0.375)
+    assert (folder / "transfer-small.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_finished_cell_only_what_is_missing_is_told(study: Study, tmp_path: Path) -> None:
+    empty = transfer_report.Report(study)
+    assert empty.show(80).startswith("Missing: scratch-s0, scratch-s1, full-s0")
+    empty.save(tmp_path / "nothing")
+    assert not list(tmp_path.glob("nothing*"))
+
+
+def test_cells_that_share_a_pre_training_wait_for_the_one_that_makes_it(study: Study) -> None:
+    asked = ("scratch", "full", "head_only", "peterrec", "clue", "clue:tuning=full", "clue:views=dropout")
+    waves = Study(FLAGS, chosen(*asked), (0, 1))._waves()
+    first = ["scratch", "full", "clue", "clue:views=dropout"]
+    assert [(each.label, seed) for each, seed in waves[0]] == [(label, seed) for seed in (0, 1) for label in first]
+    assert [each.label for each, seed in waves[1] if seed == 0] == ["head_only", "peterrec", "clue:tuning=full"]
+    folders = {study.folder(each, seed) for wave in waves for each, seed in wave}
+    assert len(folders) == 14 and Path("runs/transfer/ml-100k/clue_tuning_full-s1") in folders
+
+
+def test_a_finished_cell_of_other_options_is_refused(study: Study) -> None:
+    finish(study, "scratch", 0, {"far": (0, 0, 0, 0)})
+    other = study.options.model_copy(update={"embedding_dim": 99})
+    write_json(study.folder(study.methods[0], 0) / "config.json", other.model_dump(mode="json"))
+    with pytest.raises(RunError, match="embedding_dim: 99 trained, 16 asked for"):
+        study.train(1, float("inf"))
+
+
+def test_unknown_methods_and_options_are_named_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no transfer 'peterec'; did you mean 'peterrec'"):
+        Chosen.parse("peterec")
+    with pytest.raises(ConfigError, match="has no option 'tunning'; did you mean 'tuning'"):
+        Chosen.parse("clue:tunning=full")
+    with pytest.raises(ConfigError, match="not of the form"):
+        Chosen.parse("clue:full")
+    assert transfer.main(["--tasks", "nowhere", "--methods", "conurre"]) == 2
+
+
+def test_help_comes_without_torch() -> None:
+    code = "import sys; from eval.transfer import parser; print(parser().format_help()); print('torch' in sys.modules)"
+    done = execute(str(BIN / "python"), "-c", code)
+    assert done.stdout.splitlines()[-1] == "False" and "python -m eval.transfer --data ml-1m" in done.stdout
