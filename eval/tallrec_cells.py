@@ -199,7 +199,9 @@ class Study:
 
     def _asked(self) -> dict[str, Any]:
         """What a kept cell must have been made with."""
-        return asdict(self.options) | {"prompt_hash": self.prompt.hash, "data_hash": self.data_hash}
+        rows = _digest([*self.train, *self.selection, *self.test])
+        facts = {"prompt_hash": self.prompt.hash, "data_hash": self.data_hash, "rows_hash": rows}
+        return asdict(self.options) | facts | {"revision": loading.find(self.options.model).revision}
 
     def _path(self, rows: int, draw: int) -> Path:
         return self.folder / f"n{rows}-d{draw}.json"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.kept_states import KeptStates
-from llmrec.loading import LanguageModel, ModelFiles, Progress, load_writer
+from llmrec.loading import LanguageModel, ModelFiles, Progress, additions, load_writer
 from llmrec.loading.blocks import StandIns, block_list
 from llmrec.loading.resident import Resident
 from llmrec.tokens import Tokens, batches_by_length
@@ -111,14 +111,14 @@ class LabelModel:
             recipe: of their learning.
             seed: of the numbers that they begin with.
         """
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
 
         config = LoraConfig(
             r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            both = get_peft_model(self.model, config)
+            both = additions.adapted(self.model, config)
         try:
             yield
         finally:
