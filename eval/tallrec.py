@@ -16,6 +16,8 @@ from eval import cells
 from llmrec.errors import LlmrecError
 
 RESULTS = Path("eval/results")
+UNTRAINED, PROBE, LORA = "zero-shot", "probe", "lora"
+"""Ways of being asked: as the model is, by a linear layer over its last hidden state, or with additions that learn."""
 EXAMPLES = """examples:
   python -m eval.tallrec --data movie --data-dir /where/it/lies/tallrec --rows 0
   python -m eval.tallrec --data movie --data-dir /where/it/lies/tallrec --rows 0 16 64 256 --draws 10 --minutes 60
@@ -44,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--prompt", default="instructions/alpaca", help="file below prompts/ (default: %(default)s)")
     result.add_argument(
         "--rows", type=_from_zero, nargs="+", default=[0, 16, 64, 256], help="training rows; 0: untrained (0 16 64 256)"
+    )
+    result.add_argument(
+        "--ways", choices=(PROBE, LORA), nargs="+", default=[PROBE, LORA], help="of learning from rows (default: both)"
     )
     result.add_argument("--draws", type=cells.positive, default=10, help="of the training rows (default: %(default)s)")
     _add_learning(result)
@@ -74,7 +79,7 @@ def _add_learning(result: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Makes the cells that are missing, prints the table of those that are there, and saves it if asked to."""
-    from eval.tallrec_cells import Options, Study
+    from eval.tallrec_cells import Cell, Options, Study
     from eval.tallrec_report import Report
     from llmrec.console import Console
 
@@ -94,21 +99,25 @@ def run(arguments: argparse.Namespace) -> None:
     sizes = sorted(set(arguments.rows))
     study.drawn(sizes[-1], 0)  # too many are refused before hours are spent
     stop = time.monotonic() + 60 * arguments.minutes
-    found = {(rows, draw): study.cell(rows, draw) for rows, draw in _order(sizes, arguments.draws)}
-    for (rows, draw), cell in found.items():
+    found = {place: study.cell(*place) for place in _order(arguments.ways, sizes, arguments.draws)}
+    for place, cell in found.items():
         if cell is None and time.monotonic() < stop:
-            found[rows, draw] = study.make(rows, draw)
-    draws = {rows: range(arguments.draws if rows else 1) for rows in sizes}
-    report = Report(study, {rows: [found[rows, draw] for draw in draws[rows]] for rows in sizes})
+            found[place] = study.make(*place)
+    lines: dict[tuple[str, int], list[Cell | None]] = {}
+    for (way, rows, _), cell in found.items():
+        lines.setdefault((way, rows), []).append(cell)
+    report = Report(study, lines)
     if arguments.save:
         report.save(RESULTS / f"tallrec-{arguments.save}")
     print(json.dumps(report.as_json(), indent=2) if arguments.json else report.text)
 
 
-def _order(sizes: Sequence[int], draws: int) -> Iterator[tuple[int, int]]:
-    """The first draw of every size before the second of any; untrained there is but one."""
-    for draw in range(draws):
-        yield from ((rows, draw) for rows in sizes if rows or not draw)
+def _order(ways: Sequence[str], sizes: Sequence[int], draws: int) -> Iterator[tuple[str, int, int]]:
+    """Way by way, the first draw of every size before the second of any; untrained there is but one."""
+    if 0 in sizes:
+        yield UNTRAINED, 0, 0
+    for way in ways:
+        yield from ((way, rows, draw) for draw in range(draws) for rows in sizes if rows)
 
 
 def _from_zero(text: str) -> int:

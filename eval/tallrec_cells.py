@@ -14,8 +14,12 @@ import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float, Int
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from eval.tallrec import LORA, PROBE
 from llmrec import instructions, loading
 from llmrec.console import Console
 from llmrec.errors import ConfigError, DataError, RunError
@@ -27,6 +31,8 @@ from llmrec.runs import provenance, read_json, write_json
 
 STUDY = Path("eval/results/tallrec")
 """Cells are small enough for the repository; folders of runs do not outlive the machine they lie on."""
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Of a probe: weights that are compared on the selection rows, from the least to the most free."""
 LOOKS = 3
 """Numbers of epochs that are compared on the selection rows."""
 
@@ -58,7 +64,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Cell:
-    """One line of scores ``[test rows]``; of a trained model also the number of its rows, and their draw."""
+    """One line of scores ``[test rows]``, and how they were made."""
 
     scores: Float[np.ndarray, " rows"]
     facts: dict[str, Any]
@@ -109,6 +115,12 @@ class Study:
         with self._shown("hidden states") as progress:
             return LabelModel(files, asked, words, self.options.blocks, progress)
 
+    @cached_property
+    def hidden(self) -> Float[np.ndarray, "prompts dim"]:
+        """The untrained model's last hidden state behind every prompt of :attr:`model`."""
+        with self._shown("last hidden states") as progress:
+            return self.model.hidden(progress)
+
     def drawn(self, rows: int, draw: int) -> Int[np.ndarray, " rows"]:
         """Places of the training half that a cell learns from.
 
@@ -129,13 +141,13 @@ class Study:
             found[f"title like rate, {size} rows"] = np.stack(rates)
         return found
 
-    def cell(self, rows: int, draw: int) -> Cell | None:
+    def cell(self, way: str, rows: int, draw: int) -> Cell | None:
         """A finished cell; None if there is none yet.
 
         Raises:
             RunError: it was made with other options or other data.
         """
-        path = self._path(rows, draw)
+        path = self._path(way, rows, draw)
         if not path.exists():
             return None
         facts = read_json(path)
@@ -145,22 +157,43 @@ class Study:
             raise RunError(f"{path} was made with other options ({pairs}); delete it to make it again")
         return Cell(np.array(facts.pop("scores")), facts)
 
-    def make(self, rows: int, draw: int) -> Cell:
-        """Trains a model on some rows, none for zero, asks it about every test row and keeps what it says."""
+    def make(self, way: str, rows: int, draw: int) -> Cell:
+        """Learns from some rows, unless untrained, asks about every test row and keeps what is said."""
         label = f"{self.name}, {rows} rows, draw {draw}"
-        facts: dict[str, Any] = {"rows": rows, "draw": draw, "options": self._asked()}
+        facts: dict[str, Any] = {"way": way, "rows": rows, "draw": draw, "options": self._asked()}
         model, test = self.model, range(len(self.test))
+        hidden = self.hidden if way == PROBE else None  # made once, so its seconds are those of no draw
         start = time.perf_counter()
-        if rows:
+        if hidden is not None:
+            scores, facts["selection"] = self._probed(hidden, rows, draw)
+        elif way == LORA:
             scores, facts["selection"] = self._trained(rows, draw, label)
         else:
             with self._shown(label) as progress:
                 scores = model.score(test, progress)
         facts["seconds"] = time.perf_counter() - start
-        path = self._path(rows, draw)
+        path = self._path(way, rows, draw)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, provenance(**facts) | {"scores": scores.tolist()})
         return Cell(scores, facts)
+
+    def _probed(
+        self, hidden: Float[np.ndarray, "prompts dim"], rows: int, draw: int
+    ) -> tuple[Float[np.ndarray, " rows"], dict[float, float]]:
+        """Scores of a logistic regression over the model's last hidden state, and AUC on the selection rows by C."""
+        test, held_out, train = np.split(hidden, np.cumsum([len(self.test), len(self.selection)]))
+        right, drawn = instructions.wanted(self.selection), self.drawn(rows, draw)
+        wanted = instructions.wanted([self.train[place] for place in drawn])
+        if len(set(wanted.tolist())) < 2:  # nothing to tell apart
+            return np.full(len(test), wanted.mean()), {STRENGTHS[0]: 0.5}
+        found: dict[float, float] = {}
+        scores: dict[float, Float[np.ndarray, " rows"]] = {}
+        for strength in STRENGTHS:
+            probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+            probe.fit(train[drawn], wanted)
+            found[strength] = roc_auc_score(right, probe.decision_function(held_out))
+            scores[strength] = probe.predict_proba(test)[:, 1]
+        return scores[max(found, key=lambda each: (found[each], -each))], found
 
     def _trained(self, rows: int, draw: int, label: str) -> tuple[Float[np.ndarray, " rows"], dict[int, float]]:
         """Scores of the best number of epochs, and AUC on the selection rows by this number."""
@@ -201,8 +234,9 @@ class Study:
         """What a kept cell must have been made with."""
         return asdict(self.options) | {"prompt_hash": self.prompt.hash, "data_hash": self.data_hash}
 
-    def _path(self, rows: int, draw: int) -> Path:
-        return self.folder / f"n{rows}-d{draw}.json"
+    def _path(self, way: str, rows: int, draw: int) -> Path:
+        prefix = "probe-" if way == PROBE else ""
+        return self.folder / f"{prefix}n{rows}-d{draw}.json"
 
     @contextmanager
     def _shown(self, label: str) -> Iterator[Progress]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from eval.tallrec import LORA, PROBE
 from eval.tallrec_cells import Cell, Study
 from llmrec.delong import Difference, difference
 from llmrec.evaluation import Interval
@@ -44,31 +45,30 @@ class Report:
 
     Args:
         study: what was asked.
-        cells: by number of rows (0: untrained), a line of them for the draws; None where one is missing.
+        cells: by way of learning and number of rows, a line of them for the draws; None where one is missing.
     """
 
-    def __init__(self, study: Study, cells: Mapping[int, Sequence[Cell | None]]) -> None:
+    def __init__(self, study: Study, cells: Mapping[tuple[str, int], Sequence[Cell | None]]) -> None:
         self.study, self.cells = study, cells
 
     @cached_property
     def rows(self) -> list[Row]:
         """The share of likes, what else asks no model, and the model by number of rows."""
         draws = max(map(len, self.cells.values()))
-        scores = self.study.free(SHARE, [number for number in self.cells if number], draws)
-        for number, cells in self.cells.items():
+        scores = self.study.free(SHARE, sorted({number for _, number in self.cells if number}), draws)
+        for place, cells in self.cells.items():
             if have := [cell.scores for cell in cells if cell]:
-                name = Path(self.study.options.model).name
-                scores[f"{name}, LoRA on {number} rows" if number else f"{name}, zero-shot"] = np.stack(have)
+                scores[f"{Path(self.study.options.model).name}, {_called(*place)}"] = np.stack(have)
         return [self._row(name, scores[name], scores[SHARE]) for name in scores]
 
     @property
     def missing(self) -> list[str]:
-        """Cells that are not there, by number of rows."""
-        places = {
-            number: [str(draw) for draw, cell in enumerate(cells) if cell is None]
-            for number, cells in self.cells.items()
+        """Cells that are not there, by way and number of rows."""
+        found = {
+            _called(*place): [str(draw) for draw, cell in enumerate(cells) if cell is None]
+            for place, cells in self.cells.items()
         }
-        return [f"{number} rows draw {', '.join(draws)}" for number, draws in places.items() if draws]
+        return [f"{called}, draw {', '.join(draws)}" for called, draws in found.items() if draws]
 
     @property
     def text(self) -> str:
@@ -145,15 +145,18 @@ class Report:
         options = self.study.options
         which = "all blocks" if options.blocks is None else f"the last {options.blocks} blocks"
         chosen = [
-            f"{number} rows: {', '.join(found)}"
-            for number, cells in self.cells.items()
-            if (found := [str(best(cell.facts["selection"])) for cell in cells if cell and number])
+            f"{_called(*place)}: {', '.join(found)}"
+            for place, cells in self.cells.items()
+            if (found := [_best(cell.facts["selection"]) for cell in cells if cell and place[1]])
         ]
-        words = f"LoRA beside the linear layers of {which}, learning rate {options.learning_rate}"
+        words = (
+            f"LoRA beside the linear layers of {which}, learning rate {options.learning_rate}; a probe is a logistic "
+            "regression over the last hidden state of the untrained model"
+        )
         seconds = sum(cell.facts["seconds"] for cells in self.cells.values() for cell in cells if cell)
         spent = f"{seconds / 60:.0f} minutes in all cells, the hidden states that enter them apart."
-        told = [f"epochs that were best on the selection rows, by draw: {'; '.join(chosen)}"] if chosen else []
-        return ". ".join([words, *told, spent])
+        told = "epochs (LoRA) and C (probe) that were best on the selection rows, by draw: "
+        return ". ".join([words, *([told + "; ".join(chosen)] if chosen else []), spent])
 
     def _plot(self, path: Path) -> None:
         import matplotlib
@@ -180,9 +183,17 @@ class Report:
         pyplot.close(figure)
 
 
-def best(selection: Mapping[Any, float]) -> int:
-    """The number of epochs with the highest area on the selection rows, the smallest of several."""
-    return int(max(selection, key=lambda epochs: (selection[epochs], -int(epochs))))
+def best(selection: Mapping[Any, float]) -> float:
+    """The number of epochs, or the C, with the highest area on the selection rows; the smallest of several."""
+    return float(max(selection, key=lambda each: (selection[each], -float(each))))
+
+
+def _best(selection: Mapping[Any, float]) -> str:
+    return f"{best(selection):g}"
+
+
+def _called(way: str, number: int) -> str:
+    return {PROBE: f"probe on {number} rows", LORA: f"LoRA on {number} rows"}.get(way, way)
 
 
 def _line(row: Row) -> str:

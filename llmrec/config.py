@@ -138,6 +138,8 @@ class ProtocolOptions(_Options):
     """Whether the user's whole history leaves his ranking."""
     k: int = Field(10, ge=1)
     """Length of the saved rankings."""
+    users: int | None = Field(None, ge=1)
+    """How many users are asked about at most, drawn at random, where ranking takes long; null: all."""
 
 
 _Number = Annotated[int, Field(ge=0)]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.kept_states import KeptStates
-from llmrec.loading import LanguageModel, ModelFiles, Progress, load_writer
+from llmrec.loading import LanguageModel, ModelFiles, Progress, additions, load_writer
 from llmrec.loading.blocks import StandIns, block_list
 from llmrec.loading.resident import Resident
 from llmrec.tokens import Tokens, batches_by_length
@@ -103,6 +103,22 @@ class LabelModel:
             progress(done, len(rows))
         return result
 
+    @torch.no_grad()
+    def hidden(self, progress: Progress = lambda done, total: None) -> Float[np.ndarray, "prompts dim"]:
+        """What the model writes its answer from: its last hidden state at the place behind every prompt.
+
+        Args:
+            progress: hears of prompts done and all.
+        """
+        result = np.empty((len(self.prompts), self.model.config.hidden_size), dtype=np.float32)
+        done = 0
+        for batch in batches_by_length(self.tokens.lengths):
+            output = self.model.base_model(**self._given(list(batch)), use_cache=False)
+            result[batch] = output.last_hidden_state[:, -1].float().cpu().numpy()
+            done += len(batch)
+            progress(done, len(self.prompts))
+        return result
+
     @contextmanager
     def adapted(self, recipe: Recipe, seed: int) -> Iterator[None]:
         """Puts additions beside the linear layers of the blocks that learn, and takes them away at the end.
@@ -111,14 +127,14 @@ class LabelModel:
             recipe: of their learning.
             seed: of the numbers that they begin with.
         """
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
 
         config = LoraConfig(
             r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            both = get_peft_model(self.model, config)
+            both = additions.adapted(self.model, config)
         try:
             yield
         finally:
@@ -155,6 +171,12 @@ class LabelModel:
 
     def _differences(self, rows: list[int]) -> Float[Tensor, " batch"]:
         """How much likelier the first word is than the second, in nats."""
+        logits: Tensor = self.model(**self._given(rows), logits_to_keep=1, use_cache=False).logits[:, -1].float()
+        first, second = logits.gather(1, self.pieces[rows].to(logits.device)).unbind(dim=1)
+        return first - second
+
+    def _given(self, rows: list[int]) -> dict[str, Tensor]:
+        """What the model is given for some prompts, on its device."""
         device = self.model.device
         lengths = torch.tensor(self.tokens.lengths[rows])
         width = int(lengths.max())
@@ -173,10 +195,7 @@ class LabelModel:
             hidden[mask] = torch.cat([self.states[row // _PART][row % _PART] for row in rows])
             self.standing.end_with(hidden.to(device))
             given["inputs_embeds"] = torch.zeros(*mask.shape, self.model.get_input_embeddings().embedding_dim)
-        batch = {key: value.to(device) for key, value in given.items()}
-        logits: Tensor = self.model(**batch, logits_to_keep=1, use_cache=False).logits[:, -1].float()
-        first, second = logits.gather(1, self.pieces[rows].to(device)).unbind(dim=1)
-        return first - second
+        return {key: value.to(device) for key, value in given.items()}
 
     def _first_pieces(self, tokenizer: Any, prompt: str) -> tuple[int, int]:
         """The tokens with which the two words begin behind a prompt: what its tokens alone do not have."""

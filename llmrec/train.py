@@ -219,6 +219,8 @@ def check(options: RunConfig) -> None:
 def cut(options: RunConfig, data: Any, console: Any) -> Any:
     """Derives explanations if asked to, filters and splits the data set, and says what came of it.
 
+    Only the cases of so many users as the protocol allows are left.
+
     Raises:
         DataError: no interaction or no case is left, or nothing to derive explanations from.
     """
@@ -226,6 +228,8 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
 
     filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
     split = components.create("splits", options.split).split(filtered.dataset)
+    if options.protocol.users is not None:
+        split = split.of_users(options.protocol.users)
     console.say_data(filtered, split)
     split.require_cases()
     return split

@@ -56,6 +56,22 @@ def test_the_history_for_test_is_either_of_two_and_the_protocol_says_which(mode,
     assert protocol.test_history == mode
 
 
+def test_some_users_can_be_asked_for_all_and_the_protocol_says_so(toy):
+    whole = LeaveOneOut().split(toy)
+    some = whole.of_users(2)
+    assert np.array_equal(some.train.values, whole.train.values), "everybody trains"
+    assert len(some.test) == len(some.validation) == 2
+    assert some.test.user.tolist() == some.validation.user.tolist()
+    row = whole.test.user.tolist().index(some.test.user[0])
+    assert some.test.histories[0].tolist() == whole.test.histories[row].tolist()
+    assert some.test.target[0] == whole.test.target[row]
+    assert some.without_case["reason"].to_list() == ["not among those drawn"] * (toy.num_users - 2)
+    protocols = [evaluation.protocol_of(split, RunConfig()) for split in (whole, some)]
+    assert protocols[1].targets == f"{protocols[0].targets}; of 2 users drawn at random (seed 0)"
+    assert protocols[0].cases != protocols[1].cases
+    assert whole.of_users(toy.num_users) is whole
+
+
 def test_users_too_short_for_a_case_train_and_are_listed_with_the_reason():
     """A17: users with 1, 2, 3 and 4 rows."""
     split = LeaveOneOut().split(log_of("a", "ab", "abc", "abcd"))

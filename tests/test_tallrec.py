@@ -83,8 +83,11 @@ def test_the_study_trains_keeps_and_reports(folder, model, tmp_path, capsys, mon
     """Cut off after the first cell it goes on with the others, and nothing is made twice."""
     assert tallrec.main(words(folder, model, "--minutes", 0, "--save", "toy")) == 0
     said = capsys.readouterr().out
-    assert "Missing: 0 rows draw 0; 8 rows draw 0, 1; 16 rows draw 0, 1." in said
-    assert "like share in the prompt | 1 |" in said and "zero-shot" not in said
+    assert (
+        "Missing: zero-shot, draw 0; probe on 8 rows, draw 0, 1; probe on 16 rows, draw 0, 1; "
+        "LoRA on 8 rows, draw 0, 1; LoRA on 16 rows, draw 0, 1."
+    ) in said
+    assert "like share in the prompt | 1 |" in said and "tiny, zero-shot" not in said
 
     assert tallrec.main(words(folder, model, "--save", "toy", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
@@ -95,11 +98,13 @@ def test_the_study_trains_keeps_and_reports(folder, model, tmp_path, capsys, mon
         "title like rate, 8 rows",
         "title like rate, 16 rows",
         "tiny, zero-shot",
+        "tiny, probe on 8 rows",
+        "tiny, probe on 16 rows",
         "tiny, LoRA on 8 rows",
         "tiny, LoRA on 16 rows",
     ]
     assert {row["n"] for row in found["rows"]} == {50} and found["missing"] == []
-    assert [row["draws"] for row in found["rows"]] == [1, 2, 2, 1, 2, 2]
+    assert [row["draws"] for row in found["rows"]] == [1, 2, 2, 1, 2, 2, 2, 2]
     lora = rows["tiny, LoRA on 16 rows"]
     share = rows["like share in the prompt"]["metrics"]["AUC"]["value"]
     assert lora["against_like_share"]["value"] == pytest.approx(lora["metrics"]["AUC"]["value"] - share)

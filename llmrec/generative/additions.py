@@ -9,6 +9,7 @@ from typing import Any
 from llmrec.config import LoraOptions
 from llmrec.generative.causal_writer import CausalWriter
 from llmrec.generative.writer import Writer
+from llmrec.loading import additions
 
 FOLDER = "adapter"
 """In the folder of a run."""
@@ -25,7 +26,7 @@ def add(writer: Writer | CausalWriter, options: LoraOptions, new: range, name: s
         new: pieces that the model was not trained with.
         name: of the language model, for whoever loads the additions.
     """
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import LoraConfig, TaskType
 
     model: Any = writer.model
     config = LoraConfig(
@@ -36,7 +37,7 @@ def add(writer: Writer | CausalWriter, options: LoraOptions, new: range, name: s
         trainable_token_indices={table: list(new) for table in _tables(model)} if new else None,
         bias="none",
     )
-    adapted = get_peft_model(model, config)  # the additions are fp32 whatever the model is
+    adapted = additions.adapted(model, config)  # the additions are fp32 whatever the model is
     if isinstance(writer, Writer):  # where it does not write with what it reads, T5's decoder kept a table of its own
         model.set_input_embeddings(model.get_input_embeddings())
     adapted.peft_config[adapted.active_adapter].base_model_name_or_path = name

@@ -1,7 +1,7 @@
 """A language model that only goes on writing: the prompt, then the answer behind it (SmolLM2, OPT, Llama ...)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmrec.errors import DataError
+from llmrec.generative.tree import Tree, barring
 
 
 class CausalWriter(nn.Module):
@@ -91,7 +92,7 @@ class CausalWriter(nn.Module):
             DataError: more pieces than the model can look at.
         """
         self._require_room(ids.shape[1] + paths.shape[1])
-        tree = _Tree.of(paths, asked)
+        tree = Tree.of(paths, asked)
         read, number = ids.shape[1], len(tree.pieces)
         seen = mask.new_zeros(len(ids), read + number, read + number)
         seen[:, :, :read] = mask[:, None]
@@ -99,12 +100,9 @@ class CausalWriter(nn.Module):
         seen[:, read:, read:] = tree.seen
         # A place that sees nothing would be nothing divided by nothing.
         seen |= torch.eye(read + number, device=ids.device).bool()
-        # To be added to the scores: not every kind of attention takes truth values.
-        barred = torch.zeros(seen.shape, dtype=self.model.dtype, device=ids.device)
-        barred = barred.masked_fill(~seen, torch.finfo(self.model.dtype).min)
         logits: Tensor = self.model(
             input_ids=torch.cat([ids, tree.pieces.expand(len(ids), -1)], dim=1),
-            attention_mask=barred[:, None],
+            attention_mask=barring(seen, self.model.dtype)[:, None],
             position_ids=torch.cat([_places(mask), mask.sum(dim=1, keepdim=True) + tree.depth], dim=1),
             logits_to_keep=read + tree.asked,
             use_cache=False,
@@ -172,41 +170,6 @@ class CausalWriter(nn.Module):
                     f"a prompt and its answer have {length} pieces, and the model has {limit} {what}; lower "
                     "p5.max_input, or take a model that reads more"
                 )
-
-
-class _Tree(NamedTuple):
-    """Sequences whose common beginnings are one, as far as something is asked behind them."""
-
-    pieces: Int[Tensor, " places"]
-    depth: Int[Tensor, " places"]
-    seen: Bool[Tensor, "places places"]
-    """Which places each one comes after, itself included."""
-    asked: Int[Tensor, " answers"]
-    """The places behind which something is asked."""
-    told: Int[Tensor, "paths length"]
-    """Which of the answers is the one behind each piece of each sequence; 0 where nothing is asked."""
-
-    @classmethod
-    def of(cls, paths: Int[Tensor, "paths length"], asked: Bool[Tensor, "paths length"]) -> "_Tree":
-        found: dict[tuple[int, ...], int] = {}
-        answers: dict[int, int] = {}
-        told, before = torch.zeros(paths.shape, dtype=torch.long), []
-        for number, (row, wanted) in enumerate(zip(paths.tolist(), asked.tolist(), strict=True)):
-            ends = [n for n, want in enumerate(wanted) if want]
-            own = [found.setdefault(tuple(row[: n + 1]), len(found)) for n in range(max(ends, default=-1) + 1)]
-            before += [(place, other) for depth, place in enumerate(own) for other in own[: depth + 1]]
-            for end in ends:
-                told[number, end] = answers.setdefault(own[end], len(answers))
-        seen = torch.zeros(len(found), len(found), dtype=torch.bool)
-        seen[tuple(torch.tensor(before).T)] = True
-        device = paths.device
-        return cls(
-            torch.tensor([each[-1] for each in found], device=device),
-            torch.tensor([len(each) - 1 for each in found], device=device),
-            seen.to(device),
-            torch.tensor(list(answers), device=device),
-            told.to(device),
-        )
 
 
 def _places(mask: Bool[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:

@@ -122,7 +122,7 @@ class GenerativeRecommender(nn.Module):
         self.eval()
         trie, pieces = trie or self.trie, pieces_of(self.tokenizer, texts)
         found = torch.empty(len(texts), len(trie.steps))
-        said = min(self.writer.PATHS, len(trie.paths)) * trie.paths.shape[1] * len(self.tokenizer)
+        said = trie.most_asked(self.writer.PATHS) * len(self.tokenizer)
         for rows in alike(pieces, max(1, ROOM // said)):
             found[rows] = self._likelihoods([pieces[row] for row in rows], trie).cpu()
         return found

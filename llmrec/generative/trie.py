@@ -64,7 +64,8 @@ class Trie:
     def _indexed(cls, followers: dict[tuple[int, ...], list[int]], names: list[tuple[int, ...]], start: int) -> "Trie":
         choices = {prefix: number for number, prefix in enumerate(p for p in followers if len(followers[p]) > 1)}
         inner = {prefix[:place] for prefix in choices for place in range(len(prefix))}
-        paths = [prefix for prefix in choices if prefix not in inner] or [()]
+        # Sorted, so that those of one part begin alike.
+        paths = sorted(prefix for prefix in choices if prefix not in inner) or [()]
         on_path = {path[:place]: row for row, path in enumerate(paths) for place in range(len(path) + 1)}
         options = [(prefix, piece) for prefix in choices for piece in followers[prefix]]
         slot = {option: number for number, option in enumerate(options)}
@@ -99,6 +100,11 @@ class Trie:
         found = torch.zeros(number, self.paths.shape[1], dtype=torch.bool)
         found[self.path[mine] - first, self.place[mine]] = True
         return found
+
+    def most_asked(self, number: int) -> int:
+        """At how many places a choice is made on so many paths at most, and at least 1."""
+        every = range(0, len(self.paths), number)
+        return max(1, *(int(self.asked(first, min(number, len(self.paths) - first)).sum()) for first in every))
 
     def told(
         self, logits: Float[Tensor, "batch places pieces"], places: Int[Tensor, "some length"], first: int = 0

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmrec.generative.tree import Tree, barring, distances
+
 WORDS = 512
 """Words of a prompt that have a vector of their own; those behind share the last."""
 
@@ -24,7 +26,7 @@ class Writer(nn.Module):
         padding: the piece that fills up.
     """
 
-    PATHS = 32
+    PATHS = 128
     """Beginnings of names in one sequence of the decoder: each looks at all places of it."""
     starts: Tensor
     pretrained: bool = False
@@ -118,24 +120,21 @@ class Writer(nn.Module):
         paths: Int[Tensor, "paths length"],
         asked: Bool[Tensor, "paths length"],
     ) -> tuple[Float[Tensor, "batch places pieces"], Int[Tensor, "paths length"]]:
-        """What the decoder says behind each place of several beginnings of a target, asked or not, and whose each is.
+        """What the decoder says behind some places of several beginnings of a target, and which of it belongs where.
 
-        They do not see one another. They stand in one sequence, so that what was read is made keys and values of once;
-        since T5 knows positions by their distance, each is as it would be alone.
+        They stand in one sequence as a tree: what several of them begin with is read once, and each piece sees those
+        that it comes after (tree attention, arXiv:2305.09781).
         """
-        whose = torch.arange(len(paths), device=paths.device).repeat_interleave(paths.shape[1])
-        own = (whose[:, None] == whose) & torch.ones(len(whose), len(whose), device=paths.device).tril().bool()
-        # To be added to the scores: not every kind of attention takes truth values.
-        barred = torch.zeros(own.shape, dtype=hidden.dtype, device=paths.device)
-        barred = barred.masked_fill(~own, torch.finfo(hidden.dtype).min)
-        logits: Tensor = self.model(
-            encoder_outputs=(hidden,),
-            attention_mask=mask,
-            decoder_input_ids=paths.flatten().expand(len(hidden), -1),
-            decoder_attention_mask=barred.expand(len(hidden), 1, -1, -1),
-            use_cache=False,
-        ).logits
-        return logits, torch.arange(paths.numel(), device=paths.device).view_as(paths)
+        tree = Tree.of(paths, asked)
+        with distances(self.model.get_decoder(), tree.depth):
+            logits: Tensor = self.model(
+                encoder_outputs=(hidden,),
+                attention_mask=mask,
+                decoder_input_ids=tree.pieces.expand(len(hidden), -1),
+                decoder_attention_mask=barring(tree.seen, hidden.dtype).expand(len(hidden), 1, -1, -1),
+                use_cache=False,
+            ).logits
+        return logits[:, tree.asked], tree.told
 
     def forward(self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
         """Cross-entropy of each target, in nats per piece, the end included.

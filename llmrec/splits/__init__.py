@@ -1,6 +1,6 @@
 """Dataset -> training sequences and evaluation cases."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -93,6 +93,27 @@ class Split:
         cold = asked.filter(pl.Series(self.train.counts(size)[1:] == 0), pl.col("validation") + pl.col("test") > 0)
         reason = pl.format("{} validation and {} test targets", "validation", "test")
         return cold.select("item_id", reason=reason)
+
+    def of_users(self, number: int) -> "Split":
+        """The same training part with the cases of at most so many users, drawn at random.
+
+        Args:
+            number: of users; of all, the split itself.
+        """
+        everybody = np.unique(np.concatenate([self.validation.user, self.test.user]))
+        if number >= len(everybody):
+            return self
+        chosen = np.random.default_rng(0).permutation(everybody)[:number]
+        parts = [part.take(np.flatnonzero(np.isin(part.user, chosen))) for part in (self.validation, self.test)]
+        others = self.dataset.user_ids[np.setdiff1d(everybody, chosen)].astype(str)
+        left_out = pl.DataFrame({"user_id": others}).with_columns(reason=pl.lit("not among those drawn"))
+        return replace(
+            self,
+            validation=parts[0],
+            test=parts[1],
+            description=f"{self.description}; of {number:,} users drawn at random (seed 0)",
+            without_case=pl.concat([self.without_case, left_out]),
+        )
 
     def require_cases(self) -> None:
         """Raises DataError if validation or test has no case."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from llmrec.loading import additions
 from llmrec.loading.blocks import block_list
 from llmrec.tuning import Source
 from llmrec.tuning._trunk import Learning, Trunk
@@ -21,10 +22,8 @@ class Adapted(Trunk):
 
     def __init__(self, source: Source, learning: Learning, config: Any) -> None:
         super().__init__(source, learning, ("8bit", "4bit"))
-        from peft import get_peft_model
-
         blocks = block_list(self.encoder)[1]
-        adapted = get_peft_model(self.encoder, config)  # the additions are fp32 whatever the model is
+        adapted = additions.adapted(self.encoder, config)  # the additions are fp32 whatever the model is
         object.__setattr__(self, "encoder", adapted)
         self.prepare(blocks)
         learns = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
