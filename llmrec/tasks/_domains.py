@@ -7,7 +7,6 @@ import polars as pl
 
 from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.interactions import Dataset
-from llmrec.tasks._users import Users
 from llmrec.tasks.options import Domain
 
 
@@ -16,14 +15,14 @@ class Domains:
 
     Args:
         dataset: whose items.
-        users: whose parts say which interactions are of training.
+        training: marks the users that train, by index.
     """
 
-    def __init__(self, dataset: Dataset, users: Users) -> None:
+    def __init__(self, dataset: Dataset, training: np.ndarray) -> None:
         self.dataset, self.free = dataset, np.ones(dataset.num_items + 1, dtype=bool)
         self.free[0] = False
         user, item = (dataset.interactions[name].to_numpy() for name in ("user", "item"))
-        self.counts = np.bincount(item[users.within("train")[user]], minlength=dataset.num_items + 1)
+        self.counts = np.bincount(item[training[user]], minlength=dataset.num_items + 1)
 
     def take(self, options: Domain, path: Path) -> tuple[np.ndarray, list[str]]:
         """Marks a file's items by index, and notes of those that an earlier file has.
