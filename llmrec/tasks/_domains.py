@@ -46,7 +46,7 @@ class Domains:
                 "earlier files; an item belongs to the first file that selects it"
             )
         self.free &= ~chosen
-        return chosen, [f"{taken:,} items that fit belong to earlier files"] if taken else []
+        return chosen, [f"left to earlier files: {taken:,} items that fit"] if taken else []
 
     def _with(self, genres: tuple[str, ...], key: str, path: Path) -> np.ndarray:
         items = self.dataset.items

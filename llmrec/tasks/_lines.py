@@ -1,6 +1,5 @@
 """Tasks whose lines have a history and targets and no user id (PeterRec, Conure)."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
@@ -31,17 +30,16 @@ class Persons:
         """For each user of the log the first one with the same history."""
         for index in np.unique(user):
             items = log.item_ids[item[stops[index - 1] : stops[index]]]
-            self.first[index] = self.find(items, int(index))
+            self.first[index] = self.find(items.tolist(), int(index))
 
-    def find(self, history: Sequence[str], otherwise: int) -> int:
+    def find(self, history: list[str], otherwise: int) -> int:
         """Whose history this is; if it is nobody's, it becomes that of user ``otherwise``."""
         return self._users.setdefault(_key(history), otherwise)
 
-    def __contains__(self, history: Sequence[str]) -> bool:
-        return _key(history) in self._users
-
-    def __getitem__(self, history: Sequence[str]) -> int:
-        return self._users[_key(history)]
+    def of_log(self, history: list[str]) -> int:
+        """The log's user with this history, 0 if there is none."""
+        found = self._users.get(_key(history), 0)
+        return found if found < len(self.first) else 0
 
 
 class Line(NamedTuple):
@@ -65,12 +63,12 @@ class Reader:
     """Reads fine-tuning files, one after the other.
 
     Args:
-        log: of the source.
+        persons: those of the source's log.
         items: of the source, in the order of their indices.
     """
 
-    def __init__(self, log: Dataset, items: Sequence[str]) -> None:
-        self._source, self._known = Persons(log), Persons(log)
+    def __init__(self, persons: Persons, items: tuple[str, ...]) -> None:
+        self._persons = persons
         self._index = {item: index for index, item in enumerate(items, 1)}
 
     def read(self, path: Path, mapping: Literal["none", "history"], maker: Maker, seed: list[int]) -> Read:
@@ -90,7 +88,7 @@ class Reader:
         new: list[Line] = []
         for place, line in enumerate(lines):
             own = len(maker.users.ids) + len(new)
-            users[place] = self._known.find(line.history, own) if mapping == "history" else own
+            users[place] = self._persons.find(line.history, own) if mapping == "history" else own
             new += [line] if users[place] == own else []
         known = [[self._index[item] for item in line.history if item in self._index] for line in new]
         ids = [f"{path.name}:{line.number}" for line in new]
@@ -100,16 +98,15 @@ class Reader:
         return Read(_events(lines, users, grown), grown, notes, self._overlap(path.name, mapping, lines, users, grown))
 
     def _overlap(self, name: str, mapping: str, lines: list[Line], users: np.ndarray, maker: Maker) -> str:
-        shared = np.array([line.history in self._source for line in lines])
-        report = f"{name}: {shared.sum():,} of {len(lines):,} histories stand in the source exactly as they are"
+        same = np.array([self._persons.of_log(line.history) for line in lines])
+        report = f"{name}: {(same > 0).sum():,} of {len(lines):,} histories stand in the source exactly as they are"
         if mapping == "history":
             return f"{report}, and are taken for the same users"
         training = maker.users.within("train")
         asked = ~training[users]
-        trains = np.array([line.history in self._source and training[self._source[line.history]] for line in lines])
         return (
-            f"{report}; users are not mapped, and {(asked & trains).sum():,} of {asked.sum():,} lines that validate or "
-            "test have a history that the source trains on"
+            f"{report}; users are not mapped, and {(asked & training[same]).sum():,} of {asked.sum():,} lines that "
+            "validate or test have a history that the source trains on"
         )
 
 
@@ -122,5 +119,5 @@ def _events(lines: list[Line], users: np.ndarray, maker: Maker) -> Events:
     return Events(whose, maker.histories.lengths[whose], classes, np.array(names, dtype=object))
 
 
-def _key(history: Sequence[str]) -> bytes:
+def _key(history: list[str]) -> bytes:
     return blake2b(",".join(history).encode(), digest_size=16).digest()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from llmrec.tasks import Task
 from llmrec.tasks._domains import Domains
 from llmrec.tasks._events import Events, Histories
 from llmrec.tasks._labels import labels
-from llmrec.tasks._lines import Persons, Reader
+from llmrec.tasks._lines import Persons, Read, Reader
 from llmrec.tasks._logs import SecondLog
 from llmrec.tasks._making import Maker
 from llmrec.tasks._naming import counted
@@ -50,10 +49,10 @@ class _Tasks:
 
     def __init__(self, files: Folder, log: Dataset, seed: int, max_seq_len: int, data_dir: Path) -> None:
         self.log, self.seed, self.data_dir, self.overlap = log, seed, data_dir, list[str]()
-        by_history = any(options.users == "history" for options in files.tasks.values())
-        persons = Persons(log).first if by_history else np.arange(len(log.user_ids))
-        active = log.interactions["user"].unique().sort().to_numpy()
-        users = Users.split(log.user_ids, active, persons, seed)
+        mappings = {options.users for options in files.tasks.values()}
+        persons = Persons(log) if mappings - {None} else None
+        first = np.arange(len(log.user_ids)) if persons is None or "history" not in mappings else persons.first
+        users = Users.split(log.user_ids, log.interactions["user"].unique().sort().to_numpy(), first, seed)
         self.domains = Domains(log, users.within("train"))
         domain, notes = self.domains.take(files.source, files.paths[files.name])
         items = np.flatnonzero(domain & (self.domains.counts > 0))
@@ -63,15 +62,17 @@ class _Tasks:
         events = self.maker.histories.events(domain)
         strange = log.item_ids[np.setdiff1d(events.classes, items)]
         notes += counted(strange, "left out of all histories, no user who trains met them", "items")
-        again = log.user_ids[persons != np.arange(len(persons))]
+        again = log.user_ids[first != np.arange(len(first))]
         notes += counted(again, "with the history of another, in whose part they are")
         self.source = self.maker.source(files.name, events, items, f"next of {files.source.words}", notes)
-        self.reader = Reader(log, self.source.items)
+        self.reader = None if persons is None else Reader(persons, self.source.items)
 
     def task(self, name: str, options: TaskFile, path: Path) -> Task:
         """A task; its users, if they are new, are known to those that follow."""
-        if options.file is not None and options.users is not None:
-            return self._of_lines(name, options, self.data_dir / options.file, options.users)
+        if self.reader is not None and options.file is not None and options.users is not None:
+            seed = [self.seed, len(self.overlap)]
+            read = self.reader.read(self.data_dir / options.file, options.users, self.maker, seed)
+            return self._of_lines(name, options, read)
         second = None
         if options.log is not None:
             second = SecondLog(load_dataset(str(self.data_dir / options.log)), self.maker.users)
@@ -80,16 +81,15 @@ class _Tasks:
             return self._items(name, options, path, second)
         return self._label(name, options, path, second)
 
-    def _of_lines(self, name: str, options: TaskFile, file: Path, mapping: Literal["none", "history"]) -> Task:
-        read = self.reader.read(file, mapping, self.maker, [self.seed, len(self.overlap)])
+    def _of_lines(self, name: str, options: TaskFile, read: Read) -> Task:
         self.maker = read.maker
         self.overlap.append(read.overlap)
         if isinstance(options, ItemsFile):
             notes = [*read.notes, *self._shared(read.events.names)]
-            description = f"targets of {file.name}; {_asked(options)}"
+            description = f"targets of {options.file}; {_asked(options)}"
             return self.maker.task(name, "items", read.events, description, notes, options.per_user)
         events, notes = _labelled(read.events, options.unknown)
-        description = f"label of {file.name}, from the whole history of its line"
+        description = f"label of {options.file}, from the whole history of its line"
         return self.maker.task(name, "label", events, description, [*read.notes, *notes])
 
     def _items(self, name: str, options: ItemsFile, path: Path, second: SecondLog | None) -> Task:
@@ -138,6 +138,6 @@ def _labelled(events: Events, unknown: tuple[str, ...]) -> tuple[Events, list[st
     told = ~np.isin(events.names[events.classes].astype(str), unknown)
     known = events.take(told)
     one = known.newest(1)
-    notes = [f"{(~told).sum():,} labels left out that say nothing"] if not told.all() else []
-    notes += [f"{len(known) - len(one):,} labels left out of users with a later one"] if len(one) < len(known) else []
+    notes = [f"left out: {(~told).sum():,} labels that say nothing"] if not told.all() else []
+    notes += [f"left out: {len(known) - len(one):,} labels of users with a later one"] if len(one) < len(known) else []
     return one, notes

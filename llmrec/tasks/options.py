@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -51,7 +51,7 @@ class _Elsewhere(_File):
     ``none``: nothing tells, and every line is a user of its own."""
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _one_place(self) -> "_Elsewhere":
         if self.file is not None and self.users is None:
             raise ValueError("the lines of file have no user ids; say users: history or users: none")
         if self.file is None and self.users is not None:
@@ -88,7 +88,7 @@ class LabelFile(_Elsewhere):
     """Values that say nothing, such as [unknown]; their users have no label."""
 
     @model_validator(mode="after")
-    def _told(self) -> Self:
+    def _told(self) -> "LabelFile":
         if self.file is None and not self.column:
             raise ValueError("say the column of the table of users")
         if list(self.groups) != sorted(set(self.groups)):

@@ -95,10 +95,10 @@ def require_same_items(saved: Sequence[str], items: Sequence[str]) -> None:
     """
     if list(saved) == list(items):
         return
-    known, now = set(saved), set(items)
+    then, now = ({item: index for index, item in enumerate(ids)} for ids in (saved, items))
     gone = [item for item in saved if item not in now]
-    new = [item for item in items if item not in known]
-    moved = [item for item, other in zip(items, saved, strict=False) if item != other and item in known]
+    new = [item for item in items if item not in then]
+    moved = [item for item in items if item in then and then[item] != now[item]]
     faults = [
         f"{len(ids)} {what} ({some(ids)})"
         for ids, what in ((gone, "gone"), (new, "new"), (moved, "under another index"))
@@ -134,4 +134,4 @@ def _spread(lengths: np.ndarray) -> str:
 def _most_frequent(task: Task, part: str) -> str:
     """The share of what is most frequent in training: what an answer that reads no history gets right."""
     top = int(np.bincount(task.parts["train"].targets, minlength=len(task.classes)).argmax())
-    return f"{task.classes[top]}: {np.mean(task.parts[part].targets == top):.1%}"
+    return f"{task.classes[top]} in {np.mean(task.parts[part].targets == top):.1%}"
