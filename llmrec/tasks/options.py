@@ -160,7 +160,7 @@ def _read(path: Path) -> SourceFile | TaskFile:
         keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
-    if not isinstance(keys, dict) or keys.get("kind") not in _KINDS:
+    if not isinstance(keys, dict) or keys.get("kind") not in list(_KINDS):
         came = repr(keys.get("kind")) if isinstance(keys, dict) else type(keys).__name__
         raise ConfigError(f"{path}: kind must be {', '.join(_KINDS)}; came {came}")
     schema = _KINDS[keys["kind"]]
