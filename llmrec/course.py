@@ -3,14 +3,13 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from llmrec.errors import ConfigError, nearest
-from llmrec.interactions import Dataset
 from llmrec.sequences import Sequences
 from llmrec.tasks import Task
+from llmrec.tasks.task_set import TaskSet
 
 
 @dataclass(frozen=True)
@@ -30,21 +29,26 @@ class Course:
     split: str
     """Which users are in which part, in words."""
     notes: tuple[str, ...] = ()
-    """What was left out, and how far source and tasks share users, in words."""
+    """How far source and tasks share their users, in words."""
+    lines: tuple[str, ...] = ()
+    """Source and tasks in words, with sizes and with what was left out."""
 
     @classmethod
-    def of(cls, tasks: Any, dataset: Dataset) -> "Course":
-        """What the files of a folder ask of a data set.
-
-        Args:
-            tasks: see :func:`llmrec.tasks.files.load`.
-            dataset: that they were made of.
-        """
+    def of(cls, tasks: TaskSet) -> "Course":
+        """What the files of a folder ask of a data set."""
         source = tasks.source
         parts = {"validation": source.validation, "test": source.test}
         task = Task(source.name, "items", source.items, parts, source.notes, source.description)
         return cls(
-            task, source.train, tasks.tasks, dataset.user_ids, dataset.name, tasks.hash, tasks.description, tasks.notes
+            task,
+            source.train,
+            tasks.tasks,
+            tasks.user_ids,
+            tasks.data,
+            tasks.hash,
+            tasks.description,
+            tasks.notes,
+            tuple(tasks.describe()),
         )
 
     def task(self, number: int) -> Task:

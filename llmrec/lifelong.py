@@ -16,12 +16,13 @@ from torch import Tensor
 from llmrec import components, runs, task_results, training
 from llmrec.config import RunConfig
 from llmrec.course import Course
-from llmrec.errors import ConfigError, DataError, RunError
+from llmrec.errors import ConfigError, RunError
 from llmrec.lessons import SOURCE, Lesson
 from llmrec.phases import Trained, Trainer, load_state, save_state
 from llmrec.protocol import digest
 from llmrec.task_losses import WORDS
 from llmrec.task_results import Answers
+from llmrec.tasks.task_set import require_same_items
 from llmrec.transfer import Method
 from llmrec.user_network import UserNetwork
 
@@ -69,7 +70,7 @@ class Lifelong:
         """
         place = runs.RunFolder(self.pretrained_folder)
         if place.finished:
-            _require_items(place.path, self.course.source.classes)
+            require_same_items(runs.read_json(place.path / "items.json")["items"], self.course.source.classes)
             return place.path
         if self.options.pretrained is not None:
             place.require_finished()
@@ -291,16 +292,3 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"{path} is missing or damaged: {error}") from None
     return tensors
-
-
-def _require_items(folder: Path, items: tuple[str, ...]) -> None:
-    """Raises DataError where a pre-trained network knows other items, or the same ones by other numbers."""
-    known = runs.read_json(folder / "items.json")["items"]
-    if known == list(items):
-        return
-    gone, new = sorted(set(known) - set(items)), sorted(set(items) - set(known))
-    change = f"{len(gone)} are gone (such as {gone[:3]}) and {len(new)} are new (such as {new[:3]})"
-    raise DataError(
-        f"{folder} was pre-trained on {len(known)} items, the source has {len(items)}: "
-        f"{change if gone or new else 'the same in another order'}; pre-train again (leave transfer.pretrained out)"
-    )

@@ -170,8 +170,8 @@ def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -
     console.say(f"{folder.path}: {processes}")
     folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
     learned = course(options)
-    for note in learned.notes:
-        console.say(f"  {note}")
+    for line in learned.lines:
+        console.say(line)
     trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": learned.hash})
     results = lifelong.Lifelong(options, learned, folder.path, trainer).run()
     if show != "nothing":
@@ -189,7 +189,7 @@ def course(options: RunConfig) -> "Course":
     assert options.transfer is not None
     data = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset
     tasks = files.load(options.transfer.tasks, data, options.transfer.split_seed, options.max_seq_len)
-    return Course.of(tasks, data)
+    return Course.of(tasks)
 
 
 def check(options: RunConfig) -> None:

@@ -11,7 +11,7 @@ from conftest import ROOT
 from pydantic import BaseModel
 
 from llmrec import config, train
-from llmrec.config import FeatureOptions, ProtocolOptions, RunConfig, TrainingOptions
+from llmrec.config import FeatureOptions, ProtocolOptions, RunConfig, TrainingOptions, TransferOptions
 from llmrec.errors import ConfigError
 
 
@@ -264,12 +264,13 @@ def test_every_shipped_config_loads_resolves_and_names_a_prompt_that_exists(file
     options = config.load(file, [], {}).resolved()
     assert (ROOT / "prompts" / f"{options.features.prompt}.jinja").is_file()
     if options.p5 is None:
-        assert config.load(file, ["head.num_layers=3"], {"model": "opt-13b"}).resolved().head["num_layers"] == 3
+        flags = {"model": "opt-13b"} if options.transfer is None else {}
+        assert config.load(file, ["head.num_layers=3"], flags).resolved().head["num_layers"] == 3
     first = file.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# "), "a config says what it is for"
 
 
-@pytest.mark.parametrize("options", [FeatureOptions, TrainingOptions, ProtocolOptions, RunConfig])
+@pytest.mark.parametrize("options", [FeatureOptions, TrainingOptions, TransferOptions, ProtocolOptions, RunConfig])
 def test_the_program_reads_every_option(options: type[BaseModel]):
     read = set()
     for path in (ROOT / "llmrec").rglob("*.py"):

@@ -202,13 +202,13 @@ def test_a_network_pre_trained_on_other_items_is_refused_by_name(tmp_path: Path)
     renamed = of.source.__class__(**{**vars(of.source), "classes": (*of.source.classes[:-1], "new one")})
     changed = of.__class__(**{**vars(of), "source": renamed})
     plan = lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=changed)
-    with pytest.raises(DataError, match=r"1 are gone \(such as \['i11'\]\) and 1 are new \(such as \['new one'\]\)"):
+    with pytest.raises(DataError, match=r"12 then and 12 now: 1 gone \(.*i11.*\); 1 new \(.*new one.*\)"):
         plan.run()
     swapped = of.source.__class__(**{**vars(of.source), "classes": of.source.classes[::-1]})
     plan = lifelong(
         tmp_path / "run", "full", f"transfer.pretrained={made}", of=of.__class__(**{**vars(of), "source": swapped})
     )
-    with pytest.raises(DataError, match="the same in another order"):
+    with pytest.raises(DataError, match="12 under another index"):
         plan.run()
     with pytest.raises(RunError, match="holds no run"):
         lifelong(tmp_path / "run", "full", f"transfer.pretrained={tmp_path / 'nothing'}").run()
@@ -224,14 +224,9 @@ def test_options_that_do_not_reach_the_tasks_are_refused(tmp_path: Path) -> None
         lifelong(tmp_path, "full", "split=temporal")
 
 
-@pytest.mark.parametrize(
-    ("method", "head", "epochs"), [("peterrec", "grec", 12), ("full", "bert4rec", 60), ("conure", "sasrec", 12)]
-)
-def test_trunks_of_other_kinds_are_pre_trained_and_learn_tasks(
-    tmp_path: Path, method: str, head: str, epochs: int
-) -> None:
-    chosen = (f"head={head}", "head.dropout=0", "transfer.order=[far]")
-    chosen += (f"training.epochs={epochs}", "training.patience=60", "transfer.training.epochs=12")
+@pytest.mark.parametrize(("method", "head"), [("peterrec", "grec"), ("conure", "sasrec")])
+def test_trunks_of_other_kinds_are_pre_trained_and_learn_tasks(tmp_path: Path, method: str, head: str) -> None:
+    chosen = (f"head={head}", "transfer.order=[far]", "training.epochs=12", "transfer.training.epochs=12")
     plan = lifelong(tmp_path / "run", method, *chosen)
     results = plan.run()
     before = json.loads((plan.pretrained_folder / "metrics.json").read_text(encoding="utf-8"))["test"]["nDCG@10"]

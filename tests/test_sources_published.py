@@ -76,6 +76,22 @@ def test_gsasrec_items_get_their_movielens_ids_and_titles(tmp_path):
             load_dataset("ml-1m", tmp_path)
 
 
+def test_gsasrec_users_keep_their_numbers_and_get_what_movielens_knows_of_them(tmp_path):
+    people = {"ml1m_users.dat": "7\tF\t1\t10\t48067\n8\tM\t56\t0\t\n", "sas_to_original_users.txt": "1 8\n2 9\n3 7\n"}
+    data = load_dataset("ml-1m", write(tmp_path, GSASREC | people))
+    assert data.users.rows() == [
+        ("1", 56, "M", "other", None),
+        ("2", None, None, None, None),
+        ("3", 1, "F", "K-12 student", "48067"),
+    ]
+    assert "1 users are not in ml1m_users.dat" in data.notes
+    alone = load_dataset("ml-1m", write(tmp_path / "alone", GSASREC))
+    assert alone.content_hash == data.content_hash, "nothing measured before was about other data"
+    (tmp_path / "sas_to_original_users.txt").write_text("1 8\n2 9\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"sas_to_original_users.txt has no entry for 1 users, such as '3'"):
+        load_dataset("ml-1m", tmp_path)
+
+
 def test_a_user_of_gsasrec_with_two_validation_lines_is_refused(tmp_path):
     files = GSASREC | {"val/input.txt": "2 1 4\n2 1 3\n", "val/output.txt": "3\n4\n"}
     with pytest.raises(DataError, match=r"val/input.txt, line 2: user 3 has a line already"):
@@ -103,6 +119,7 @@ def test_the_real_ml_1m_of_gsasrec():
     parts = dict(data.interactions["part"].value_counts().rows())
     assert (parts["test"], parts["validation"]) == (6040, 512)
     assert data.items["title"].null_count() == 0
+    assert data.users["gender"].value_counts(sort=True).rows() == [("M", 4331), ("F", 1709)]
     assert any(note.startswith("5528 users lack the item before") for note in data.notes)
 
 

@@ -54,9 +54,14 @@ def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
 
 
 def users(folder: Path, encoding: Encoding) -> pl.DataFrame:
-    """``users.dat``: an age is the lower bound of its bracket, 1 means under 18."""
+    """``users.dat``."""
+    return read_users(folder / "users.dat", "::", encoding)
+
+
+def read_users(path: Path, separator: str, encoding: Encoding) -> pl.DataFrame:
+    """Who rated; an age is the lower bound of its bracket, 1 means under 18."""
     columns = ["user_id", "gender", "age", "occupation", "zip_code"]
-    table, _ = read_latin(folder / "users.dat", columns, "::", encoding)
+    table, _ = read_latin(path, columns, separator, encoding)
     number = table.whole("occupation")
     table.refuse(~number.is_between(0, 20), table.frame["occupation"], "occupation must be a number from 0 to 20")
     named = number.replace_strict(range(21), _OCCUPATIONS, return_dtype=pl.String)

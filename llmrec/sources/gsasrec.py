@@ -9,6 +9,7 @@ import polars as pl
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources._atomic import atomic_items
+from llmrec.sources._ml_dat import read_users
 from llmrec.sources._orders import numbered
 from llmrec.sources._tables import read_lines
 
@@ -24,7 +25,9 @@ class Gsasrec:
     are no times.
 
     Where ``sas_to_original_items.txt`` and a RecBole item file stand beside, items have their MovieLens ids, titles
-    and genres; else their ids are the numbers of the files.
+    and genres; else their ids are the numbers of the files. Where ``sas_to_original_users.txt`` and a ``*users.dat`` of
+    MovieLens (separated by tabs, as RePlay ships it) stand beside, gender, age, occupation and zip code of the users
+    are known; their ids stay the numbers of the lines.
 
     Args:
         unmet: whether films of the item file that nobody met are ``left_out`` of the catalogue or ``kept`` in it, as
@@ -74,8 +77,9 @@ class Gsasrec:
         gap = (
             f"{lost} users lack the item before their test target, which is in none of the files; they do not validate"
         )
-        data = Dataset.from_tables(name, log, items, time_unit="order")
-        return replace(data, notes=(*notes, *([gap] if lost else []), *data.notes))
+        who, user_notes = _users(folder, users)
+        data = Dataset.from_tables(name, log, items, who, time_unit="order")
+        return replace(data, notes=(*notes, *([gap] if lost else []), *user_notes, *data.notes))
 
 
 def _lists(path: Path) -> list[list[str]]:
@@ -110,7 +114,24 @@ def _items(folder: Path) -> tuple[pl.DataFrame | None, list[str]]:
 
 
 def _renamed(folder: Path, log: pl.DataFrame) -> pl.DataFrame:
-    path = folder / "sas_to_original_items.txt"
+    ids = _map(folder / "sas_to_original_items.txt", log["item_id"].unique(maintain_order=True), "items of the log")
+    return log.with_columns(pl.col("item_id").replace_strict(ids))
+
+
+def _users(folder: Path, users: list[str]) -> tuple[pl.DataFrame | None, list[str]]:
+    files, numbers = sorted(folder.glob("*users.dat")), folder / "sas_to_original_users.txt"
+    if len(files) != 1 or not numbers.is_file():
+        return None, []
+    known = read_users(files[0], "\t", "auto")
+    originals = _map(numbers, pl.Series(users), "users")
+    lines = pl.DataFrame({"user_id": users, "original": [originals[user] for user in users]})
+    table = lines.join(known.rename({"user_id": "original"}), on="original", how="left", maintain_order="left")
+    without = len(lines.filter(~pl.col("original").is_in(known["user_id"].implode())))
+    return table.drop("original"), [f"{without} users are not in {files[0].name}"] if without else []
+
+
+def _map(path: Path, needed: pl.Series, what: str) -> dict[str, str]:
+    """One id to one; ``needed`` are those that must have an entry."""
     pairs = [line.split() for line in read_lines(path, "utf-8")]
     if wrong := [line for line, pair in enumerate(pairs, 1) if len(pair) != 2]:
         raise DataError(f"{path}, line {wrong[0]}: expected two ids separated by a blank")
@@ -120,6 +141,6 @@ def _renamed(folder: Path, log: pl.DataFrame) -> pl.DataFrame:
             f"{path} is no map from one id to one: {len(pairs)} lines, {len(ids)} ids, "
             f"{len(set(ids.values()))} originals"
         )
-    if unknown := [item for item in log["item_id"].unique(maintain_order=True) if item not in ids]:
-        raise DataError(f"{path} has no entry for {len(unknown)} items of the log, such as {unknown[0]!r}")
-    return log.with_columns(pl.col("item_id").replace_strict(ids))
+    if unknown := [each for each in needed if each not in ids]:
+        raise DataError(f"{path} has no entry for {len(unknown)} {what}, such as {unknown[0]!r}")
+    return ids

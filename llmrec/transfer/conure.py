@@ -20,15 +20,15 @@ class Conure(Method):
     source left them. Earlier tasks answer with what they were learned with, to the bit.
 
     Args:
+        retrain_epochs: the most epochs of the second training; unset: as many as of the first.
         prune: shares of the free weights that are left to later tasks, for the source and the tasks in turn; the last
             one counts for all that follow.
-        retrain_epochs: the most epochs of the second training; unset: as many as of the first.
     """
 
     begins = "previous"
 
     def __init__(
-        self, *, prune: tuple[float, ...] = (0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.5), retrain_epochs: int | None = None
+        self, *, retrain_epochs: int | None = None, prune: tuple[float, ...] = (0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.5)
     ) -> None:
         if not prune or not all(0 < share < 1 for share in prune):
             raise ValueError(f"prune must be shares between 0 and 1, came {list(prune)}")
