@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_course import ITEMS, course, lifelong
+from small_course import ITEMS, QUICK, course, lifelong
 
-from llmrec import components, task_report
+from llmrec import components, task_report, train
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.lifelong import Lifelong
 from llmrec.runs import RunTable
@@ -247,3 +247,20 @@ def test_losses_against_single_negatives_learn_too_and_the_protocol_says_which(t
     assert task["test"]["nDCG@10"]["value"] > task["test"]["nDCG@10"]["chance"] + 0.15
     words = {"bce": "one uniform negative", "bpr": "negatives by popularity"}
     assert words[loss] in RunTable.load(tmp_path / "run/tasks/01-far/test").protocol.candidates
+
+
+def test_train_py_learns_the_tasks_of_a_folder(tmp_path: Path, toy_folder: Path, capsys: Any) -> None:
+    files = {"0_source": "kind: source\nwithout_genres: [War]", "1_war": "kind: items\ngenres: [War]"}
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    chosen = ["--data", "toy", "--data-dir", str(toy_folder), "--head", "nextitnet", "--output", str(tmp_path / "run")]
+    chosen += [*QUICK, "training.epochs=1", f"transfer.tasks={tmp_path}", "transfer.method=peterrec"]
+    assert train.main(chosen) == 0
+    shown = capsys.readouterr()
+    assert "peterrec: " in shown.out
+    assert "war  nDCG@10" in shown.out
+    assert "source source: 20 items; next of items without War" in shown.err
+    results = json.loads((tmp_path / "run/results.json").read_text(encoding="utf-8"))
+    assert [task["classes"] for task in results["tasks"]] == [10]
+    assert train.main(chosen) == 2
+    assert "holds a finished run; --overwrite does it again" in capsys.readouterr().err
