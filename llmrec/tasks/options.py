@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -65,7 +65,7 @@ class LabelFile(_File):
     """Values that say nothing, such as [unknown]; their users have no label."""
 
     @model_validator(mode="after")
-    def _rising(self) -> "LabelFile":
+    def _rising(self) -> Self:
         if list(self.groups) != sorted(set(self.groups)):
             raise ValueError("groups must rise, such as [18, 35]")
         return self
