@@ -7,7 +7,6 @@ import polars as pl
 
 from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.interactions import Dataset
-from llmrec.tasks._users import Users
 from llmrec.tasks.options import Domain
 
 
@@ -16,14 +15,14 @@ class Domains:
 
     Args:
         dataset: whose items.
-        users: whose parts say which interactions are of training.
+        training: marks the users that train, by index.
     """
 
-    def __init__(self, dataset: Dataset, users: Users) -> None:
+    def __init__(self, dataset: Dataset, training: np.ndarray) -> None:
         self.dataset, self.free = dataset, np.ones(dataset.num_items + 1, dtype=bool)
         self.free[0] = False
         user, item = (dataset.interactions[name].to_numpy() for name in ("user", "item"))
-        self.counts = np.bincount(item[users.within("train")[user]], minlength=dataset.num_items + 1)
+        self.counts = np.bincount(item[training[user]], minlength=dataset.num_items + 1)
 
     def take(self, options: Domain, path: Path) -> tuple[np.ndarray, list[str]]:
         """Marks a file's items by index, and notes of those that an earlier file has.
@@ -47,7 +46,7 @@ class Domains:
                 "earlier files; an item belongs to the first file that selects it"
             )
         self.free &= ~chosen
-        return chosen, [f"{taken:,} items that fit belong to earlier files"] if taken else []
+        return chosen, [f"left to earlier files: {taken:,} items that fit"] if taken else []
 
     def _with(self, genres: tuple[str, ...], key: str, path: Path) -> np.ndarray:
         items = self.dataset.items

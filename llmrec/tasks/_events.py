@@ -1,6 +1,6 @@
 """What users met in the source, and what they are asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Histories:
     """Each user's events in the source, oldest first, by indices of the source's items.
 
     User ``i`` has ``values[offsets[i]:offsets[i + 1]]``. ``rows`` are their rows in the log, which is sorted by user,
-    time and file order.
+    time and file order; users that are not of the log come last and have none.
     """
 
     log: Dataset
@@ -60,6 +60,12 @@ class Histories:
         """Events by user."""
         return np.diff(self.offsets)
 
+    def more(self, lists: list[list[int]]) -> "Histories":
+        """With the events of new users behind."""
+        new = Sequences.from_lists(lists)
+        offsets = np.append(self.offsets, self.offsets[-1] + new.offsets[1:])
+        return replace(self, values=np.append(self.values, new.values), offsets=offsets)
+
     def events(self, chosen: np.ndarray) -> Events:
         """Those of the log with the chosen items, marked by index: rows of one time keep the order of the file."""
         user, item = (self.log.interactions[name].to_numpy() for name in ("user", "item"))
@@ -70,6 +76,14 @@ class Histories:
     def whole(self, users: np.ndarray) -> Sequences:
         """All that each of the users met."""
         return self._cut(users, self.lengths[users], self.lengths[users])
+
+    def before(self, users: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """How many events each of the users, who are of the log, had before his time."""
+        own, met = (self.log.interactions[name].to_numpy()[self.rows] for name in ("user", "timestamp"))
+        first = min(met.min(initial=0), times.min(initial=0))
+        span = max(met.max(initial=0), times.max(initial=0)) - first + 1
+        key = own.astype(np.int64) * span + (met - first)
+        return np.searchsorted(key, users * span + (times - first)) - self.offsets[users]
 
     def last(self, events: Events, max_seq_len: int) -> Sequences:
         """What stood before each event, its last ``max_seq_len`` items."""

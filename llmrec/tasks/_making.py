@@ -88,8 +88,8 @@ class Maker:
         able = events.take(events.before > 0)
         if len(able) == len(events):
             return events, []
-        note = f"{len(events) - len(able):,} targets left out, no item of the source comes before them"
         lost = np.setdiff1d(events.users, able.users)
+        note = f"left out: {len(events) - len(able):,} targets that no item of the source comes before"
         return able, [note, *counted(self.users.ids[lost], "with such targets only")]
 
     def _held_out(self, events: Events, classes: np.ndarray) -> tuple[dict[str, Examples], list[str]]:

@@ -7,7 +7,7 @@ import numpy as np
 from llmrec.errors import DataError
 from llmrec.tasks import PARTS
 
-_SHARE = 0.1
+_SHARE, _FEWEST = 0.1, 3
 DESCRIPTION = "users are split once for source and tasks: 80% train, 10% validate, 10% test (seed {seed})"
 
 
@@ -22,31 +22,39 @@ class Users:
     part: np.ndarray
 
     @classmethod
-    def split(cls, ids: np.ndarray, active: np.ndarray, seed: int) -> "Users":
+    def split(cls, ids: np.ndarray, active: np.ndarray, persons: np.ndarray, seed: int) -> "Users":
         """Draws a tenth of the active users for validation and a tenth for the test.
 
         Args:
             ids: by index; entry 0 is padding.
             active: indices of those that did anything.
+            persons: for each index that of the first user who is the same person, who share a part.
             seed: of the draw.
 
         Raises:
-            DataError: fewer than three active users.
+            DataError: fewer than three persons.
         """
+        drawn = np.unique(persons[active])
+        if len(drawn) < _FEWEST:
+            raise DataError(f"{len(drawn)} users cannot be split; train, validation and test need {_FEWEST} or more")
         part = np.full(len(ids), -1)
-        part[active] = drawn(len(active), np.random.default_rng(seed))
+        part[drawn] = _drawn(len(drawn), np.random.default_rng(seed))
+        part[active] = part[persons[active]]
         return cls(ids, part)
+
+    def more(self, ids: list[str], seed: list[int]) -> "Users":
+        """With new users behind, who are split among themselves; fewer than three of them train."""
+        part = _drawn(len(ids), np.random.default_rng(seed))
+        return Users(np.append(self.ids, np.array(ids, dtype=object)), np.append(self.part, part))
 
     def within(self, name: str) -> np.ndarray:
         """Marks the users of a part."""
         return self.part == PARTS.index(name)
 
 
-def drawn(number: int, generator: np.random.Generator) -> np.ndarray:
+def _drawn(number: int, generator: np.random.Generator) -> np.ndarray:
     """The part of each of so many users, as a place in :data:`llmrec.tasks.PARTS`."""
-    held = max(1, round(_SHARE * number))
-    if number < 2 * held + 1:
-        raise DataError(f"{number} users cannot be split into train, validation and test; there must be three or more")
+    held = max(1, round(_SHARE * number)) if number >= _FEWEST else 0
     part = np.zeros(number, dtype=np.int64)
     order = generator.permutation(number)
     part[order[:held]] = PARTS.index("validation")

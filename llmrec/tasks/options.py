@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -39,13 +39,36 @@ class Domain(_File):
         return "items " + (", ".join(parts) or "of no earlier file")
 
 
+class _Elsewhere(_File):
+    """Where a task's data lie if not in the source's own log: a second log, or lines without user ids."""
+
+    log: Path | None = None
+    """YAML file that describes a data set (as in configs/data) whose user ids are the source's."""
+    file: Path | None = None
+    """Lines ``i1,...,in,,t1,t2,...`` of PeterRec and Conure: a history in the source, and targets."""
+    users: Literal["none", "history"] | None = None
+    """Of the lines of ``file``. ``history``: a line with exactly the items of a source's user is of this user.
+    ``none``: nothing tells, and every line is a user of its own."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "_Elsewhere":
+        if self.file is not None and self.users is None:
+            raise ValueError("the lines of file have no user ids; say users: history or users: none")
+        if self.file is None and self.users is not None:
+            raise ValueError("users is for the lines of a file; there is none")
+        idle = self.model_fields_set - {"kind", "file", "users", "unknown", "per_user"}
+        if self.file is not None and idle:
+            raise ValueError(f"the lines of file are all there is; leave {', '.join(sorted(idle))} out")
+        return self
+
+
 class SourceFile(Domain):
     """``kind: source``, the items that the pre-trained network knows; the first file and no other."""
 
     kind: Literal["source"]
 
 
-class ItemsFile(Domain):
+class ItemsFile(Domain, _Elsewhere):
     """``kind: items``, the next item of a domain that the source never shows."""
 
     kind: Literal["items"]
@@ -53,11 +76,11 @@ class ItemsFile(Domain):
     """Only so many of the most recent items of each user train; null: all."""
 
 
-class LabelFile(_File):
+class LabelFile(_Elsewhere):
     """``kind: label``, something that is known of a user."""
 
     kind: Literal["label"]
-    column: str
+    column: str = ""
     """Of the table of users."""
     groups: tuple[int, ...] = ()
     """Of a number: where the classes begin, rising, such as [18, 35]: under 18, 18 to 34, 35 and over."""
@@ -65,7 +88,9 @@ class LabelFile(_File):
     """Values that say nothing, such as [unknown]; their users have no label."""
 
     @model_validator(mode="after")
-    def _rising(self) -> Self:
+    def _told(self) -> "LabelFile":
+        if self.file is None and not self.column:
+            raise ValueError("say the column of the table of users")
         if list(self.groups) != sorted(set(self.groups)):
             raise ValueError("groups must rise, such as [18, 35]")
         return self
@@ -135,7 +160,7 @@ def _read(path: Path) -> SourceFile | TaskFile:
         keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
-    if not isinstance(keys, dict) or keys.get("kind") not in _KINDS:
+    if not isinstance(keys, dict) or keys.get("kind") not in list(_KINDS):
         came = repr(keys.get("kind")) if isinstance(keys, dict) else type(keys).__name__
         raise ConfigError(f"{path}: kind must be {', '.join(_KINDS)}; came {came}")
     schema = _KINDS[keys["kind"]]

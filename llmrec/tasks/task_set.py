@@ -1,7 +1,6 @@
 """A source and the tasks of its users, with all that a later run must agree with."""
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,17 +57,13 @@ class TaskSet:
     def hash(self) -> str:
         """Sixteen hexadecimal digits over data, seed, options, items, classes and all examples."""
         found = hashlib.sha256(digest(self.facts).encode())
-        parts = {"validation": self.source.validation, "test": self.source.test}
-        train = (self.source.train.offsets, self.source.train.values)
-        for classes, examples in [(self.source.items, parts), *((task.classes, task.parts) for task in self.tasks)]:
-            found.update("\x1e".join(classes).encode())
-            of_parts = [
-                (part.histories.offsets, part.histories.values, part.targets, part.users)
-                for part in (examples[name] for name in sorted(examples))
-            ]
-            for array in itertools.chain(train, *of_parts):
-                found.update(np.ascontiguousarray(array, dtype=np.int64))
-            train = ()
+        _add(found, self.source.items, self.source.train)
+        for part in (self.source.validation, self.source.test):
+            _add(found, (), part.histories, part.targets, part.users)
+        for task in self.tasks:
+            for name in PARTS:
+                part = task.parts[name]
+                _add(found, task.classes, part.histories, part.targets, part.users)
         return found.hexdigest()[:16]
 
     def describe(self) -> list[str]:
@@ -100,10 +95,10 @@ def require_same_items(saved: Sequence[str], items: Sequence[str]) -> None:
     """
     if list(saved) == list(items):
         return
-    known, now = set(saved), set(items)
+    then, now = ({item: index for index, item in enumerate(ids)} for ids in (saved, items))
     gone = [item for item in saved if item not in now]
-    new = [item for item in items if item not in known]
-    moved = [item for item, other in zip(items, saved, strict=False) if item != other and item in known]
+    new = [item for item in items if item not in then]
+    moved = [item for item in items if item in then and then[item] != now[item]]
     faults = [
         f"{len(ids)} {what} ({some(ids)})"
         for ids, what in ((gone, "gone"), (new, "new"), (moved, "under another index"))
@@ -113,6 +108,13 @@ def require_same_items(saved: Sequence[str], items: Sequence[str]) -> None:
         f"the source's items changed since pre-training, {len(saved)} then and {len(items)} now: {'; '.join(faults)}. "
         "Pre-train again, or take the data, the files of tasks and the seed of that time"
     )
+
+
+def _add(found: Any, names: Iterable[str], sequences: Sequences, *arrays: np.ndarray) -> None:
+    """Puts names and numbers into a hash; all numbers as of 64 bits, whatever they are held as."""
+    found.update("\x1e".join(names).encode())
+    for array in (sequences.offsets, sequences.values, *arrays):
+        found.update(array.astype(np.int64).tobytes())
 
 
 def _indented(notes: Iterable[str]) -> list[str]:
@@ -132,4 +134,4 @@ def _spread(lengths: np.ndarray) -> str:
 def _most_frequent(task: Task, part: str) -> str:
     """The share of what is most frequent in training: what an answer that reads no history gets right."""
     top = int(np.bincount(task.parts["train"].targets, minlength=len(task.classes)).argmax())
-    return f"{task.classes[top]}: {np.mean(task.parts[part].targets == top):.1%}"
+    return f"{task.classes[top]} in {np.mean(task.parts[part].targets == top):.1%}"
