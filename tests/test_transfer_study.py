@@ -11,7 +11,7 @@ from tables import PROTOCOL, counted
 
 from eval import transfer, transfer_report
 from eval.transfer_cells import Chosen, Study
-from llmrec.errors import ConfigError, RunError
+from llmrec.errors import ConfigError, ProtocolError, RunError
 from llmrec.protocol import digest
 from llmrec.runs import write_json
 
@@ -180,6 +180,15 @@ def test_a_finished_cell_of_other_options_is_refused(study: Study) -> None:
     write_json(study.folder(study.methods[0], 0) / "config.json", other.model_dump(mode="json"))
     with pytest.raises(RunError, match="embedding_dim: 99 trained, 16 asked for"):
         study.train(1, float("inf"))
+
+
+def test_cells_that_were_measured_differently_are_refused(study: Study) -> None:
+    finish(study, "scratch", 0, {"far": (0, 0, 0, 0), "step": (0, 0, 0, 0), "half": (0, 0, 0, 0)})
+    finish(study, "scratch", 1, {"far": (0, 0, 0, 0), "step": (0, 0, 0, 0), "half": (0, 0, 0, 0)})
+    path = study.folder(study.methods[0], 1) / "tasks" / "01-step" / "test" / "protocol.json"
+    write_json(path, {**PROTOCOL.model_dump(), "targets": "step", "data_hash": "another"})
+    with pytest.raises(ProtocolError, match=r"scratch seed 0, task step and scratch seed 1, task step .*data_hash"):
+        transfer_report.Report(study).show(80)
 
 
 def test_unknown_methods_and_options_are_named_with_the_nearest() -> None:
