@@ -15,7 +15,7 @@ from rich.table import Table
 from eval import transfer_plot
 from eval.transfer_cells import Study
 from eval.transfer_rows import Cost, Row, cost, forgotten
-from llmrec import evaluation, report
+from llmrec import evaluation, protocol, report
 from llmrec.evaluation import Interval
 from llmrec.report import PairedTest, Runs, interval
 from llmrec.runs import RunTable, write_json, write_text
@@ -67,12 +67,22 @@ class Report:
 
     @cached_property
     def _tables(self) -> dict[str, Runs]:
-        """Run tables by task and row, what is most frequent first."""
+        """Run tables by task and row, what is most frequent first.
+
+        Raises:
+            ProtocolError: cells that were measured differently.
+        """
         found: dict[str, Runs] = {}
         for task in self.tasks:
             trained = {name: [cell.tables[task.name] for cell in cells] for name, cells in self.cells.items()}
-            protocol = next(iter(trained.values()))[0].protocol
-            found[task.name] = {FREE: [self.study.most_frequent(task, protocol)], **trained}
+            protocols = {
+                f"{name} seed {cell.seed}, task {task.name}": cell.tables[task.name].protocol
+                for name, cells in self.cells.items()
+                for cell in cells
+            }
+            protocol.require_equal(protocols)
+            free = self.study.most_frequent(task, next(iter(protocols.values())))
+            found[task.name] = {FREE: [free], **trained}
         return found
 
     @cached_property

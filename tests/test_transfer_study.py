@@ -11,7 +11,7 @@ from tables import PROTOCOL, counted
 
 from eval import transfer, transfer_report
 from eval.transfer_cells import Chosen, Study
-from llmrec.errors import ConfigError, RunError
+from llmrec.errors import ConfigError, ProtocolError, RunError
 from llmrec.protocol import digest
 from llmrec.runs import write_json
 
@@ -182,6 +182,15 @@ def test_a_finished_cell_of_other_options_is_refused(study: Study) -> None:
         study.train(1, float("inf"))
 
 
+def test_cells_that_were_measured_differently_are_refused(study: Study) -> None:
+    finish(study, "scratch", 0, {"far": (0, 0, 0, 0), "step": (0, 0, 0, 0), "half": (0, 0, 0, 0)})
+    finish(study, "scratch", 1, {"far": (0, 0, 0, 0), "step": (0, 0, 0, 0), "half": (0, 0, 0, 0)})
+    path = study.folder(study.methods[0], 1) / "tasks" / "01-step" / "test" / "protocol.json"
+    write_json(path, {**PROTOCOL.model_dump(), "targets": "step", "data_hash": "another"})
+    with pytest.raises(ProtocolError, match=r"scratch seed 0, task step and scratch seed 1, task step .*data_hash"):
+        transfer_report.Report(study).show(80)
+
+
 def test_unknown_methods_and_options_are_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no transfer 'peterec'; did you mean 'peterrec'"):
         Chosen.parse("peterec")
@@ -196,3 +205,36 @@ def test_help_comes_without_torch() -> None:
     code = "import sys; from eval.transfer import parser; print(parser().format_help()); print('torch' in sys.modules)"
     done = execute(str(BIN / "python"), "-c", code)
     assert done.stdout.splitlines()[-1] == "False" and "python -m eval.transfer --data ml-1m" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_command_trains_what_is_missing_and_goes_on(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    (tasks / "0_peace.yaml").write_text("kind: source\nwithout_genres: [War]\n", encoding="utf-8")
+    (tasks / "1_war.yaml").write_text("kind: items\ngenres: [War]\n", encoding="utf-8")
+    flags = ["--data", "toy", "--data-dir", str(toy_folder), "--tasks", str(tasks), "--seeds", "1", "--jobs", "2"]
+    flags += ["--methods", "full", "sequential", "clue:views=dropout"]
+    quick = [*QUICK, "training.epochs=1", "transfer.training.epochs=1"]
+
+    assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
+    assert capsys.readouterr().out.startswith("Missing: full-s0, sequential-s0, clue_views_dropout-s0.")
+    assert transfer.main([*quick, *flags, "--save", "toy", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in told["costs"]] == ["full", "sequential", "clue:views=dropout"]
+    names = ["chance", "most frequent", "full", "sequential", "clue:views=dropout"]
+    assert [each["name"] for each in told["groups"]["war"]["rows"]] == names
+    assert all(0 < each["metrics"]["nDCG@10"]["value"] <= 1 for each in told["groups"]["war"]["rows"])
+    assert told["missing"] == [] and told["forgotten"]["full"] == {} and "peace" in told["forgotten"]["sequential"]
+    sources = list((tmp_path / "runs" / "transfer" / "toy").glob("source-*"))
+    assert len(sources) == 2, "next items for two methods, contrast for the third"
+    assert (tmp_path / "eval" / "results" / "transfer-toy.md").is_file()
+
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/transfer/toy/*/results.json")}
+    assert len(finished) == 3
+    assert transfer.main([*quick, *flags]) == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in finished.items()), "finished cells are kept"
+    assert "after the last task" in capsys.readouterr().out
+    assert transfer.main([*quick, "embedding_dim=8", *flags]) == 2
+    assert "embedding_dim: 16 trained, 8 asked for" in capsys.readouterr().err
