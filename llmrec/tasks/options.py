@@ -36,7 +36,7 @@ class Domain(_File):
         parts += [f"without {' or '.join(self.without_genres)}"] if self.without_genres else []
         parts += [f"with at least {self.at_least} training interactions"] if self.at_least else []
         parts += [f"with at most {self.at_most} training interactions"] if self.at_most is not None else []
-        return "items " + (", ".join(parts) or "of no earlier file")
+        return f"items {', '.join(parts)}" if parts else "all items"
 
 
 class _Elsewhere(_File):
