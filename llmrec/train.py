@@ -188,7 +188,8 @@ def course(options: RunConfig) -> "Course":
 
     assert options.transfer is not None
     data = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset
-    tasks = files.load(options.transfer.tasks, data, options.transfer.split_seed, options.max_seq_len)
+    folder, seed = options.transfer.tasks, options.transfer.split_seed
+    tasks = files.load(folder, data, seed, options.max_seq_len, options.data_dir)
     return Course.of(tasks)
 
 

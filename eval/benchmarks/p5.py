@@ -58,7 +58,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
         notes=[
             f"{len(split.train):,} users, {split.dataset.num_items:,} items, {epoch:,} examples an epoch: "
             f"{epoch / rate / 60:.0f} minutes an epoch, {hours:.1f} hours for the {options.training.epochs} epochs.",
-            f"Full ranking: {1 / ranking:.2f} users a second, {ranking * len(split.train) / 3600:.1f} hours for everybody.",
+            f"Full ranking: {1 / ranking:.2f} users a second, {ranking * len(split.train) / 3600:.1f} hours for all.",
             f"Data, names and model stand after {making:.0f} s. The most memory of its own (RssAnon), in training and "
             f"ranking: {held.peak / 2**30:.2f} GiB.",
             "The plain loop draws its examples in any order and pads each batch to its longest text; it has no vectors "

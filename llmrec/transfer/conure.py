@@ -1,6 +1,6 @@
 """One network that takes a part of its weights for every task and forgets nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -28,7 +28,7 @@ class Conure(Method):
     begins = "previous"
 
     def __init__(
-        self, *, retrain_epochs: int | None = None, prune: tuple[float, ...] = (0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.5)
+        self, *, retrain_epochs: int | None = None, prune: Sequence[float] = (0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.5)
     ) -> None:
         if not prune or not all(0 < share < 1 for share in prune):
             raise ValueError(f"prune must be shares between 0 and 1, came {list(prune)}")
