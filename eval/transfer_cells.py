@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from eval import cells
 from llmrec import components, config, task_results, train
 from llmrec.config import RunConfig
 from llmrec.course import Course
+from llmrec.errors import RunError
 from llmrec.protocol import Protocol
 from llmrec.runs import RunFolder, RunTable, provenance, read_json
 from llmrec.sequences import Sequences
@@ -136,6 +137,14 @@ class Study:
         return [
             self.folder(each, seed).name for each in self.methods for seed in self.seeds if not self._has(each, seed)
         ]
+
+    def require_course(self, protocols: Mapping[str, Protocol]) -> None:
+        """Raises RunError where a cell was measured with other data or task files than the study has."""
+        if old := [name for name, each in protocols.items() if each.data_hash != self.course.hash]:
+            raise RunError(
+                f"{len(old)} finished cells are of other data or task files, such as {old[0]}; restore these, or "
+                f"delete the cells' folders in {STUDY} to train them again"
+            )
 
     def most_frequent(self, task: Task, protocol: Protocol) -> RunTable:
         """What training shows most often, for everyone: popularity, or the majority class.

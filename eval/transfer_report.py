@@ -71,6 +71,7 @@ class Report:
 
         Raises:
             ProtocolError: cells that were measured differently.
+            RunError: cells of other data or task files than those that are there now.
         """
         found: dict[str, Runs] = {}
         for task in self.tasks:
@@ -81,6 +82,7 @@ class Report:
                 for cell in cells
             }
             protocol.require_equal(protocols)
+            self.study.require_course(protocols)
             free = self.study.most_frequent(task, next(iter(protocols.values())))
             found[task.name] = {FREE: [free], **trained}
         return found
@@ -191,11 +193,12 @@ class Report:
         yield (
             "Means over seeds, 95 % bootstrap over test users. most frequent: what the task's training shows most, for "
             "everyone (popularity, the majority class). learned: of the parameters that answer a task, the mean over "
-            "tasks, and without the vectors of items; stored: for all tasks, by the bytes of one network without heads."
+            "tasks, and without the vectors of items; stored: for all tasks, by the bytes of a network without heads; "
+            "a method that keeps one network answers the source too, so its bytes and seconds hold the source's."
         )
         yield (
             "After the last task: the metric of an earlier task, less what it was when that had just been learned; "
-            "same: every answer is the one it was."
+            "same: the ten best and the target's place are what they were for every test user."
         )
         yield (
             f"Paired over users: beats: the whole 95 % interval above 0; not worse: it reaches 0. {number} such tests; "

@@ -340,11 +340,9 @@ class RunConfig(_Options):
             raise ConfigError(
                 f"a run that {what} has no {', '.join(changed)}; leave {'them' if changed[1:] else 'it'} out"
             )
+        self._require_reach_of_training()
         if self.p5 is not None and self.model == "id":
             raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
-        for option, without in (("windows", "all"), ("stacking", "none")):
-            if self.p5 is not None and getattr(self.training, option) != without:
-                raise ConfigError(f"a run that writes names (p5) has no training.{option}; leave it out")
         if self.p5 is not None and self.p5.lora is None:
             if held := [f for f in ("loading", "precision") if getattr(self.p5, f) != getattr(P5Options(), f)]:
                 raise ConfigError(
@@ -352,6 +350,20 @@ class RunConfig(_Options):
                 )
         elif self.p5 is not None and self.training.embedding_learning_rate is not None:
             raise ConfigError("with p5.lora no table begins at random; leave training.embedding_learning_rate out")
+
+    def _require_reach_of_training(self) -> None:
+        """The same of the options of training."""
+        usual, unread = TrainingOptions(), list[tuple[str, TrainingOptions, str]]()
+        if self.p5 is not None:
+            unread = [("training", self.training, name) for name in ("windows", "stacking")]
+        elif self.transfer is not None:
+            unread = [("training", self.training, name) for name in ("init_from", "stacking")]
+            of_tasks = ("init_from", "stacking", "windows")
+            unread += [("transfer.training", self.transfer.training, name) for name in of_tasks]
+        what = "writes names (p5)" if self.p5 is not None else "learns tasks (transfer)"
+        for where, options, name in unread:
+            if getattr(options, name) != getattr(usual, name):
+                raise ConfigError(f"a run that {what} has no {where}.{name}; leave it out")
 
 
 def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunConfig:

@@ -62,6 +62,7 @@ class Course:
         validated = self.source.parts["validation"]
         for sequences in (self.train, validated.histories):
             found.update(sequences.offsets.tobytes() + sequences.values.tobytes())
+        found.update(validated.targets.tobytes())
         return found.hexdigest()[:16]
 
     def ordered(self, names: tuple[str, ...]) -> "Course":

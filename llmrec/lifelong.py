@@ -6,7 +6,9 @@ A task's folder has a folder for each phase of its training, ``model.safetensors
 one. The pre-trained network lies in a run folder of its own beside, which all methods of one seed share.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,9 @@ class Lifelong:
         runs.write_json(place.path / "config.json", self.config.model_dump(mode="json"))
         network = self._new()
         lesson = Lesson.of_source(self.course.source, self.course.train, network, self.config)
-        trained = self.trainer.run(self.method.pretraining(lesson), network, place.path)
+        # Runs over other tasks of the same source go on with it, if it was cut off.
+        trainer = replace(self.trainer, basis={"source": self.course.source_hash})
+        trained = trainer.run(self.method.pretraining(lesson), network, place.path)
         save_state(place.path / "network.safetensors", network, trained[-1].progress)
         runs.write_json(place.path / "items.json", {"items": list(self.course.source.classes)})
         metrics: dict[str, Any] = {"validation": trained[-1].progress.best, **_effort(trained)}
@@ -126,11 +130,13 @@ class Lifelong:
         if self.keeps_one:
             network = self._with_heads(last)
             self.method.prepare(network)
-            network.load_state_dict(_read(self.folder / "network.safetensors"), strict=False)
+            _restore_shared(network, self.folder / "network.safetensors")
         else:
             network = self._begin(number)
         for each in range(first, last + 1):
-            self.method.restore(network, _read(self._place(each) / "model.safetensors"))
+            path = self._place(each) / "model.safetensors"
+            with _named(path):
+                self.method.restore(network, _read(path))
         self.method.recall(network, number)
         return Answers(network, number, self.config.max_seq_len)
 
@@ -138,6 +144,7 @@ class Lifelong:
         """One task: its phases, what must be stored, its table, and all earlier tasks once more."""
         place, task = self._place(number), self.course.task(number)
         if (place / "result.json").is_file():
+            self._require_course(place)
             return runs.read_json(place / "result.json")
         place.mkdir(parents=True, exist_ok=True)
         network = self._begin(number)
@@ -177,6 +184,15 @@ class Lifelong:
         if number and self.keeps_one:
             self._state(number - 1).unlink(missing_ok=True)
         return result
+
+    def _require_course(self, place: Path) -> None:
+        """Raises RunError where a finished task was learned beside other tasks, users or data."""
+        then = runs.read_json(place / "test" / "protocol.json")["data_hash"]
+        if then != self.course.hash:
+            raise RunError(
+                f"{place} was learned with other data or task files ({then} then, {self.course.hash} now), so its "
+                "users are not those of the tasks to come; restore these, or begin again with --overwrite"
+            )
 
     def _begin(self, number: int) -> UserNetwork:
         """The network that a task begins with; what is new in it is drawn by seed and number."""
@@ -284,6 +300,25 @@ def _shared(network: UserNetwork) -> dict[str, Tensor]:
 
 def _bytes(tensors: Mapping[str, Tensor]) -> int:
     return sum(each.numel() * each.element_size() for each in tensors.values())
+
+
+def _restore_shared(network: UserNetwork, path: Path) -> None:
+    """Raises RunError where the file is not what a network shares between its tasks."""
+    found, wanted = _read(path), _shared(network).keys()
+    if found.keys() != wanted:
+        other = sorted(found.keys() ^ wanted)
+        raise RunError(f"{path} is of another network: {len(other)} weights are only here or there, such as {other[0]}")
+    with _named(path):
+        network.load_state_dict(found, strict=False)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raises RunError, which names the file, where its weights have other shapes."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RunError(f"{path} is of another network: {error}") from None
 
 
 def _read(path: Path) -> dict[str, Tensor]:

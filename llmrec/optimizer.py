@@ -22,6 +22,8 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
     decayed = {
         id(learned_weight(each)) for each in module.modules() if isinstance(each, nn.Linear | nn.Conv1d)
     } - tables
+    recurrent = [each for each in module.modules() if isinstance(each, nn.RNNBase)]
+    decayed |= {id(weight) for each in recurrent for weight in each.parameters() if weight.dim() > 1}
     groups: list[dict[str, Any]] = []
     for own in (False, True) if models else (False,):
         rate = float(models[0].own_learning_rate) if own else options.learning_rate

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_course import ITEMS, QUICK, course, lifelong
 
 from llmrec import components, task_report, train
@@ -136,6 +136,45 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     assert network.stat().st_mtime_ns == before
 
 
+def test_a_run_is_not_gone_on_with_over_other_tasks(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        lifelong(tmp_path / "run", "head_only", watch=_crash_at("", 45)).run()
+    done = sorted(path.parent.name for path in (tmp_path / "run" / "tasks").glob("*/result.json"))
+    assert done and len(done) < 3
+    with pytest.raises(
+        RunError, match=rf"{done[0]} was learned with other data or task files .walks0 then, walks1 now"
+    ):
+        lifelong(tmp_path / "run", "head_only", of=course(1)).run()
+
+
+def test_a_pre_training_that_was_cut_off_serves_other_tasks_of_its_source(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        lifelong(tmp_path / "one", "full", "training.checkpoint_steps=1", watch=_crash_at("", 3)).run()
+    of = course()
+    fewer = of.__class__(**{**vars(of), "tasks": of.tasks[1:2], "hash": "fewer"})
+    plan = lifelong(tmp_path / "two", "full", "training.checkpoint_steps=1", of=fewer)
+    assert [task["name"] for task in plan.run()["tasks"]] == ["step"]
+
+
+def test_stored_weights_that_are_not_all_there_are_refused(tmp_path: Path) -> None:
+    plan = lifelong(tmp_path / "run", "sequential")
+    plan.run()
+    path = tmp_path / "run" / "network.safetensors"
+    stored = load_file(path)
+    gone = next(name for name in stored if name.startswith("trunk."))
+    save_file({name: each for name, each in stored.items() if name != gone}, path)
+    with pytest.raises(RunError, match=f"of another network: 1 weights are only here or there, such as {gone}"):
+        plan.answers(1)
+
+
+def test_what_pre_training_is_judged_by_is_part_of_its_hash() -> None:
+    of = course()
+    judged = of.source.parts["validation"]
+    parts = {**of.source.parts, "validation": judged.__class__(judged.histories, judged.targets + 1, judged.users)}
+    other = of.__class__(**{**vars(of), "source": of.source.__class__(**{**vars(of.source), "parts": parts})})
+    assert other.source_hash != of.source_hash == course().source_hash
+
+
 class Crash(Exception):
     """Ends a training from inside, as a signal would from outside."""
 
@@ -222,6 +261,10 @@ def test_a_head_that_knows_its_users_is_refused(tmp_path: Path) -> None:
 def test_options_that_do_not_reach_the_tasks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"learns tasks .transfer. has no split; leave it out"):
         lifelong(tmp_path, "full", "split=temporal")
+    with pytest.raises(ConfigError, match=r"learns tasks .transfer. has no training.init_from; leave it out"):
+        lifelong(tmp_path, "full", "training.init_from=somewhere")
+    with pytest.raises(ConfigError, match=r"has no transfer.training.windows; leave it out"):
+        lifelong(tmp_path, "full", "transfer.training.windows=last")
 
 
 @pytest.mark.parametrize(("method", "head"), [("peterrec", "grec"), ("conure", "sasrec")])

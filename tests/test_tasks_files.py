@@ -1,13 +1,16 @@
 """Folders of task files that ask for what there is not: each is refused by name, key and what is allowed."""
 
+from pathlib import Path
+
 import pytest
 from conftest import ROOT
 from small_tasks import FILES, HISTORIES, log_of, made, ten
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
+from llmrec.tasks._labels import labels
 from llmrec.tasks.files import load
-from llmrec.tasks.options import Folder
+from llmrec.tasks.options import Folder, LabelFile
 
 SOURCE = FILES["0_source"]
 
@@ -63,6 +66,14 @@ def test_a_column_that_users_do_not_have_is_named_with_the_nearest(tmp_path):
         made(tmp_path, files)
     with pytest.raises(ConfigError, match=r"no column 'user_id'"):
         made(tmp_path, FILES | {"2_gender": "kind: label\ncolumn: user_id\n"})
+
+
+@pytest.mark.parametrize(("groups", "classes"), [((), ["1.5", "1.7"]), ((1, 2), ["under 1", "1", "2 and over"])])
+def test_what_is_no_number_is_no_label(groups, classes):
+    dataset = ten(height=[1.5, float("nan"), None, *[1.7] * 7])
+    place, names = labels(dataset, LabelFile(kind="label", column="height", groups=groups), Path("1_tall.yaml"))
+    assert names.tolist() == classes
+    assert place.tolist() == [place[0], -1, -1, *[place[3]] * 7] and min(place[0], place[3]) >= 0
 
 
 def test_groups_are_for_numbers(tmp_path):

@@ -38,7 +38,7 @@ def finish(study: Study, method: str, seed: int, above: dict[str, tuple[int, ...
     tasks = []
     for number, (name, places) in enumerate(above.items()):
         rows = [(user, place, 0) for user, place in zip(USERS, places)]
-        protocol = PROTOCOL.model_copy(update={"targets": name})
+        protocol = PROTOCOL.model_copy(update={"targets": name, "data_hash": study.course.hash})
         candidates = 6 if name == "far" else 2
         counted(rows, candidates=candidates, protocol=protocol).save(folder / "tasks" / f"{number:02d}-{name}" / "test")
         kind = "items" if name in ("far", "walk") else "label"
@@ -180,6 +180,12 @@ def test_a_finished_cell_of_other_options_is_refused(study: Study) -> None:
     write_json(study.folder(study.methods[0], 0) / "config.json", other.model_dump(mode="json"))
     with pytest.raises(RunError, match="embedding_dim: 99 trained, 16 asked for"):
         study.train(1, float("inf"))
+
+
+def test_cells_of_other_task_files_are_refused(report: transfer_report.Report) -> None:
+    report.study.course = course(1)
+    with pytest.raises(RunError, match="5 finished cells are of other data or task files, such as scratch seed 0"):
+        report.show()
 
 
 def test_cells_that_were_measured_differently_are_refused(study: Study) -> None:

@@ -91,9 +91,11 @@ class CausalWriter(nn.Module):
         Raises:
             DataError: more pieces than the model can look at.
         """
-        self._require_room(ids.shape[1] + paths.shape[1])
         tree = Tree.of(paths, asked)
         read, number = ids.shape[1], len(tree.pieces)
+        # GPT-Neo's blocks go by places in the sequence, those of other models by positions.
+        by_place = hasattr(self.model.config.get_text_config(), "attention_layers")
+        self._require_room(read + (number if by_place else paths.shape[1]))
         seen = mask.new_zeros(len(ids), read + number, read + number)
         seen[:, :, :read] = mask[:, None]
         seen[:, :read, :read] &= torch.ones_like(seen[0, :read, :read]).tril()

@@ -29,6 +29,8 @@ def labels(dataset: Dataset, options: LabelFile, path: Path) -> tuple[np.ndarray
     column = table[options.column]
     said = column.cast(pl.String)
     known = (said.is_not_null() & (said != "") & ~said.is_in(options.unknown)).fill_null(False).to_numpy()
+    if column.dtype.is_float():
+        known &= column.is_not_nan().fill_null(False).to_numpy()
     place = np.full(len(column), -1)
     if options.groups:
         if not column.dtype.is_numeric():

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from llmrec.errors import RunError
 from llmrec.lessons import Lesson
 from llmrec.phases import Phase
 from llmrec.user_network import UserNetwork
@@ -56,8 +57,13 @@ class Method:
         return {name: state[name] for name in names}
 
     def restore(self, network: UserNetwork, stored: dict[str, Tensor]) -> None:
-        """Puts back what was stored for a task into a network that was begun and prepared again."""
-        network.load_state_dict(stored, strict=False)
+        """Puts back what was stored for a task into a network that was begun and prepared again.
+
+        Raises:
+            RunError: weights that this network has not.
+        """
+        if unknown := network.load_state_dict(stored, strict=False).unexpected_keys:
+            raise RunError(f"stored are {len(unknown)} weights that the network has not, such as {unknown[0]}")
 
     def report(self, network: UserNetwork) -> dict[str, Any]:
         """What the method has to tell after a task, for ``results.json``."""
