@@ -20,7 +20,7 @@ from llmrec.protocol import Protocol
 from llmrec.runs import CASES, RANKINGS, RunTable, read_json, write_atomically, write_json
 
 _OWN = ("target_above", "target_tied")
-_OF_THE_MACHINE = ("output", "data_dir")
+OF_THE_MACHINE = ("output", "data_dir")
 """Options that are not kept."""
 
 
@@ -47,7 +47,7 @@ class Kept:
         """
         if name not in self.names():
             return False
-        require_equal(name, self.load(name)[1], asked, apart_from=_OF_THE_MACHINE)
+        require_equal(name, self.load(name)[1], asked, apart_from=OF_THE_MACHINE)
         return True
 
     def begin(self, table: RunTable) -> None:
@@ -85,7 +85,7 @@ class Kept:
         own = order.join(table.cases.select("case_id", *_OWN), on="case_id", how="left", maintain_order="left")
         small = own.select(pl.col(_OWN).cast(pl.Int32))
         path = self.folder / f"{name}.parquet"
-        config = {key: value for key, value in options.items() if key not in _OF_THE_MACHINE}
+        config = {key: value for key, value in options.items() if key not in OF_THE_MACHINE}
         facts = {"config": config, "seed": seed, "validation": validation, "provenance": table.provenance}
         with self._writing:
             write_atomically(path, lambda part: small.write_parquet(part, compression="zstd", compression_level=19))

@@ -2,7 +2,8 @@
 
 A cell is a method with a seed; it learns the tasks of a folder one after the other and is tested on users that no task
 trains on. Cells are trained below runs/transfer, those of one seed from the same pre-trained network; finished ones are
-kept, so the same command goes on where it stopped. Beside them stand chance and whatever is most frequent in training.
+kept in eval/results/transfer, so the same command goes on where it stopped. Beside them stand chance and whatever is
+most frequent in training.
 
 A method may have options behind a colon: clue:tuning=full. head_only:network=new is a probe of a random network.
 """

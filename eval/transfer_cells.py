@@ -1,4 +1,8 @@
-"""The cells of ``eval.transfer``: a method and a seed each, in the order in which they may be trained."""
+"""The cells of ``eval.transfer``: a method and a seed each, in the order in which they may be trained.
+
+Finished ones are kept in the repository: ``NAME.json`` with the content of ``results.json`` and the options, written
+last, and a folder for each task as :mod:`eval.kept` describes it.
+"""
 
 import json
 import re
@@ -16,17 +20,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eval import cells
+from eval.kept import OF_THE_MACHINE, Kept
 from llmrec import components, config, task_results, train
 from llmrec.config import RunConfig
 from llmrec.course import Course
 from llmrec.errors import RunError
 from llmrec.protocol import Protocol
-from llmrec.runs import RunFolder, RunTable, provenance, read_json
+from llmrec.runs import RunFolder, RunTable, provenance, read_json, write_json
 from llmrec.sequences import Sequences
 from llmrec.tasks import Task
 from llmrec.transfer import Method
 
 STUDY = Path("runs/transfer")
+KEPT = Path("eval/results/transfer")
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,12 @@ class Cell:
     """Of the pre-training that it begins with, which other cells share."""
 
     @classmethod
-    def load(cls, folder: Path, seed: int) -> "Cell":
-        """Reads a run folder."""
-        results = read_json(folder / "results.json")
-        places = sorted(place.parent for place in (folder / "tasks").glob("*/result.json"))
-        tables = {read_json(place / "result.json")["name"]: RunTable.load(place / "test") for place in places}
-        source = results["source"]
-        seconds = read_json(Path(source) / "metrics.json")["seconds"] if source else 0.0
-        return cls(seed, results, tables, seconds)
+    def load(cls, folder: Path, name: str) -> "Cell":
+        """Reads a kept one."""
+        facts = read_json(folder / f"{name}.json")
+        names = [task["name"] for task in facts["results"]["tasks"]]
+        tables = {task: Kept(folder / task).load(name)[0].table for task in names}
+        return cls(facts["seed"], facts["results"], tables, facts["source_seconds"])
 
     def task(self, name: str) -> dict[str, Any]:
         """What ``results.json`` tells of a task."""
@@ -115,10 +119,18 @@ class Study:
 
         def one(cell: tuple[Chosen, int]) -> None:
             folder, arguments = self.folder(*cell), self._arguments(*cell)
+            if self._has(*cell):
+                asked = train.options_of(arguments)[0].resolved().model_dump(mode="json")
+                kept = read_json(self._kept(*cell))["config"]
+                cells.require_equal(folder.name, kept, asked, apart_from=OF_THE_MACHINE)
+                return
             if RunFolder(folder).finished:
                 cells.require_same(folder, arguments)
             elif time.monotonic() < stop:
                 cells.run([*arguments, "--resume"], folder)
+            else:
+                return
+            self._keep(*cell)
 
         for wave in self._waves():
             with ThreadPoolExecutor(jobs) as pool:
@@ -127,7 +139,9 @@ class Study:
     def found(self) -> dict[str, list[Cell]]:
         """Finished cells by label; a method without one is left out."""
         have = {
-            chosen.label: [Cell.load(self.folder(chosen, seed), seed) for seed in self.seeds if self._has(chosen, seed)]
+            chosen.label: [
+                Cell.load(self.kept, self.folder(chosen, seed).name) for seed in self.seeds if self._has(chosen, seed)
+            ]
             for chosen in self.methods
         }
         return {label: each for label, each in have.items() if each}
@@ -143,7 +157,7 @@ class Study:
         if old := [name for name, each in protocols.items() if each.data_hash != self.course.hash]:
             raise RunError(
                 f"{len(old)} finished cells are of other data or task files, such as {old[0]}; restore these, or "
-                f"delete the cells' folders in {STUDY} to train them again"
+                f"delete {self.kept} and {STUDY} to train them again"
             )
 
     def most_frequent(self, task: Task, protocol: Protocol) -> RunTable:
@@ -161,8 +175,32 @@ class Study:
         """Of a cell."""
         return STUDY / Path(self.options.data).stem / f"{chosen.folder}-s{seed}"
 
+    @property
+    def kept(self) -> Path:
+        """Where finished cells are kept."""
+        return KEPT / Path(self.options.data).stem
+
+    def _kept(self, chosen: Chosen, seed: int) -> Path:
+        return self.kept / f"{self.folder(chosen, seed).name}.json"
+
     def _has(self, chosen: Chosen, seed: int) -> bool:
-        return RunFolder(self.folder(chosen, seed)).finished
+        return self._kept(chosen, seed).is_file()
+
+    def _keep(self, chosen: Chosen, seed: int) -> None:
+        """Copies what a finished run came to."""
+        folder = self.folder(chosen, seed)
+        config, results = (read_json(folder / f"{name}.json") for name in ("config", "results"))
+        for place in sorted(each.parent for each in (folder / "tasks").glob("*/result.json")):
+            task = self.kept / read_json(place / "result.json")["name"]
+            Kept(task).save(folder.name, RunTable.load(place / "test"), seed=seed)
+        source = results["source"]
+        facts = {
+            "config": {key: value for key, value in config.items() if key not in OF_THE_MACHINE},
+            "seed": seed,
+            "source_seconds": read_json(Path(source) / "metrics.json")["seconds"] if source else 0.0,
+            "results": results,
+        }
+        write_json(self._kept(chosen, seed), facts)
 
     def _waves(self) -> list[list[tuple[Chosen, int]]]:
         """One method for each pre-training and those without, so that no two cells make the same; then the rest."""

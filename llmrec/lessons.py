@@ -28,7 +28,8 @@ SOURCE = 0
 class Lesson:
     """One task for one network.
 
-    ``number`` is 0 for the source, whose task is the next item at every position; tasks count from 1.
+    ``number`` is 0 for the source, whose task is the next item at every position; tasks count from 1. ``seed`` is that
+    of the run, for what a method adds to train with.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Lesson:
     batches: Batches
     options: TrainingOptions
     max_seq_len: int
+    seed: int
 
     @classmethod
     def of_source(cls, task: Task, train: Sequences, network: UserNetwork, config: RunConfig) -> "Lesson":
@@ -55,7 +57,7 @@ class Lesson:
         counts = train.counts(len(task.classes))
         batches = TrainingBatches(train, config.max_seq_len, training.batch_size, training.windows, config.seed)
         step = NextItemStep(network, loss, counts)
-        return cls(SOURCE, task, network, step, batches, training, config.max_seq_len)
+        return cls(SOURCE, task, network, step, batches, training, config.max_seq_len, config.seed)
 
     @classmethod
     def of_task(cls, number: int, task: Task, network: UserNetwork, config: RunConfig) -> "Lesson":
@@ -74,7 +76,7 @@ class Lesson:
         counts = np.bincount(examples.targets, minlength=len(task.classes))
         step = TaskStep(network, number, task_losses.make(config.transfer.loss, counts, config.transfer.rho))
         batches = TaskBatches(examples, config.max_seq_len, options.batch_size, config.seed)
-        return cls(number, task, network, step, batches, options, config.max_seq_len)
+        return cls(number, task, network, step, batches, options, config.max_seq_len, config.seed)
 
     def named_weights(self) -> list[tuple[str, nn.Parameter]]:
         """All that answers the task, with the names it has in the network: item vectors, trunk and head."""

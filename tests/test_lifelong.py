@@ -307,3 +307,17 @@ def test_train_py_learns_the_tasks_of_a_folder(tmp_path: Path, toy_folder: Path,
     assert [task["classes"] for task in results["tasks"]] == [10]
     assert train.main(chosen) == 2
     assert "holds a finished run; --overwrite does it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pooling", ["token", "mean"])
+def test_a_probe_reads_the_places_that_it_is_told_to(tmp_path: Path, pooling: str) -> None:
+    """As PeterRec does or as CLUE does, so that what a pre-training is worth is not mixed up with how it is read."""
+    plan = lifelong(tmp_path / "run", "head_only", f"transfer.method.pooling={pooling}", "training.epochs=1")
+    plan.run()
+    network = plan.answers(1).network
+    history, token = torch.tensor([[0, 3, 5, 7]]), network.head(1).token
+    places = network.trunk(
+        torch.cat([network.items(history), token.expand(1, 1, -1)], dim=1), torch.arange(5)[None] > 0
+    )
+    wanted = places[:, 1:].mean(dim=1) if pooling == "mean" else places[:, -1]
+    torch.testing.assert_close(network.encode(history, token), wanted)

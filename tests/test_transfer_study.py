@@ -1,6 +1,7 @@
 """The study of transfer methods: its cells, the report of results made by hand, the command on a tiny log."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from tables import PROTOCOL, counted
 
 from eval import transfer, transfer_report
 from eval.transfer_cells import Chosen, Study
+from llmrec import train
 from llmrec.errors import ConfigError, ProtocolError, RunError
 from llmrec.protocol import digest
-from llmrec.runs import write_json
+from llmrec.runs import read_json, write_json
 
 FLAGS = ["transfer.tasks=unused", "head=nextitnet", *QUICK]
 USERS = ("ann", "bob", "cid", "dan")
@@ -34,7 +36,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 def finish(study: Study, method: str, seed: int, above: dict[str, tuple[int, ...]], **more: Any) -> None:
     """Writes a finished cell: how many classes stood above each user's, by task."""
-    folder = study.folder(next(each for each in study.methods if each.label == method), seed)
+    cell = next(each for each in study.methods if each.label == method), seed
+    folder = study.folder(*cell)
     tasks = []
     for number, (name, places) in enumerate(above.items()):
         rows = [(user, place, 0) for user, place in zip(USERS, places)]
@@ -57,6 +60,8 @@ def finish(study: Study, method: str, seed: int, above: dict[str, tuple[int, ...
         write_json(folder / "tasks" / f"{number:02d}-{name}" / "result.json", {"name": name})
     results = {"tasks": tasks, "source": None, "stored_bytes": 300, "network_bytes": 200, "provenance": {"seed": seed}}
     write_json(folder / "results.json", results)
+    options = train.options_of(study._arguments(*cell))[0].resolved()
+    write_json(folder / "config.json", options.model_dump(mode="json"))
 
 
 def earlier(unchanged: bool, **values: float) -> dict[str, Any]:
@@ -77,6 +82,7 @@ def report(study: Study) -> transfer_report.Report:
         above = {"walk": right, "far": places, "step": places, "half": right}
         forgets = {"half": earlier(False, walk=0.5 + 0.25 * seed, far=0.25, step=0.5)}
         finish(study, "sequential", seed, above, **forgets)
+    study.train(1, 0)
     return transfer_report.Report(study)
 
 
@@ -176,10 +182,20 @@ def test_cells_that_share_a_pre_training_wait_for_the_one_that_makes_it(study: S
 
 def test_a_finished_cell_of_other_options_is_refused(study: Study) -> None:
     finish(study, "scratch", 0, {"far": (0, 0, 0, 0)})
-    other = study.options.model_copy(update={"embedding_dim": 99})
-    write_json(study.folder(study.methods[0], 0) / "config.json", other.model_dump(mode="json"))
+    place = study.folder(study.methods[0], 0)
+    wanted = read_json(place / "config.json")
+    write_json(place / "config.json", wanted | {"embedding_dim": 99})
     with pytest.raises(RunError, match="embedding_dim: 99 trained, 16 asked for"):
-        study.train(1, float("inf"))
+        study.train(1, 0)
+    write_json(place / "config.json", wanted)
+    study.train(1, 0)
+    shutil.rmtree(place)
+    assert study.found()["scratch"][0].seed == 0, "kept without its run"
+    kept = Path("eval/results/transfer/ml-100k/scratch-s0.json")
+    facts = read_json(kept)
+    write_json(kept, facts | {"config": facts["config"] | {"embedding_dim": 99}})
+    with pytest.raises(RunError, match="embedding_dim: 99 trained, 16 asked for"):
+        study.train(1, 0)
 
 
 def test_cells_of_other_task_files_are_refused(report: transfer_report.Report) -> None:
@@ -193,8 +209,9 @@ def test_cells_that_were_measured_differently_are_refused(study: Study) -> None:
     finish(study, "scratch", 1, {"far": (0, 0, 0, 0), "step": (0, 0, 0, 0), "half": (0, 0, 0, 0)})
     path = study.folder(study.methods[0], 1) / "tasks" / "01-step" / "test" / "protocol.json"
     write_json(path, {**PROTOCOL.model_dump(), "targets": "step", "data_hash": "another"})
-    with pytest.raises(ProtocolError, match=r"scratch seed 0, task step and scratch seed 1, task step .*data_hash"):
-        transfer_report.Report(study).show(80)
+    with pytest.raises(ProtocolError, match=r"scratch-s1 and kept cells .*data_hash"):
+        study.train(1, 0)
+    assert [cell.seed for cell in study.found()["scratch"]] == [0], "half of a cell is none"
 
 
 def test_unknown_methods_and_options_are_named_with_the_nearest() -> None:
@@ -242,5 +259,8 @@ def test_the_command_trains_what_is_missing_and_goes_on(toy_folder: Path, tmp_pa
     assert transfer.main([*quick, *flags]) == 0
     assert all(path.stat().st_mtime_ns == time for path, time in finished.items()), "finished cells are kept"
     assert "after the last task" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "runs")
+    assert transfer.main([*quick, *flags, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told, "kept without their runs"
     assert transfer.main([*quick, "embedding_dim=8", *flags]) == 2
     assert "embedding_dim: 16 trained, 8 asked for" in capsys.readouterr().err

@@ -79,7 +79,7 @@ class Clue(Method):
 
     def _contrast(self, lesson: Lesson) -> Phase:
         network, options = lesson.network, lesson.options
-        training.seed_step(0, 0, 0)  # what is new begins alike, also where a run goes on between the phases
+        training.seed_step(lesson.seed, 0, 0)  # what is new begins alike, also where a run goes on between the phases
         step = ContrastiveStep(network, self.ratios, self.temperature, self.projector)
         step.to(network.token.device)
         kept = [network.token, *network.items.parameters(), *network.trunk.parameters()]

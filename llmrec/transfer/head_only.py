@@ -6,6 +6,7 @@ from typing import Literal
 from llmrec.lessons import Lesson
 from llmrec.phases import Phase
 from llmrec.transfer import Method
+from llmrec.user_network import UserNetwork
 
 
 class HeadOnly(Method):
@@ -13,10 +14,20 @@ class HeadOnly(Method):
 
     Args:
         network: ``pretrained`` on the source, or ``new``, which tells what the pre-training is worth.
+        pooling: the user's vector: at the place of the token, or the mean over all places.
     """
 
-    def __init__(self, *, network: Literal["pretrained", "new"] = "pretrained") -> None:
-        self.begins = network
+    def __init__(
+        self,
+        *,
+        network: Literal["pretrained", "new"] = "pretrained",
+        pooling: Literal["token", "mean"] = "token",
+    ) -> None:
+        self.begins, self.pooling = network, pooling
+
+    def prepare(self, network: UserNetwork) -> None:
+        """Sets what a user's vector is."""
+        network.pooling = self.pooling
 
     def phases(self, lesson: Lesson) -> Iterator[Phase]:
         """One, in which the head learns."""
