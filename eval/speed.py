@@ -22,6 +22,7 @@ from llmrec.runs import provenance, write_json, write_text
 RESULTS = Path("eval/results")
 BENCHMARKS = {
     "train": "targets a second of SASRec against RecTools and RePlay, and minutes to RecTools' quality",
+    "heads": "targets a second of NextItNet against SASRec with as many weights",
     "encode": "texts a second of the item encoder against sentence-transformers",
     "top_blocks": "training the top blocks of a language model over kept hidden states against running all of it",
     "p5": "examples a second of a language model that learns to write names against a plain loop of transformers",
