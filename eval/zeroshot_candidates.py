@@ -14,7 +14,7 @@ from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.generative.origins import SHAPES
 from llmrec.protocol import Protocol
 from llmrec.runs import RunFolder, RunTable, read_json
-from llmrec.splits import Cases, Split
+from llmrec.splits import DRAWN, Cases, Split
 
 _SAME = ("data_hash", "split", "targets", "filter")
 """Fields of a protocol that say what a run was trained on."""
@@ -107,8 +107,11 @@ def require_held_out(folder: Path, protocol: Protocol) -> RunTable:
         ProtocolError: its split is another one, so its training part may hold them.
     """
     RunFolder(folder).require_finished()
-    saved = RunTable.load(folder / "test")
-    different = {name: pair for name, pair in saved.protocol.difference(protocol).items() if name in _SAME}
+    saved, asked = RunTable.load(folder / "test"), config.parse(read_json(folder / "config.json")).protocol.users
+    # Which of its users the run itself was measured on has nothing to do with what it was trained on.
+    targets = saved.protocol.targets.removesuffix(DRAWN.format(asked or 0))
+    trained = saved.protocol.model_copy(update={"targets": targets})
+    different = {name: pair for name, pair in trained.difference(protocol).items() if name in _SAME}
     if different:
         pairs = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, (theirs, ours) in different.items())
         raise ProtocolError(

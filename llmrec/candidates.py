@@ -17,7 +17,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation import cases_table
 from llmrec.interactions import Dataset
 from llmrec.runs import RANKINGS, write_atomically
-from llmrec.scoring import CHUNK_SCORES, Scorer
+from llmrec.scoring import CHUNK_SCORES, Scorer, ScoresSome
 from llmrec.splits import Cases
 
 # The underscore: cases may differ in how many candidates they have.
@@ -86,6 +86,8 @@ class Candidates:
 
     def scores(self, scorer: Scorer) -> list[Scores]:
         """What a scorer of the catalogue gives the candidates of every case."""
+        if isinstance(scorer, ScoresSome):
+            return scorer.score_some(self.cases.histories, self.items)
         step = max(1, CHUNK_SCORES // (self.dataset.num_items + 1))
         found: list[Scores] = []
         for start in range(0, len(self.cases), step):

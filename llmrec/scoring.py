@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmrec import ranking
@@ -38,6 +38,15 @@ class DotProducts(Protocol):
 
     def item_embeddings(self) -> Float[Tensor, "catalogue dim"]:
         """One vector per item index."""
+        ...
+
+
+@runtime_checkable
+class ScoresSome(Protocol):
+    """A scorer that need not score the whole catalogue to score a few items."""
+
+    def score_some(self, histories: Sequences, items: Sequence[Int[np.ndarray, " _"]]) -> list[Float[np.ndarray, " _"]]:
+        """What ``score`` gives the items of each row, by index."""
         ...
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -69,6 +70,10 @@ def test_scores_are_likelihoods_of_names_and_beams_find_them(ids, folder, toy):
             assert found[row, item - 1].item() == pytest.approx(
                 teacher_forced(made, text, made.ids.names[item]), abs=1e-3
             )
+    some = [[4, 9, 30], [7], [2, 1]]
+    scores = made.score_some(split_of(toy).test.histories.take(np.arange(3)), [np.array(items) for items in some])
+    for row, (items, each) in enumerate(zip(some, scores, strict=True)):
+        assert each.tolist() == pytest.approx([found[row, item - 1].item() for item in items], abs=1e-4)
     for row, beams in enumerate(made.beams(texts, 30)):
         assert len(beams) == 30
         assert [score for _, score in beams] == pytest.approx(

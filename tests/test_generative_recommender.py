@@ -50,6 +50,16 @@ def test_scores_are_the_likelihoods_of_all_names_and_beams_find_the_same(toy, id
             assert list(told) == pytest.approx(scores[row, list(items)].tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("ids", ["random", "title", "{name: collaborative, clusters: 3, leaf: 4}"])
+def test_a_few_items_have_the_scores_that_they_have_in_the_whole_catalogue(toy, ids):
+    made, _, split = build(toy, f"item_ids={ids}")
+    histories, some = split.test.histories.take(np.arange(3)), [[4, 9, 30], [7], [2, 1]]
+    whole = made.score(histories)
+    found = made.score_some(histories, [np.array(items) for items in some])
+    for row, (items, scores) in enumerate(zip(some, found, strict=True)):
+        assert scores.tolist() == pytest.approx(whole[row, items].tolist(), abs=1e-5)
+
+
 def test_scores_depend_on_nothing_beside_them_and_know_no_dropout(model):
     made, histories = model
     made.train()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -110,6 +110,17 @@ class GenerativeRecommender(nn.Module):
         """Log-likelihoods of all items in nats; column 0 (padding) is minus infinity."""
         scores = self.likelihoods(self.asking.texts(histories))
         return torch.cat([scores.new_full((len(scores), 1), -torch.inf), scores], dim=1)
+
+    def score_some(self, histories: Sequences, items: Sequence[Int[np.ndarray, " _"]]) -> list[Float[np.ndarray, " _"]]:
+        """What :meth:`score` gives some of the items, read off their names alone.
+
+        Args:
+            histories: one for each row.
+            items: by index, other ones in every row.
+        """
+        texts, names = self.asking.texts(histories), [*self._by_pieces]
+        tries = [self.trie.along([names[item - 1] for item in row]) for row in items]
+        return [self.likelihoods([text], trie)[0].double().numpy() for text, trie in zip(texts, tries, strict=True)]
 
     @torch.inference_mode()
     def likelihoods(self, texts: Sequence[str], trie: Trie | None = None) -> Float[Tensor, "batch names"]:

@@ -81,6 +81,17 @@ class Trie:
             names[0][-1],
         )
 
+    def along(self, names: Sequence[Sequence[int]]) -> "Trie":
+        """The part that some of the names take, each as likely as in the whole: what they turn away from stays open.
+
+        Args:
+            names: pieces of each, in the order in which they are then told.
+        """
+        whole = [(*name, self.end) for name in names]
+        beginnings = dict.fromkeys(name[:place] for name in whole for place in range(len(name)))
+        followers = {beginning: self.followers[beginning] for beginning in beginnings}
+        return self._indexed(followers, whole, int(self.paths[0, 0]))
+
     def allowed(self, prefix: Sequence[int]) -> list[int]:
         """What may follow the beginning of a name; nothing behind its end."""
         return self.followers.get(tuple(prefix), [])

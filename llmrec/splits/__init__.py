@@ -10,6 +10,8 @@ from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sequences import Sequences
 
+DRAWN = "; of {:,} users drawn at random (seed 0)"
+"""What is said behind the description of a split of which only so many users are asked about."""
 _NO_ROWS = partial(pl.DataFrame, schema={"user_id": pl.String, "interactions": pl.Int64})
 
 
@@ -111,7 +113,7 @@ class Split:
             self,
             validation=parts[0],
             test=parts[1],
-            description=f"{self.description}; of {number:,} users drawn at random (seed 0)",
+            description=self.description + DRAWN.format(number),
             without_case=pl.concat([self.without_case, left_out]),
         )
 
