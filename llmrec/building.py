@@ -24,7 +24,7 @@ from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, read_json
 from llmrec.sequences import TrainingBatches
 from llmrec.splits import Split
-from llmrec.starting import begin_with
+from llmrec.starting import begin_with, let_learn
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
             if origin := options.training.init_from:
                 new = begin_with(model, options, origin)
                 console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
+                let_learn(model, options.training.learns, new)
             model = processes.place(model)
     return Built(
         model,

@@ -28,7 +28,7 @@ _KINDS = {
     "item_ids": "item_ids",
 }
 """Fields that name a component, and the component's folder."""
-_FLAGS = {"epochs": "training.epochs", "loading": "features.loading"}
+_FLAGS = {"epochs": "training.epochs", "init": "training.init_from", "loading": "features.loading"}
 """Flags of the command whose option has a longer name."""
 
 
@@ -119,6 +119,9 @@ class TrainingOptions(_Options):
     init_from: Path | None = None
     """Folder of a finished run whose weights training begins with: one over texts, one over ids of the same items, or
     one that writes names, whose pieces are taken too."""
+    learns: Literal["all", "projection", "new"] = "all"
+    """Of what begins with ``init_from``: all that the tuning lets learn; the projection of texts alone; or only what
+    that run has not, such as adapters."""
     stacking: Literal["none", "adjacent", "cross"] = "none"
     """How the blocks of ``init_from`` become twice as many in this run's head, see :func:`llmrec.stacking.stack`."""
     checkpoint_steps: int = Field(50, ge=1)
@@ -128,6 +131,8 @@ class TrainingOptions(_Options):
     def _something_to_stack(self) -> "TrainingOptions":
         if self.stacking != "none" and self.init_from is None:
             raise ValueError("stacking needs the finished run whose blocks are doubled; name it with init_from")
+        if self.learns != "all" and self.init_from is None:
+            raise ValueError(f"learns={self.learns} needs a finished run, whose weights stay; name it with init_from")
         return self
 
 
@@ -355,10 +360,11 @@ class RunConfig(_Options):
         """The same of the options of training."""
         usual, unread = TrainingOptions(), list[tuple[str, TrainingOptions, str]]()
         if self.p5 is not None:
-            unread = [("training", self.training, name) for name in ("windows", "stacking")]
+            unread = [("training", self.training, name) for name in ("windows", "learns", "stacking")]
         elif self.transfer is not None:
-            unread = [("training", self.training, name) for name in ("init_from", "stacking")]
-            of_tasks = ("init_from", "stacking", "windows")
+            begins = ("init_from", "learns", "stacking")
+            unread = [("training", self.training, name) for name in begins]
+            of_tasks = (*begins, "windows")
             unread += [("transfer.training", self.transfer.training, name) for name in of_tasks]
         what = "writes names (p5)" if self.p5 is not None else "learns tasks (transfer)"
         for where, options, name in unread:
@@ -372,7 +378,7 @@ def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunC
     Args:
         file: YAML, or None.
         overrides: ``key.path=value``, the value in YAML.
-        flags: by name; None means not given. ``epochs`` is one of training, ``loading`` one of features.
+        flags: by name; None means not given. ``epochs`` and ``init`` are of training, ``loading`` is of features.
 
     Raises:
         ConfigError: a file that cannot be read, an option that does not exist, or a value out of range.

@@ -1,15 +1,41 @@
 """Training that begins with the weights of a finished run instead of new ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from llmrec import config as configuration
-from llmrec import loading, stacking
+from llmrec import loading, merged_model, stacking
 from llmrec.config import RunConfig
-from llmrec.errors import RunError
+from llmrec.errors import ConfigError, RunError
 from llmrec.recommender import Recommender, read_items, read_weights
 from llmrec.runs import RunFolder, read_json
 
 _TABLE = "encoder.embedding"
+_TRUNK = "encoder.trunk."
+
+
+def over_learned_model(config: RunConfig) -> RunConfig:
+    """The same run over the language model that the run it begins with has made of its own.
+
+    A tuning that goes on as it was takes its weights along instead.
+
+    Raises:
+        RunError: no finished run, or one of another language model.
+        ConfigError: what that run learned is no part of a language model.
+    """
+    origin = config.training.init_from
+    if origin is None or not config.uses_text:
+        return config
+    RunFolder(origin).require_finished()
+    begun = configuration.parse(read_json(origin / "config.json"))
+    if not merged_model.learned(begun) or begun.tuning["name"] == config.tuning["name"]:
+        return config
+    model, pooling = merged_model.of_run(origin)
+    if config.model not in (begun.model, model):
+        raise RunError(f"{origin} is of the language model {begun.model}; leave --model {config.model} for that one")
+    features = config.features.model_copy(update={"pooling": pooling, "blocks": None})
+    return config.model_copy(update={"model": model, "features": features, "output": config.folder})
 
 
 def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]:
@@ -44,6 +70,8 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
     saved, own = read_weights(folder), model.state_dict()
     if config.encoder_name == "id":
         saved[_TABLE] = saved[_TABLE][_rows(folder, model)]
+    if _own_model(config, folder):  # what the language model learned is in its weights
+        saved = {name: weight for name, weight in saved.items() if not name.startswith(_TRUNK)}
     if config.training.stacking != "none":
         _require_half(stacking.num_blocks(saved), stacking.num_blocks(own), folder)
         saved = stacking.stack(saved, config.training.stacking)
@@ -58,6 +86,27 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
     return [name for name in own if name not in saved]
 
 
+def let_learn(model: Recommender, learns: str, new: Sequence[str]) -> None:
+    """Fixes what does not learn, by ``training.learns``.
+
+    Args:
+        model: changed in place.
+        learns: ``all``; ``projection``; or ``new``, what :func:`begin_with` left new.
+        new: names of weights.
+
+    Raises:
+        ConfigError: nothing would learn.
+    """
+    for name, weight in model.named_parameters():
+        chosen = {"all": True, "projection": name.startswith("encoder.projection."), "new": name in new}[learns]
+        weight.requires_grad_(weight.requires_grad and chosen)
+    if learns != "all" and not any(weight.requires_grad for weight in model.parameters()):
+        raise ConfigError(
+            f"training.learns={learns}: nothing would learn; take a tuning that adds weights, such as houlsby, or "
+            "training.epochs=0 to measure what the run begins with"
+        )
+
+
 def _rows(folder: Path, model: Recommender) -> list[int]:
     """Where the run's table has each item of the new one."""
     place = {item: row for row, item in enumerate(read_items(folder)["item_id"])}
@@ -68,6 +117,11 @@ def _rows(folder: Path, model: Recommender) -> list[int]:
         told = [f"{len(some)} of {len(every)} items {what}, such as {some[0]!r}" for some, every, what in pairs if some]
         raise RunError(f"{folder} has a table of other item ids: {'; '.join(told)}; only the same items fit it")
     return [place[item] for item in here]
+
+
+def _own_model(config: RunConfig, folder: Path) -> bool:
+    """Whether a run reads texts with what the language model of the run it begins with has become."""
+    return Path(config.model).absolute() == (folder / merged_model.FOLDER).absolute()
 
 
 def _require_half(there: int, here: int, folder: Path) -> None:
@@ -84,13 +138,14 @@ def _require_same_reading(config: RunConfig, folder: Path) -> None:
         raise RunError(f"{folder} {came}, and this run has the encoder {config.encoder_name!r}")
     if config.encoder_name == "id":
         return
-    revisions = read_json(folder / "metrics.json")["provenance"]["revision"], loading.find(config.model).revision
-    pairs = {
-        "revision of the language model": revisions,
+    pairs: dict[str, tuple[Any, ...]] = {
         "features.pooling": tuple(loading.pooling_of(each.model, each.features.pooling) for each in (saved, config)),
-        "features.blocks": (saved.features.blocks, config.features.blocks),
         "transform": (saved.transform["name"], config.transform["name"]),
     }
+    if not _own_model(config, folder):
+        revisions = read_json(folder / "metrics.json")["provenance"]["revision"], loading.find(config.model).revision
+        pairs["revision of the language model"] = revisions
+        pairs["features.blocks"] = (saved.features.blocks, config.features.blocks)
     if different := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
         told = "; ".join(f"{name}: {then} there, {now} here" for name, (then, now) in different.items())
         raise RunError(f"{folder} reads texts otherwise ({told})")

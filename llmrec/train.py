@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--tuning", help="which parameters of the language model learn (default: frozen)")
     result.add_argument("--loss", help="training loss (default: softmax)")
     result.add_argument("--epochs", type=int, help="the most epochs")
+    result.add_argument("--init", type=Path, help="finished run that training begins with, also one of other data")
     result.add_argument("--seed", type=int, help="of weights, order and dropout (default: 0)")
     result.add_argument("--config", type=Path, help="YAML file of options")
     result.add_argument(
@@ -97,7 +98,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import building, evaluation, runs
+    from llmrec import building, evaluation, runs, starting
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -111,6 +112,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     console = Console(quiet=not processes.is_main)
     console.say(f"{folder.path}: {processes}")
     with processes.main_first():
+        options = starting.over_learned_model(options)
         building.find_model(options)
         if processes.is_main:
             folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 import tiny_models
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from small_runs import arguments, rows
 
 from llmrec import train
+from llmrec.runs import read_json
 
 COMMON = ["--loss", "in_batch_softmax", "head.dropout=0", "training.epochs=2"]
 
@@ -74,3 +76,45 @@ def test_what_does_not_fit_is_refused(more, message, frozen: Path, toy_folder: P
 def test_a_folder_without_a_finished_run_is_refused(toy_folder: Path, tmp_path: Path, capsys) -> None:
     assert train.main(of_text(toy_folder, tmp_path / "run", f"training.init_from={tmp_path}")) == 2
     assert "holds no run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["full", "top_blocks", "lora"])
+def test_a_language_model_that_learned_goes_along(tuning: str, toy_folder: Path, tmp_path: Path, capsys) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    learn = ["--tuning", tuning, "tuning.learning_rate=0.01", *(["tuning.blocks=1"] if tuning == "top_blocks" else [])]
+    assert train.main(of_text(toy_folder, source, *learn)) == 0
+    assert train.main([*of_text(toy_folder, target, "--init", str(source)), "training.epochs=0"]) == 0
+    assert "new are 0 others" in " ".join(capsys.readouterr().err.split())
+    vectors = [load_file(run / "item_embeddings.safetensors")["item_embeddings"] for run in (source, target)]
+    torch.testing.assert_close(vectors[1], vectors[0], atol=1e-5, rtol=1e-4)
+    assert read_json(target / "config.json")["model"] == str(source / "language_model")
+    public = tmp_path / "public"
+    assert train.main([*of_text(toy_folder, public), "training.epochs=0"]) == 0
+    plain = load_file(public / "item_embeddings.safetensors")["item_embeddings"]
+    assert (plain - vectors[0]).abs().max() > 0.01, "else nothing was learned"
+    lists = [pl.read_parquet(run / "test" / "rankings.parquet") for run in (source, target)]
+    assert lists[0]["item_id"].to_list() == lists[1]["item_id"].to_list()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("learns", "tuning", "moved"),
+    [("projection", "frozen", {"encoder.projection"}), ("new", "lora", {"encoder.trunk"})],
+)
+def test_only_what_is_to_learn_moves(learns, tuning, moved, frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ["--tuning", tuning, "--init", str(frozen), f"training.learns={learns}", "training.learning_rate=0.01"]
+    assert train.main(of_text(toy_folder, folder, *more)) == 0
+    before, after = load_file(frozen / "model.safetensors"), load_file(folder / "model.safetensors")
+    other = {name for name in after if name not in before or not torch.equal(before[name], after[name])}
+    assert {".".join(name.split(".")[:2]) for name in other} == moved
+    learned = read_json(folder / "metrics.json")["provenance"]["trainable_parameters"]
+    assert learned == sum(after[name].numel() for name in other)
+
+
+def test_what_leaves_nothing_to_learn_is_refused(frozen: Path, toy_folder: Path, tmp_path: Path, capsys) -> None:
+    assert train.main(of_text(toy_folder, tmp_path / "run", "--init", str(frozen), "training.learns=new")) == 2
+    assert "training.learns=new: nothing would learn; take a tuning that adds weights" in capsys.readouterr().err
+    assert train.main(of_text(toy_folder, tmp_path / "run", "training.learns=projection")) == 2
+    assert "learns=projection needs a finished run" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from llmrec.errors import ConfigError, ProtocolError, RunError
 from llmrec.protocol import digest
 from llmrec.runs import read_json, write_json
 
+ML_100K = Path(__file__).parents[2] / "shared" / "data" / "ml-100k"
 FLAGS = ["transfer.tasks=unused", "head=nextitnet", *QUICK]
 USERS = ("ann", "bob", "cid", "dan")
 
@@ -264,3 +265,26 @@ def test_the_command_trains_what_is_missing_and_goes_on(toy_folder: Path, tmp_pa
     assert json.loads(capsys.readouterr().out) == told, "kept without their runs"
     assert transfer.main([*quick, "embedding_dim=8", *flags]) == 2
     assert "embedding_dim: 16 trained, 8 asked for" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ML_100K.is_dir(), reason="../shared/data/ml-100k is missing")
+def test_all_methods_on_movielens_100k(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Quickly trained, so what it shows is what holds whatever was learned: what each remembers, and what it costs."""
+    tasks = Path("configs/tasks/ml-100k").absolute()
+    config = Path("configs/peterrec.yaml").absolute()
+    monkeypatch.chdir(tmp_path)
+    quick = ["training.epochs=1", "transfer.training.epochs=1", "embedding_dim=32", "max_seq_len=20"]
+    flags = ["--data-dir", str(ML_100K), "--tasks", str(tasks), "--config", str(config)]
+    assert transfer.main([*quick, *flags, "--seeds", "1", "--jobs", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["missing"] == [] and set(told["forgotten"]) == set(transfer.METHODS)
+    for method, changes in told["forgotten"].items():
+        assert (method == "sequential") == any(change is not None for change in changes.values()), method
+    costs = {each["name"]: each for each in told["costs"]}
+    assert costs["peterrec"]["share"] < 0.2 < costs["full"]["share"] == 1.0
+    assert costs["conure"]["stored"] < 2 < 5 < costs["full"]["stored"]
+    for name, group in told["groups"].items():
+        assert all(row["n"] > 80 for row in group["rows"]), name
+    romance = {row["name"]: row["metrics"]["nDCG@10"]["value"] for row in told["groups"]["romance"]["rows"]}
+    assert min(romance[method] for method in ("full", "peterrec")) > romance["chance"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from llmrec.errors import ConfigError
 from llmrec.loading import additions
 from llmrec.loading.blocks import block_list
 from llmrec.tuning import Source
@@ -29,6 +30,20 @@ class Adapted(Trunk):
         learns = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
         for name, weight in learns.items():
             self.register_parameter(name.replace(".", "/"), weight)  # names of parameters hold no dots
+
+    def merged(self) -> Any:
+        """The model with its additions worked into its weights.
+
+        Raises:
+            ConfigError: these are quantised.
+        """
+        adapted: Any = self.encoder
+        if getattr(adapted.get_base_model(), "quantization_method", None) is not None:
+            raise ConfigError(
+                "additions to quantised weights cannot be worked into these without rounding; take a run with "
+                "features.loading=resident"
+            )
+        return adapted.merge_and_unload()
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the additions as PEFT reads them."""

@@ -1,5 +1,7 @@
 """The whole language model learns."""
 
+from typing import Any
+
 from torch import nn
 
 from llmrec.loading.blocks import block_list
@@ -37,3 +39,7 @@ class _Whole(Trunk):
         super().__init__(source, learning)
         self.prepare(block_list(self.encoder)[1])
         self.learned = self.encoder.float().requires_grad_(True)
+
+    def merged(self) -> Any:
+        """The model itself."""
+        return self.encoder

@@ -1,5 +1,8 @@
 """The last blocks of the language model learn; the others are run once."""
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +57,7 @@ class _Top(Trunk):
 
     def __init__(self, source: Source, number: int, learning: Learning) -> None:
         super().__init__(source, learning, ("auto", "streamed"))
+        self.whole = partial(source.model, "resident")
         _, blocks = block_list(self.encoder)
         if number >= len(blocks):
             raise ConfigError(f"tuning.blocks must be below the {len(blocks)} blocks of the model, came {number}")
@@ -64,6 +68,14 @@ class _Top(Trunk):
         self.prepare(blocks[-number:])
         behind = modules_behind(self.encoder, blocks[-1], lambda: self.pooled([0]))
         self.learned = nn.ModuleList([*blocks[-number:], *behind]).float().requires_grad_(True)
+
+    def merged(self) -> Any:
+        """The whole model anew, with these blocks and what stands behind them."""
+        names = {module: name for name, module in self.encoder.named_modules()}
+        whole = self.whole().model
+        for module in self.learned:
+            whole.get_submodule(names[module]).load_state_dict(module.state_dict())
+        return whole
 
     def place(self, device: torch.device) -> None:
         """The first block too, which is no part of the model while another stands in for it."""

@@ -1,0 +1,46 @@
+"""The language model of a run with what it learned there, as transformers reads it: other runs may begin with it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from llmrec import config as configuration
+from llmrec.config import RunConfig
+from llmrec.loading import pooling_of
+from llmrec.recommender import Recommender
+from llmrec.runs import RunFolder, read_json
+
+FOLDER = "language_model"
+"""Below the run."""
+KEEP_THE_MODEL = ("frozen",)
+"""Tunings after which it is the public one."""
+
+
+def of_run(run: Path) -> tuple[str, str]:
+    """What a run over texts reads them with: a name or folder of a language model, and the pooling.
+
+    A model that learned is written below the run once, whole, in the precision in which it learned.
+
+    Raises:
+        RunError: no finished run.
+        ConfigError: additions that are no part of the model's own weights, such as bottleneck adapters.
+    """
+    RunFolder(run).require_finished()
+    options = configuration.parse(read_json(run / "config.json"))
+    pooling = pooling_of(options.model, options.features.pooling)
+    if not learned(options):
+        return options.model, pooling
+    folder = run / FOLDER
+    if not (folder / "config.json").is_file():
+        trunk: Any = getattr(Recommender.load(run, to_train=True).encoder, "trunk", None)
+        part = folder.with_name(f".{FOLDER}.part")
+        trunk.merged().save_pretrained(part, safe_serialization=True)
+        trunk.language_model.tokenizer.save_pretrained(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    return str(folder), pooling
+
+
+def learned(options: RunConfig) -> bool:
+    """Whether the language model of such a run is another one afterwards."""
+    return options.uses_text and options.tuning["name"] not in KEEP_THE_MODEL
