@@ -55,7 +55,8 @@ class Lesson:
                 "all; take --loss softmax, or sampled_softmax for a large catalogue"
             )
         counts = train.counts(len(task.classes))
-        batches = TrainingBatches(train, config.max_seq_len, training.batch_size, training.windows, config.seed)
+        cut, last = (config.max_seq_len, training.batch_size, training.windows, config.seed), network.last_target
+        batches = TrainingBatches(train, *cut, last_target=last)
         step = NextItemStep(network, loss, counts)
         return cls(SOURCE, task, network, step, batches, training, config.max_seq_len, config.seed)
 

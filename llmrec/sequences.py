@@ -100,13 +100,21 @@ class TrainingBatches:
         windows: ``all`` cuts every sequence so that each position is a target exactly once an epoch, at another place
             each epoch; ``last`` keeps only the most recent ``max_seq_len`` targets of each user.
         seed: of the cuts and of the order.
+        last_target: whether of each window the last item alone is a target.
     """
 
     def __init__(
-        self, sequences: Sequences, max_seq_len: int, batch_size: int, windows: Literal["all", "last"], seed: int
+        self,
+        sequences: Sequences,
+        max_seq_len: int,
+        batch_size: int,
+        windows: Literal["all", "last"],
+        seed: int,
+        *,
+        last_target: bool = False,
     ) -> None:
         self.sequences, self.max_seq_len, self.batch_size = sequences, max_seq_len, batch_size
-        self.windows, self.seed = windows, seed
+        self.windows, self.seed, self.last_target = windows, seed, last_target
 
     def epoch(self, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[Batch, int]]:
         """Yields this process's share of every batch from number ``first`` on, with the targets of the whole batch.
@@ -117,12 +125,14 @@ class TrainingBatches:
         users = self.sequences.user_indices()
         for start in range(first * self.batch_size, len(order), self.batch_size):
             chosen = cuts[order[start : start + self.batch_size]]
-            targets = int((chosen[:, 1] - chosen[:, 0] - 1).sum())
+            targets = len(chosen) if self.last_target else int((chosen[:, 1] - chosen[:, 0] - 1).sum())
             windows = _left_pad(self.sequences.values, chosen[:, 0], chosen[:, 1])
             rows = torch.arange(len(chosen))[rank::world]
             mine = chosen[rank::world]
             history = _left_pad(self.sequences.values, mine[:, 0], mine[:, 1] - 1)
             target = _left_pad(self.sequences.values, mine[:, 0] + 1, mine[:, 1])
+            if self.last_target:
+                target[:, :-1] = 0
             owner = np.searchsorted(self.sequences.offsets, mine[:, 0], side="right") - 1
             yield Batch(history, target, users[owner], windows, rows), targets
 

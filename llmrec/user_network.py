@@ -81,6 +81,11 @@ class UserNetwork(nn.Module):
         """Whether the trunk reads later items too, so that the item asked for must be hidden from it."""
         return getattr(self.trunk, "bidirectional", False)
 
+    @property
+    def last_target(self) -> bool:
+        """Whether the trunk is trained to tell the item behind a window alone."""
+        return getattr(self.trunk, "last_target", False)
+
     def hidden(
         self, history: Int[Tensor, "batch seq"], masked: Bool[Tensor, "#batch seq"] | None = None
     ) -> Float[Tensor, "batch seq dim"]:

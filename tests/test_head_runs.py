@@ -14,6 +14,7 @@ HEADS = {
     "grec": ["head.num_layers=2", "head.gate=true"],
     "gru4rec": ["head.hidden_dim=12"],
     "bert4rec": ["head.mask_share=0.4"],
+    "cpc": ["head.num_layers=1"],
 }
 HISTORIES = [["i1", "i2", "i3"], [], [f"i{number}" for number in range(3, 20)]]
 
@@ -51,6 +52,7 @@ def test_a_run_of_it_ranks_its_cases_and_recommends_alike_once_loaded(
         ("grec", "mask_share: float = 0.2"),
         ("gru4rec", "hidden_dim: int = 128"),
         ("bert4rec", "last_share: float = 0.1"),
+        ("cpc", "num_heads: int = 2"),
     ],
 )
 def test_help_prints_its_options(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,6 +123,14 @@ def test_an_epoch_holds_every_target_once_and_tells_how_many(some):
     assert told == len(targets) == int(np.maximum(some.lengths - 1, 0).sum())
 
 
+@pytest.mark.parametrize("windows", ["all", "last"])
+def test_of_a_window_the_last_item_alone_may_be_the_target(some, windows):
+    plain, last = batches(some, windows), TrainingBatches(some, 4, 3, windows, 0, last_target=True)
+    for (batch, _), (other, told) in zip(plain.epoch(2), last.epoch(2), strict=True):
+        assert torch.equal(other.history, batch.history) and torch.equal(other.target[:, -1], batch.target[:, -1])
+        assert told == other.num_targets == len(other.history)
+
+
 def test_last_windows_hold_at_most_max_seq_len_targets_of_each_user(some):
     targets = [item for batch, _ in batches(some, "last").epoch(0) for item in batch.target[batch.target > 0].tolist()]
     expected = [sequence[1:][-4:] for sequence in some]
