@@ -1,6 +1,7 @@
 """The metric of each task by the share of parameters that learned for it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 MARKERS = "osD^vPX*<>"
+LINES = ("--", ":", "-.")
 APART = 1.08
 """Methods of which as much learns stand beside each other by this factor."""
 
 
 def plot(rows: "Mapping[str, Sequence[Row]]", metrics: Mapping[str, str], path: Path) -> None:
-    """One panel a task: methods as points with intervals, what is most frequent and chance as lines.
+    """One panel a task: methods as points with intervals, what learned nothing as lines.
 
     Args:
         rows: by task.
@@ -42,7 +44,7 @@ def plot(rows: "Mapping[str, Sequence[Row]]", metrics: Mapping[str, str], path: 
             spread = [[value.value - value.low], [value.high - value.value]]
             at, marker = (row.share or 0) / APART ** len(crowd), MARKERS[place % len(MARKERS)]
             axis.errorbar(at, value.value, yerr=spread, fmt=marker, color=f"C{place}", capsize=3, label=row.name)
-        for row, style in zip((each for each in found if each.share is None), ("--", ":"), strict=True):
+        for row, style in zip((each for each in found if each.share is None), cycle(LINES)):
             axis.axhline(row.metrics[metrics[task]].value, color="tab:gray", linestyle=style, label=row.name)
         axis.set_xscale("log")
         axis.set_title(task, fontsize="medium")

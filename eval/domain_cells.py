@@ -1,0 +1,208 @@
+"""The cells of ``eval.transfer --source``: a method, a learning rate and a seed each, on one target.
+
+A method is what a run on the target begins with and what of it learns; it is no more than flags of ``llmrec/train.py``.
+Finished cells are kept in the repository, see :mod:`eval.kept`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from torch import Tensor
+
+from eval import cells
+from eval.kept import Kept
+from llmrec import components, train
+from llmrec.errors import ConfigError, nearest
+from llmrec.loading import plan
+from llmrec.merged_model import FOLDER, KEEP_THE_MODEL
+from llmrec.recommender import read_weights
+from llmrec.runs import RunTable
+
+KEPT = Path("eval/results/domains")
+SETS = {
+    "amazon-office": (
+        "split=given",
+        "protocol.mask_history=false",
+        "max_seq_len=10",
+        "features.prompt=items/title_brand",
+    ),
+}
+SETS["amazon-industrial"] = SETS["amazon-office"]
+"""Options of data that have parts of their own."""
+RECIPE = ("--loss", "in_batch_softmax", "loss.uniform_share=0.5", "training.batch_size=128")
+"""The same for the source and for every method: what compares the items of a batch lets a language model learn."""
+RATES = {0.0003: 0.000015, 0.001: 0.00005, 0.003: 0.00015}
+"""Learning rates of projection, user encoder and additions, each with that of the language model's own weights, which
+bear little (MoRec, arXiv:2303.13835). Every method is tried with all of them on the first seed."""
+OWN_WEIGHTS = ("top_blocks", "full")
+NOT_TUNINGS = ("zero_shot", "scratch", "head_only")
+
+
+class TooLate(Exception):
+    """A cell that is missing and is not to be begun any more."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One source and one target.
+
+    ``model`` and ``head`` are those of both; ``source_tuning`` is what of the language model learned on the source;
+    from ``stop`` on, in seconds of ``time.monotonic``, no cell is begun; ``more`` are further flags of every run.
+    """
+
+    source: str
+    target: str
+    model: str
+    head: str
+    source_tuning: str
+    epochs: int
+    stop: float
+    more: tuple[str, ...] = ()
+    _making: Lock = field(default_factory=Lock)
+
+    @property
+    def kept(self) -> Kept:
+        """Where finished cells are."""
+        words = [self.source, "to", self.target, Path(self.model).name, self.head]
+        return Kept(KEPT / "-".join([*words, *([self.source_tuning] if self.source_tuning != "frozen" else [])]))
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        learned = f", {self.source_tuning} on the source" if self.source_tuning != "frozen" else ""
+        return f"{self.source} to {self.target}, {Path(self.model).name}, {self.head}{learned}"
+
+    def systems(self, methods: Sequence[str]) -> dict[str, cells.System]:
+        """Methods with the settings that they are tried with.
+
+        Raises:
+            ConfigError: a method that does not exist.
+        """
+        return {name: cells.System(partial(self.cell, name), list(settings(name))) for name in methods}
+
+    def cell(self, method: str, setting: cells.Setting, seed: int) -> cells.Cell:
+        """A cell of the target, kept, found in runs/study or trained; the source before it.
+
+        Raises:
+            TooLate: it is not kept, and no cell is begun any more.
+        """
+        name = f"{method}{cells.named(setting)}-s{seed}"
+        flags = [*self._flags(self.target), *self.flags(method, seed)]
+        overrides = [f"{key}={value}" for key, value in setting.items()]
+        options = train.options_of([*flags, *overrides, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
+        if not self.kept.has(name, options):
+            if time.monotonic() >= self.stop:
+                raise TooLate(name)
+            if method != "scratch":
+                self.origin(seed)
+            trained = cells.trained(f"{self.kept.folder.name}-{method}", *flags)(setting, seed)
+            assert trained.folder is not None
+            self.kept.begin(trained.table)
+            for path in sorted((trained.folder / "baselines").iterdir()):
+                if path.name not in self.kept.names():
+                    self.kept.save(path.name, RunTable.load(path), seed=0)
+            table = replace(
+                trained.table, provenance=trained.table.provenance | self._sizes(trained.folder, method, seed)
+            )
+            self.kept.save(name, table, seed=seed, options=options, validation=trained.validation)
+        return replace(self.kept.load(name)[0], setting=setting)
+
+    def free(self) -> dict[str, list[RunTable]]:
+        """Kept rows of the target that need no training."""
+        names = [name for name in self.kept.names() if "baseline" in self.kept.load(name)[0].table.provenance]
+        return {name: [self.kept.load(name)[0].table] for name in names}
+
+    def flags(self, method: str, seed: int) -> list[str]:
+        """What makes a run on the target one of a method."""
+        if method == "scratch":
+            return ["--model", self.model, "--tuning", "full"]
+        tuning = "frozen" if method in NOT_TUNINGS else method
+        public = self.source_tuning in KEEP_THE_MODEL
+        flags = ["--model", self.model if public else str(self._origin(seed) / FOLDER), "--tuning", tuning]
+        flags += ["--init", str(self._origin(seed))]
+        if method == "zero_shot":
+            return [*flags, "training.epochs=0"]
+        if method == "head_only":
+            return [*flags, "training.learns=projection"]
+        return [*flags, *(["training.learns=new"] if adapts_head(tuning) else [])]
+
+    def origin(self, seed: int) -> cells.Cell:
+        """The run on the source, found in runs/study or trained."""
+        from llmrec import merged_model
+
+        flags = [*self._flags(self.source), "--model", self.model, "--tuning", self.source_tuning]
+        with self._making:  # cells that begin at the same time ask for the same one
+            run = cells.trained(self._source, *flags)({}, seed)
+            merged_model.of_run(self._origin(seed))
+        return run
+
+    @property
+    def _source(self) -> str:
+        return "-".join(["source", self.source, Path(self.model).name, self.head, self.source_tuning])
+
+    def _origin(self, seed: int) -> Path:
+        return cells.STUDY / f"{self._source}-s{seed}"
+
+    def _flags(self, data: str) -> list[str]:
+        patience = f"training.patience={max(self.epochs // 4, 3)}"
+        own = SETS.get(data, ())
+        return [
+            "--data",
+            data,
+            "--head",
+            self.head,
+            *own,
+            *RECIPE,
+            f"training.epochs={self.epochs}",
+            patience,
+            *self.more,
+        ]
+
+    @cached_property
+    def _parameters(self) -> int:
+        return plan.shape_of(self.model).parameters
+
+    def _sizes(self, folder: Path, method: str, seed: int) -> dict[str, Any]:
+        """Of a run: all of its parameters, and bytes of what it does not share with the source."""
+        own = read_weights(folder)
+        shared = {} if method == "scratch" else read_weights(self._origin(seed))
+        of_the_model = ("encoder.trunk.",) if method == "scratch" or method in OWN_WEIGHTS else ()
+        counted = (*of_the_model, "encoder.shift", "encoder.matrix")  # the transform is fitted and learns nothing
+        rest = [weight for name, weight in own.items() if not name.startswith(counted)]
+        new = [weight for name, weight in own.items() if name not in shared or not weight.equal(shared[name])]
+        return {"parameters": self._parameters + _numbers(rest), "stored_bytes": 4 * _numbers(new)}
+
+
+def settings(method: str) -> Iterator[cells.Setting]:
+    """Learning rates that a method is tried with.
+
+    Raises:
+        ConfigError: no such method.
+    """
+    tunings = components.names("tuning")
+    if method not in (*NOT_TUNINGS, *tunings):
+        known = (*NOT_TUNINGS, *tunings)
+        raise ConfigError(f"no method {method!r}{nearest(method, known)}; have: {', '.join(known)}")
+    tuning = {"scratch": "full"}.get(method, method)
+    if method == "zero_shot":
+        yield {}
+        return
+    for rate, slow in RATES.items():
+        setting: cells.Setting = {"training.learning_rate": rate}
+        if tuning in tunings and tuning != "frozen":
+            setting["tuning.learning_rate"] = slow if tuning in OWN_WEIGHTS else rate
+        yield setting
+
+
+def adapts_head(tuning: str) -> bool:
+    """Whether a tuning has additions for the user encoder too, which then stays as it is."""
+    return hasattr(components.load("tuning", tuning), "adapt_head")
+
+
+def _numbers(weights: Iterable[Tensor]) -> int:
+    return sum(weight.numel() for weight in weights)

@@ -1,0 +1,204 @@
+"""What ``eval.transfer --source`` says of its cells: accuracy on each target beside what learned, and what it cost."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from eval import cells, transfer_plot
+from eval.transfer_rows import Row
+from llmrec import report
+from llmrec.evaluation import Interval
+from llmrec.report import SHOWN, TESTED, Runs, interval
+from llmrec.runs import write_json, write_text
+
+BEST, ALONE = "full", "scratch"
+"""What every method is to come near to, and what it is to be better than."""
+MARGIN = 0.02
+"""Of the accuracy of :data:`BEST`: what is lost below that is no loss."""
+LINES = ("popularity", "tfidf")
+"""Rows without training that the plot shows."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method takes, means over seeds: parameters that learned and all, bytes that are stored for the target
+    beside the source's run, seconds of training, and the most memory."""
+
+    learned: float
+    parameters: float
+    stored_bytes: float
+    seconds: float
+    memory_bytes: float
+
+    @property
+    def share(self) -> float:
+        """Of the parameters, how many learned."""
+        return self.learned / self.parameters
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Whether a method is as good as full tuning within the margin, by the interval of the paired difference.
+
+    ``verdict``: inferior where the whole interval is below the margin, non-inferior where none of it is, else
+    undecided; ``width``: of the interval, by the accuracy of full tuning.
+    """
+
+    difference: Interval
+    margin: float
+    width: float
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if self.difference.low > -self.margin:
+            return "non-inferior"
+        return "inferior" if self.difference.high < -self.margin else "undecided"
+
+
+class Report:
+    """All methods on one target.
+
+    Args:
+        title: source, target and model in words.
+        chosen: by method.
+        free: rows that need no training, by name.
+        missing: methods that lack a cell.
+    """
+
+    def __init__(self, title: str, chosen: Mapping[str, cells.Chosen], free: Runs, missing: Sequence[str] = ()) -> None:
+        self.title, self.chosen, self.missing = title, chosen, missing
+        self.runs: Runs = {**free, **{name: each.tables() for name, each in chosen.items()}}
+        self.rows = {row.name: row for row in report.rows(self.runs)} if self.runs else {}
+        self.costs = {name: _cost(each) for name, each in chosen.items()}
+
+    def against(self, name: str, rival: str) -> Interval | None:
+        """The paired difference in nDCG@10; None where there is no such rival."""
+        if rival not in self.chosen or name == rival:
+            return None
+        return report.paired_tests(self.runs, [(name, rival)])[0].difference
+
+    def nearness(self, name: str) -> Nearness | None:
+        """To full tuning."""
+        difference = self.against(name, BEST)
+        if difference is None:
+            return None
+        best = self.rows[BEST].metrics[TESTED].value
+        return Nearness(difference, MARGIN * best, (difference.high - difference.low) / best)
+
+    def show(self, width: int | None = None) -> str:
+        """The table for a terminal."""
+        console = Console(width=width, highlight=False)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for place, head in enumerate(self._heads):
+            table.add_column(head, justify="right" if place else "left")
+        for line in self._lines():
+            table.add_row(*line)
+        with console.capture() as captured:
+            console.print(self.title)
+            console.print(table)
+            for note in self._notes():
+                console.print(note, markup=False, style="dim")
+        return captured.get()
+
+    @property
+    def text(self) -> str:
+        """The same as Markdown."""
+        lines = ["| " + " | ".join([*self._heads]) + " |", "|---" * len(self._heads) + "|"]
+        lines += ["| " + " | ".join(line) + " |" for line in self._lines()]
+        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"- {note}" for note in self._notes()), ""])
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        near = {name: self.nearness(name) for name in self.chosen}
+        return {
+            **report.as_json(self.runs, [(name, ALONE) for name in self.chosen if self.against(name, ALONE)]),
+            "costs": {name: {**asdict(cost), "share": cost.share} for name, cost in self.costs.items()},
+            "near_full": {
+                name: {**asdict(each), "difference": each.difference._asdict(), "verdict": each.verdict}
+                for name, each in near.items()
+                if each is not None
+            },
+            "settings": {name: each.setting for name, each in self.chosen.items()},
+            "missing": [*self.missing],
+        }
+
+    @property
+    def plotted(self) -> list[Row]:
+        """As :mod:`eval.transfer_plot` takes them; what nothing learned for has no share."""
+        return [
+            Row(name, row.n, row.metrics, share=self.costs[name].share or None if name in self.costs else None)
+            for name, row in self.rows.items()
+            if name in self.costs or name in LINES
+        ]
+
+    @property
+    def _heads(self) -> list[str]:
+        costs = ["learned", "stored MB", "seconds", "memory GB"]
+        return ["method", *SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", f"less {ALONE}"]
+
+    def _lines(self) -> Iterator[list[str]]:
+        for name, row in self.rows.items():
+            values = [interval(row.metrics[metric]) for metric in SHOWN]
+            yield [name, *values, *self._cost(name), *self._near(name), self._told(self.against(name, ALONE))]
+
+    def _cost(self, name: str) -> list[str]:
+        if (cost := self.costs.get(name)) is None:
+            return [""] * 4
+        stored, memory = cost.stored_bytes / 1e6, cost.memory_bytes / 1e9
+        return [f"{100 * cost.share:.3g} %", f"{stored:.2f}", f"{cost.seconds:,.0f}", f"{memory:.2f}"]
+
+    def _near(self, name: str) -> list[str]:
+        found = self.nearness(name) if name in self.chosen else None
+        if found is None:
+            return ["", ""]
+        return [self._told(found.difference), f"{found.verdict} (width {found.width:.0%})"]
+
+    def _told(self, found: Interval | None) -> str:
+        return "" if found is None else interval(found, "+")
+
+    def _notes(self) -> Iterator[str]:
+        if self.missing:
+            yield f"Missing: {', '.join(self.missing)}."
+        if not self.runs:
+            return
+        yield next(iter(self.runs.values()))[0].protocol.line()
+        yield (
+            "Means over seeds, 95 % bootstrap over users; learning rate by validation on the first seed. learned: of "
+            "all parameters, the language model's included; stored: what the target has that the source's run has not; "
+            "seconds: of training alone, with one thread; memory: the most of a run."
+        )
+        yield (
+            f"within {MARGIN:.0%}: the paired difference in nDCG@10 to {BEST}: non-inferior: its whole interval above "
+            f"-{MARGIN:.0%} of that; inferior: the whole below; undecided: else. width: of the interval, by {BEST}."
+        )
+        yield from report.provenance_lines({name: self.runs[name] for name in self.chosen})
+
+
+def save(reports: Sequence[Report], path: Path) -> None:
+    """Writes Markdown, JSON and a plot of all targets beside each other; nothing of one without a row."""
+    if not (reports := [each for each in reports if each.rows]):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path.with_name(path.name + ".md"), "\n".join(each.text for each in reports))
+    groups = {each.title: each.as_json() for each in reports}
+    write_json(path.with_name(path.name + ".json"), {"groups": groups})
+    metrics = {each.title: TESTED for each in reports}
+    transfer_plot.plot({each.title: each.plotted for each in reports}, metrics, path.with_name(path.name + ".png"))
+
+
+def _cost(chosen: cells.Chosen) -> Cost:
+    facts = [table.provenance for table in chosen.tables()]
+
+    def mean(key: str) -> float:
+        return float(np.mean([fact[key] for fact in facts]))
+
+    seconds = float(np.mean([fact["seconds"]["train"] for fact in facts]))
+    learned = mean("trainable_parameters") if seconds else 0.0
+    return Cost(learned, mean("parameters"), mean("stored_bytes"), seconds, mean("peak_memory_bytes"))

@@ -1,0 +1,114 @@
+"""The study of platforms that share nothing but language: methods as flags, verdicts, the command on two logs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny_models
+from conftest import toy_tables, write_recbole
+from small_runs import QUICK
+from tables import counted
+
+from eval import cells, domain_cells, domain_report, transfer
+from eval.domain_cells import RATES, Study
+from llmrec.errors import ConfigError
+
+USERS = [f"u{number}" for number in range(40)]
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.chdir(tmp_path)
+    return Study("here", "there", "minilm-l6", "sasrec", "frozen", 20, 0.0)
+
+
+def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) -> None:
+    begins = ["--init", "runs/study/source-here-minilm-l6-sasrec-frozen-s1"]
+    frozen = ["--model", "minilm-l6", "--tuning", "frozen", *begins]
+    assert study.flags("scratch", 1) == ["--model", "minilm-l6", "--tuning", "full"]
+    assert study.flags("zero_shot", 1) == [*frozen, "training.epochs=0"]
+    assert study.flags("head_only", 1) == [*frozen, "training.learns=projection"]
+    assert study.flags("frozen", 1) == frozen
+    assert study.flags("lora", 1)[2:] == ["--tuning", "lora", *begins]
+    learned = Study("here", "there", "minilm-l6", "sasrec", "full", 20, 0.0).flags("frozen", 0)
+    assert learned[1] == "runs/study/source-here-minilm-l6-sasrec-full-s0/language_model"
+
+
+def test_every_method_is_tried_with_the_same_rates_and_own_weights_more_slowly() -> None:
+    assert list(domain_cells.settings("zero_shot")) == [{}]
+    for method in ("head_only", "frozen"):
+        assert [setting for setting in domain_cells.settings(method)] == [
+            {"training.learning_rate": rate} for rate in RATES
+        ]
+    for method, rates in (("lora", RATES.keys()), ("full", RATES.values()), ("scratch", RATES.values())):
+        assert [setting["tuning.learning_rate"] for setting in domain_cells.settings(method)] == list(rates)
+    with pytest.raises(ConfigError, match="no method 'huolsby'"):
+        list(domain_cells.settings("huolsby"))
+
+
+def row(*places: int, **facts: object) -> cells.Chosen:
+    """A method whose targets stand so, over 40 users."""
+    table = counted([(user, place, 0) for user, place in zip(USERS, places, strict=True)], seed=0)
+    costs = {"trainable_parameters": 10, "parameters": 1000, "stored_bytes": 40, "peak_memory_bytes": 1e9}
+    table.provenance.update({**costs, "seconds": {"train": 5.0}, **facts})
+    cell = cells.Cell({"training.learning_rate": 0.1}, 0, 0.5, table)
+    return cells.Chosen([cell], [cell])
+
+
+def test_verdicts_follow_from_the_interval_and_the_margin() -> None:
+    full = row(*[0] * 40)
+    chosen = {
+        "full": full,
+        "scratch": row(*[1] * 40),
+        "frozen": row(*[0] * 40),
+        "lora": row(*[0] * 39, 1),
+        "houlsby": row(*[0] * 36, 1, 1, 1, 1),
+    }
+    found = domain_report.Report("here to there", chosen, {})
+    verdicts = {name: found.nearness(name) for name in chosen}
+    assert verdicts["full"] is None
+    assert {name: each.verdict for name, each in verdicts.items() if each} == {
+        "scratch": "inferior",
+        "frozen": "non-inferior",
+        "lora": "undecided",
+        "houlsby": "undecided",
+    }
+    lora = verdicts["lora"]
+    assert lora is not None and lora.margin == pytest.approx(0.02)
+    assert lora.difference.value == pytest.approx(-(1 - 0.6309298) / 40)
+    assert lora.width == pytest.approx(lora.difference.high - lora.difference.low)
+    assert "non-inferior" in found.text and "1 %" in found.text
+    assert found.as_json()["costs"]["lora"]["share"] == 0.01
+    assert max(map(len, found.show(120).splitlines())) <= 120
+
+
+def test_a_source_without_a_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert transfer.main(["--source", "here"]) == 2
+    assert "--source needs a --target" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_recbole(tmp_path / "logs" / "here", "here", *toy_tables())
+    write_recbole(tmp_path / "logs" / "there", "there", *toy_tables(num_users=20, num_items=25, seed=1))
+    model = str(tiny_models.folder("llama"))
+    flags = ["--source", "here", "--target", "there", "--data-dir", str(tmp_path / "logs"), "--model", model]
+    flags += ["--methods", "zero_shot", "head_only", "--seeds", "1", "--jobs", "2", "--epochs", "2"]
+    quick = [*QUICK, "training.batch_size=16"]
+    assert transfer.main([*quick, *flags, "--save", "toys", "--minutes", "0"]) == 0
+    assert "Missing: zero_shot, head_only, scratch." in capsys.readouterr().out
+    assert transfer.main([*quick, *flags, "--save", "toys"]) == 0
+    saved = json.loads((tmp_path / "eval/results/domains-toys.json").read_text(encoding="utf-8"))
+    (group,) = saved["groups"].values()
+    costs = group["costs"]
+    assert set(costs) == {"zero_shot", "head_only", "scratch"} and group["missing"] == []
+    assert costs["zero_shot"]["learned"] == costs["zero_shot"]["stored_bytes"] == 0
+    assert 0 < costs["head_only"]["share"] < costs["scratch"]["share"] == 1
+    assert costs["head_only"]["stored_bytes"] == 4 * costs["head_only"]["learned"]
+    assert {"popularity", "tfidf", "cosine"} <= {each["name"] for each in group["rows"]}
+    assert (tmp_path / "eval/results/domains-toys.png").read_bytes().startswith(b"\x89PNG")
+    shutil.rmtree(tmp_path / "runs")
+    assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
+    assert "Missing" not in capsys.readouterr().out, "kept without their runs"
