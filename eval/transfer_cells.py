@@ -203,7 +203,8 @@ class Study:
         write_json(self._kept(chosen, seed), facts)
 
     def _waves(self) -> list[list[tuple[Chosen, int]]]:
-        """One method for each pre-training and those without, so that no two cells make the same; then the rest."""
+        """Seed by seed, one method for each pre-training and those without, so that no two cells make the same; then
+        the rest."""
         first: list[Chosen] = []
         rest: list[Chosen] = []
         origins: list[dict[str, Any]] = []
@@ -212,7 +213,7 @@ class Study:
             known = not alone and chosen.method.origin in origins
             origins += [] if alone or known else [chosen.method.origin]
             (rest if known else first).append(chosen)
-        return [[(chosen, seed) for seed in self.seeds for chosen in wave] for wave in (first, rest)]
+        return [[(chosen, seed) for chosen in wave] for seed in self.seeds for wave in (first, rest)]
 
     def _flags(self, chosen: Chosen) -> list[str]:
         return [*self.flags, f"transfer.method={json.dumps(chosen.specification)}"]

@@ -96,7 +96,7 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     model = str(tiny_models.folder("llama"))
     flags = ["--source", "here", "--target", "there", "--data-dir", str(tmp_path / "logs"), "--model", model]
     flags += ["--methods", "zero_shot", "head_only", "--seeds", "1", "--jobs", "2", "--epochs", "2"]
-    quick = [*QUICK, "training.batch_size=16"]
+    quick = [*QUICK, "training.batch_size=16", "training.warmup_steps=0"]
     assert transfer.main([*quick, *flags, "--save", "toys", "--minutes", "0"]) == 0
     assert "Missing: zero_shot, head_only, scratch." in capsys.readouterr().out
     assert transfer.main([*quick, *flags, "--save", "toys"]) == 0

@@ -175,8 +175,10 @@ def test_cells_that_share_a_pre_training_wait_for_the_one_that_makes_it(study: S
     asked = ("scratch", "full", "head_only", "peterrec", "clue", "clue:tuning=full", "clue:views=dropout")
     waves = Study(FLAGS, chosen(*asked), (0, 1))._waves()
     first = ["scratch", "full", "clue", "clue:views=dropout"]
-    assert [(each.label, seed) for each, seed in waves[0]] == [(label, seed) for seed in (0, 1) for label in first]
-    assert [each.label for each, seed in waves[1] if seed == 0] == ["head_only", "peterrec", "clue:tuning=full"]
+    rest = ["head_only", "peterrec", "clue:tuning=full"]
+    assert [[(each.label, seed) for each, seed in wave] for wave in waves] == [
+        [(label, seed) for label in wave] for seed in (0, 1) for wave in (first, rest)
+    ], "all methods of a seed before the next"
     folders = {study.folder(each, seed) for wave in waves for each, seed in wave}
     assert len(folders) == 14 and Path("runs/transfer/ml-100k/clue_tuning_full-s1") in folders
 
