@@ -372,6 +372,16 @@ class RunConfig(_Options):
                 raise ConfigError(f"a run that {what} has no {where}.{name}; leave it out")
 
 
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run folder; those that came later have their defaults.
+
+    Raises:
+        ConfigError: one that this version does not have.
+    """
+    whole: dict[str, Any] = parse(saved).resolved().model_dump(mode="json")
+    return whole
+
+
 def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunConfig:
     """Puts the options of a run together; later ones win.
 

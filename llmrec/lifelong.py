@@ -59,7 +59,8 @@ class Lifelong:
         """Where the pre-trained network is, or will be: beside the run, by all that it depends on."""
         if self.options.pretrained is not None:
             return self.options.pretrained
-        facts = self.config.model_dump(mode="json", include=set(_PRETRAINING))
+        # Without what has its default, lest an option that comes later lead to another folder.
+        facts = self.config.model_dump(mode="json", include=set(_PRETRAINING), exclude_defaults=True)
         facts |= {"tied": self.options.tied, "source": self.course.source_hash, **self.method.origin}
         return self.folder.parent / f"source-{digest(facts)}"
 

@@ -127,8 +127,21 @@ class RunFolder:
         """State of an unfinished run: weights, optimizer, position."""
         return self.path / "checkpoint.safetensors"
 
-    def open(self, config: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    def open(
+        self,
+        config: dict[str, Any],
+        *,
+        resume: bool,
+        overwrite: bool,
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda saved: saved,
+    ) -> None:
         """Makes the folder ready for this configuration.
+
+        Args:
+            config: of the run.
+            resume: an unfinished run goes on.
+            overwrite: whatever run is there is deleted.
+            complete: fills in the options that an older version did not save.
 
         Raises:
             RunError: a finished run without ``--overwrite``; an unfinished one without ``--resume`` or
@@ -146,7 +159,7 @@ class RunFolder:
             elif self.begun and not resume:
                 raise RunError(f"{self.path} holds an unfinished run; --resume goes on, --overwrite begins again")
             elif self.begun:
-                self._require_same(config)
+                self._require_same(config, complete)
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", config)
 
@@ -166,8 +179,8 @@ class RunFolder:
             return False
         return 2 * len(saved.keys() & config.keys()) > len(config)
 
-    def _require_same(self, config: dict[str, Any]) -> None:
-        saved = read_json(self.path / "config.json")
+    def _require_same(self, config: dict[str, Any], complete: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        saved = complete(read_json(self.path / "config.json"))
         different = [key for key in sorted({*saved, *config}) if saved.get(key) != config.get(key)]
         if different:
             pairs = "; ".join(f"{key}: {saved.get(key)!r} saved, {config.get(key)!r} asked for" for key in different)

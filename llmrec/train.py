@@ -115,7 +115,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         options = starting.over_learned_model(options)
         building.find_model(options)
         if processes.is_main:
-            folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
+            folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite, complete=config.completed)
         data = load_dataset(options.data, options.data_dir)
     processes.start_trackers()
     split = cut(options, data, console)
@@ -170,7 +170,7 @@ def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -
     if processes.count > 1:
         raise ConfigError(f"a run of tasks (transfer) takes one process, came {processes.count}; start it with one")
     console.say(f"{folder.path}: {processes}")
-    folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite)
+    folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite, complete=config.completed)
     learned = course(options)
     for line in learned.lines:
         console.say(line)
