@@ -114,6 +114,8 @@ class TrainingOptions(_Options):
     """Largest norm of the gradient."""
     patience: int = Field(15, ge=1)
     """Epochs without a better validation nDCG@10 after which training stops: exactly so many."""
+    users: int | None = Field(None, ge=1)
+    """How many users' histories are learned from at most, drawn at random, for learning curves; null: all."""
     windows: Literal["all", "last"] = "all"
     """``all``: every position of a history is a target once an epoch; ``last``: only the most recent window."""
     init_from: Path | None = None
@@ -362,7 +364,7 @@ class RunConfig(_Options):
         if self.p5 is not None:
             unread = [("training", self.training, name) for name in ("windows", "learns", "stacking")]
         elif self.transfer is not None:
-            begins = ("init_from", "learns", "stacking")
+            begins = ("init_from", "learns", "stacking", "users")
             unread = [("training", self.training, name) for name in begins]
             of_tasks = (*begins, "windows")
             unread += [("transfer.training", self.transfer.training, name) for name in of_tasks]

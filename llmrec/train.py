@@ -233,6 +233,8 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
     split = components.create("splits", options.split).split(filtered.dataset)
     if options.protocol.users is not None:
         split = split.of_users(options.protocol.users)
+    if options.training.users is not None:
+        split = split.learning_from(options.training.users)
     console.say_data(filtered, split)
     split.require_cases()
     return split

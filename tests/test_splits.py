@@ -72,6 +72,17 @@ def test_some_users_can_be_asked_for_all_and_the_protocol_says_so(toy):
     assert whole.of_users(toy.num_users) is whole
 
 
+def test_few_may_be_learned_from_and_the_same_ones_are_among_more(toy):
+    whole = LeaveOneOut().split(toy)
+    two, five = whole.learning_from(2), whole.learning_from(5)
+    learned = [{row for row in range(len(split.train)) if len(split.train[row])} for split in (two, five)]
+    assert (len(learned[0]), len(learned[1])) == (2, 5) and learned[0] < learned[1]
+    assert all(two.train[row].tolist() == whole.train[row].tolist() for row in learned[0])
+    assert len(two.train) == len(whole.train) and len(two.train.times) == len(two.train.values)
+    assert two.test is whole.test, "everybody is asked for"
+    assert whole.learning_from(toy.num_users) is whole
+
+
 def test_users_too_short_for_a_case_train_and_are_listed_with_the_reason():
     """A17: users with 1, 2, 3 and 4 rows."""
     split = LeaveOneOut().split(log_of("a", "ab", "abc", "abcd"))

@@ -117,6 +117,22 @@ class Split:
             without_case=pl.concat([self.without_case, left_out]),
         )
 
+    def learning_from(self, number: int) -> "Split":
+        """The same cases with the training histories of at most so many users, drawn at random; others' are empty.
+
+        Args:
+            number: of users; of all, the split itself.
+        """
+        train, lengths = self.train, self.train.lengths
+        somebody = np.flatnonzero(lengths > 0)
+        if number >= len(somebody):
+            return self
+        chosen = np.isin(np.arange(len(train)), np.random.default_rng(0).permutation(somebody)[:number])
+        kept = chosen[train.rows()]
+        offsets = np.concatenate([[0], np.cumsum(np.where(chosen, lengths, 0))]).astype(np.int64)
+        times = None if train.times is None else train.times[kept]
+        return replace(self, train=replace(train, values=train.values[kept], offsets=offsets, times=times))
+
     def require_cases(self) -> None:
         """Raises DataError if validation or test has no case."""
         self.validation.require(f"validation part of {self.dataset.name} under {self.name}")
