@@ -52,7 +52,8 @@ class Study:
     """One source and one target.
 
     ``model`` and ``head`` are those of both; ``source_tuning`` is what of the language model learned on the source;
-    from ``stop`` on, in seconds of ``time.monotonic``, no cell is begun; ``more`` are further flags of every run.
+    from ``stop`` on, in seconds of ``time.monotonic``, no cell is begun; ``users``: of the target so many are learned
+    from, None: all; ``more`` are further flags of every run.
     """
 
     source: str
@@ -62,6 +63,7 @@ class Study:
     source_tuning: str
     epochs: int
     stop: float
+    users: int | None = None
     more: tuple[str, ...] = ()
     _making: Lock = field(default_factory=Lock)
 
@@ -69,13 +71,15 @@ class Study:
     def kept(self) -> Kept:
         """Where finished cells are."""
         words = [self.source, "to", self.target, Path(self.model).name, self.head]
-        return Kept(KEPT / "-".join([*words, *([self.source_tuning] if self.source_tuning != "frozen" else [])]))
+        words += [self.source_tuning] if self.source_tuning != "frozen" else []
+        return Kept(KEPT / "-".join([*words, *([f"{self.users}-users"] if self.users else [])]))
 
     @property
     def title(self) -> str:
         """In words."""
         learned = f", {self.source_tuning} on the source" if self.source_tuning != "frozen" else ""
-        return f"{self.source} to {self.target}, {Path(self.model).name}, {self.head}{learned}"
+        few = f", {self.users} users" if self.users else ""
+        return f"{self.source} to {self.target}{few}, {Path(self.model).name}, {self.head}{learned}"
 
     def systems(self, methods: Sequence[str]) -> dict[str, cells.System]:
         """Methods with the settings that they are tried with.
@@ -92,7 +96,8 @@ class Study:
             TooLate: it is not kept, and no cell is begun any more.
         """
         name = f"{method}{cells.named(setting)}-s{seed}"
-        flags = [*self._flags(self.target), *self.flags(method, seed)]
+        few = [f"training.users={self.users}"] if self.users else []
+        flags = [*self._flags(self.target), *few, *self.flags(method, seed)]
         overrides = [f"{key}={value}" for key, value in setting.items()]
         options = train.options_of([*flags, *overrides, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
         if not self.kept.has(name, options):

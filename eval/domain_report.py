@@ -116,6 +116,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
+        if not self.runs:
+            return {"missing": [*self.missing]}
         near = {name: self.nearness(name) for name in self.chosen}
         return {
             **report.as_json(self.runs, [(name, ALONE) for name in self.chosen if self.against(name, ALONE)]),

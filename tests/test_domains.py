@@ -83,9 +83,15 @@ def test_verdicts_follow_from_the_interval_and_the_margin() -> None:
     assert max(map(len, found.show(120).splitlines())) <= 120
 
 
-def test_a_source_without_a_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert transfer.main(["--source", "here"]) == 2
-    assert "--source needs a --target" in capsys.readouterr().err
+def test_a_source_without_a_target_and_flags_of_tasks_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in (
+        (["--source", "here"], "the following arguments are required: --target"),
+        (["--source=here", "--target", "there", "--tasks", "x"], "unrecognized arguments: --tasks"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            transfer.main(words)
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

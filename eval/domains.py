@@ -1,0 +1,101 @@
+"""A recommender over texts that begins on one platform and goes on on others, where nothing is shared but language.
+
+A method is zero_shot, scratch (the public language model, all of which learns), head_only, or any tuning of the
+language model; of each the learning rate that is best in validation is taken. scratch always stands beside the others:
+what was brought along may be worth nothing. The source is trained or found in runs/study; finished cells are kept in
+eval/results/domains, so the same command goes on where it stopped.
+"""
+
+import argparse
+import json
+import sys
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from eval import cells
+from llmrec.errors import LlmrecError
+
+RESULTS = Path("eval/results")
+METHODS = ("zero_shot", "scratch", "head_only", "frozen", "top_blocks", "full", "houlsby", "lora")
+EXAMPLES = """examples:
+  python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 --save office
+  python -m eval.transfer --source ml-1m --target shop.yaml games.yaml --methods zero_shot frozen houlsby --seeds 1
+  python -m eval.transfer --source ml-1m --target llmrank-games --users 10 100 1000 --methods zero_shot frozen
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    try:
+        run(parser().parse_intermixed_args(argv))
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Flags of the command, without torch."""
+    result = argparse.ArgumentParser(
+        "eval.transfer", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("overrides", nargs="*", metavar="key.path=value", help="more options of every run")
+    result.add_argument("--source", required=True, metavar="DATA", help="where recommenders begin, as of train.py")
+    result.add_argument("--target", required=True, nargs="+", metavar="DATA", help="where they go on")
+    cells.add_data_dir(result)
+    result.add_argument(
+        "--users",
+        nargs="+",
+        type=cells.positive,
+        default=[],
+        metavar="NUMBER",
+        help="learn from so many users of a target, and from all: a learning curve",
+    )
+    result.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME", help=f"default: {' '.join(METHODS)}")
+    result.add_argument("--model", default="minilm-l6", help="language model (default: %(default)s)")
+    result.add_argument("--head", default="sasrec", help="user encoder (default: %(default)s)")
+    result.add_argument(
+        "--source-tuning", default="frozen", help="what of the language model learns on the source (default: frozen)"
+    )
+    result.add_argument("--epochs", type=cells.positive, default=20, help="the most of a run (default: %(default)s)")
+    cells.add_seeds(result)
+    cells.add_jobs(result)
+    result.add_argument("--minutes", type=float, default=float("inf"), help="after so many no other cell is begun")
+    result.add_argument("--save", metavar="NAME", help="also write eval/results/domains-NAME.md, .json and .png")
+    result.add_argument("--json", action="store_true", help="print the figures as JSON instead of the tables")
+    return result
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains what is missing, target by target, prints what there is and saves it if asked to."""
+    from eval import domain_cells, domain_report
+
+    methods = [*dict.fromkeys([*arguments.methods, "scratch"])]
+    stop = time.monotonic() + 60 * arguments.minutes
+    own = arguments.model, arguments.head, arguments.source_tuning, arguments.epochs, stop
+    more = (*arguments.data_dir, *arguments.overrides)
+    reports, found = [], dict[str, Any]()
+    for target, users in product(arguments.target, [*arguments.users, None]):
+        study = domain_cells.Study(arguments.source, target, *own, users, more)
+        chosen: dict[str, cells.Chosen] = {}
+        missing: list[str] = []
+        for name, system in study.systems(methods).items():
+            try:
+                chosen |= cells.choose({name: system}, arguments.jobs, range(arguments.seeds))
+            except domain_cells.TooLate:
+                missing.append(name)
+        reports.append(domain_report.Report(study.title, chosen, study.free(), missing))
+        if arguments.json:
+            found[study.title] = reports[-1].as_json()
+        else:
+            print(reports[-1].show())
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    if arguments.save:
+        domain_report.save(reports, RESULTS / f"domains-{arguments.save}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
