@@ -9,13 +9,13 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec import config, train
+from llmrec import components, config, train
 from llmrec.errors import RunError
 from llmrec.runs import RunFolder, RunTable, read_json
 
@@ -151,13 +151,19 @@ def baselines(chosen: Chosen, model: str = "text") -> dict[str, list[RunTable]]:
 
     Args:
         chosen: of a system of this package.
-        model: whose vectors the row ``cosine`` and the mix compare, where the system has some.
+        model: whose vectors some rows compare, where the system has any.
     """
     folder = chosen.runs[0].folder
     assert folder is not None, "only runs of this package bring baselines"
     tables = {path.name: RunTable.load(path) for path in sorted((folder / "baselines").iterdir())}
-    looks = {name for name in ("cosine", "mix") if "cosine" in tables}
+    looks = of_vectors(tables)
     return {f"{name} {model}" if name in looks else name: [table] for name, table in tables.items()}
+
+
+def of_vectors(baselines: Collection[str]) -> set[str]:
+    """Those that compare vectors of a language model, and the mix, where there are vectors."""
+    looks = {name for name in baselines if getattr(components.load("baselines", name), "needs", None) == "vectors"}
+    return looks | ({"mix"} & set(baselines) if looks else set())
 
 
 def tried_table(systems: Mapping[str, Chosen]) -> str:

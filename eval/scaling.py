@@ -244,8 +244,7 @@ def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
         return
     found = {path.name: RunTable.load(path) for path in sorted((folder / "baselines").iterdir())}
     for label, table in found.items():
-        looks = label in ("cosine", "mix") and "cosine" in found
-        yield (f"{label}-{Path(system.model).name}" if looks else label), table
+        yield (f"{label}-{Path(system.model).name}" if label in cells.of_vectors(found) else label), table
 
 
 def _twin(model: str) -> Path:

@@ -147,7 +147,7 @@ def lines(result: "Result") -> list[str]:
     found.append(
         "Intervals: 95 %, 10,000 bootstrap draws over users. not worse: the interval reaches 0. Candidates that an "
         "answer does not name tie below those that it names. popularity, recent_popularity, co_occurrence, item_knn, "
-        "mix and trained runs read the site's log; the prompted model does not, but for examples (shots)."
+        "smoothed, mix and trained runs read the site's log; the prompted model does not, but for examples (shots)."
     )
     return found
 

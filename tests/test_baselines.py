@@ -14,6 +14,7 @@ from llmrec.baselines import Baseline, Known, decayed
 from llmrec.baselines.cosine import Cosine
 from llmrec.baselines.popularity import Popularity
 from llmrec.baselines.random import Random
+from llmrec.baselines.smoothed import Smoothed
 from llmrec.baselines.tfidf import Tfidf
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases
@@ -150,6 +151,27 @@ def test_cosine_is_that_of_vectors_standardised_over_the_training_items():
     scores = Cosine().fit(known()).score(histories(*([item] for item in range(1, 7))))
     torch.testing.assert_close(scores[:, 1:], expected)
     assert (scores[:, 0] == 0).all()
+
+
+def test_smoothed_vectors_take_something_of_what_was_met_beside_them():
+    """By hand, from the pairs of the training part: items next to each other count 1, two places apart a half."""
+    share, met = 0.4, np.zeros((NUM_ITEMS + 1, NUM_ITEMS + 1))
+    for sequence in TRAIN:
+        for place, item in enumerate(sequence):
+            for later in range(place + 1, len(sequence)):
+                met[item, sequence[later]] += 1 / (later - place)
+                met[sequence[later], item] += 1 / (later - place)
+    own = Cosine().fit(known()).vectors.numpy()
+    expected = own.copy()
+    for item in range(1, NUM_ITEMS + 1):
+        if met[item].any():
+            expected[item] = (1 - share) * own[item] + share * met[item] / met[item].sum() @ own
+    expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
+    found = Smoothed(share=share, steps=1).fit(known())
+    np.testing.assert_allclose(found.vectors.numpy(), expected, atol=1e-6)
+    assert any(not met[item].any() for item in range(1, NUM_ITEMS + 1)), "one has no neighbour and keeps its own"
+    scores, plain = (each.fit(known()).score(histories([1, 2])) for each in (Smoothed(share=0.0), Cosine()))
+    torch.testing.assert_close(scores, plain)
 
 
 def test_cosine_does_not_care_for_a_direction_that_all_vectors_share():
