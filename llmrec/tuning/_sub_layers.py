@@ -85,8 +85,9 @@ def _is_linear(layer: nn.Module) -> bool:
     return isinstance(weight, Tensor) and weight.dim() == 2 and not isinstance(layer, nn.Embedding)
 
 
-def _note(calls: list[_Call], layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-    calls.append(_Call(layer, given[0].shape, output.shape))
+def _note(calls: list[_Call], layer: nn.Module, given: tuple[Tensor, ...], output: object) -> None:
+    if isinstance(output, Tensor):  # the router of a mixture of experts gives several
+        calls.append(_Call(layer, given[0].shape, output.shape))
 
 
 def _ends(calls: list[_Call], part: str, model: str) -> SubLayer:

@@ -10,9 +10,9 @@ from llmrec.tuning._trunk import Learning
 class Houlsby:
     """Serial adapters (Houlsby et al. 2019, arXiv:1902.00751) behind attention and feed-forward network of each block.
 
-    An adapter is a linear layer down, an activation, a linear layer up and a skip, before the block's residual sum. This
-    is what Adapter4Rec (Fu et al. 2024, arXiv:2305.15036) found best for recommendation; its sizes are the defaults. The
-    up-projections begin with zeros, so that at first the vectors are those of the model.
+    An adapter is a linear layer down, an activation, a linear layer up and a skip, before the block's residual sum.
+    This is what Adapter4Rec (Fu et al. 2024, arXiv:2305.15036) found best for recommendation; its sizes are the
+    defaults. The up-projections begin with zeros, so that at first the vectors are those of the model.
 
     A step runs the model over the items of the batch, so take a loss that compares these alone, such as
     in_batch_softmax.

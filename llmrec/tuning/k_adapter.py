@@ -16,7 +16,7 @@ class KAdapter:
     An adapter brings the hidden states behind its block down to ``hidden_dim``, adds what the adapter before it gave,
     and passes the sum through transformer blocks of its own, which see the whole text. What the last one gives and the
     model's last hidden state, side by side, go through a linear layer whose output is added to the latter. The layer
-    begins with zeros, so that at first the vectors are those of the model. On the way back the model does not take part.
+    begins with zeros, so that at first the vectors are those of the model, which takes no part in the way back.
 
     A step runs the model over the items of the batch, so take a loss that compares these alone, such as
     in_batch_softmax.
