@@ -55,26 +55,18 @@ class _Beside(Trunk):
         super().__init__(source, learning, ("8bit", "4bit"))
         batch = {key: value.to(self.encoder.device) for key, value in self.tokens.batch([0])[0].items()}
         first, last = (states.shape[-1] for states in self._states(batch))  # a projection may stand behind the blocks
-        self.down = nn.ModuleList(nn.Linear(dim, hidden_dim) for dim in (first, last))
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(TransformerBlock(hidden_dim, NUM_HEADS, 0.0, "post", "gelu") for _ in range(num_layers))
-            for _ in self.down
-        )
+        self.first, self.last = (_Adapter(dim, hidden_dim, num_layers) for dim in (first, last))
         self.join = nn.Linear(last + hidden_dim, last)
         nn.init.zeros_(self.join.weight)
         nn.init.zeros_(self.join.bias)
-        self.prepare(block for adapter in self.blocks for block in adapter)
+        self.prepare([*self.first.blocks, *self.last.blocks])
 
     def read(self, given: dict[str, Tensor]) -> Tensor:
         """The model's last hidden states and what the adapters add to them."""
         visible = visible_keys(given["attention_mask"].bool(), causal=False)
-        before: Tensor | float = 0.0
-        for down, blocks, states in zip(self.down, self.blocks, all_states := self._states(given), strict=True):
-            before = down(states) + before
-            for block in blocks:
-                before = block(before, visible)
-        last = all_states[-1]
-        joined: Tensor = self.join(torch.cat([last, before], dim=-1))
+        first, last = self._states(given)
+        adapted = self.last(last, visible, self.first(first, visible))
+        joined: Tensor = self.join(torch.cat([last, adapted], dim=-1))
         return last + joined
 
     @torch.no_grad()
@@ -82,3 +74,18 @@ class _Beside(Trunk):
         """Hidden states behind the first block, and the last ones."""
         output = self.encoder(**given, output_hidden_states=True)
         return output.hidden_states[1].float(), output.last_hidden_state.float()
+
+
+class _Adapter(nn.Module):
+    def __init__(self, dim: int, hidden_dim: int, num_layers: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(dim, hidden_dim)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(hidden_dim, NUM_HEADS, 0.0, "post", "gelu") for _ in range(num_layers)
+        )
+
+    def forward(self, states: Tensor, visible: Tensor, before: Tensor | float = 0.0) -> Tensor:
+        hidden: Tensor = self.down(states) + before
+        for block in self.blocks:
+            hidden = block(hidden, visible)
+        return hidden
