@@ -151,7 +151,7 @@ def test_so_many_weights_learn_as_the_sizes_say():
 
 
 def test_by_default_houlsby_learns_two_percent_of_bert_base():
-    """Adapter4Rec tells of 2.23 %, the adapters of the head included and the pooler not said."""
+    """Adapter4Rec tells of 2.23 %; the two blocks of its head add 8,512 weights of adapters to these 2.4 million."""
     plain = components.create("tuning", components.resolve("tuning", "houlsby"))
     with torch.device("meta"):
         bert, adapter = BertModel(BertConfig(), add_pooling_layer=False), plain._make(768, plain.bottleneck)
