@@ -339,6 +339,10 @@ def _by_user(config: RunConfig) -> bool:
 def _head(config: RunConfig, user_ids: np.ndarray | None) -> nn.Module:
     table = () if user_ids is None else (len(user_ids) - 1,)
     head: nn.Module = components.create("heads", config.head, config.embedding_dim, config.max_seq_len, *table)
+    if config.uses_text:
+        tuning = components.create("tuning", config.tuning)
+        if hasattr(tuning, "adapt_head"):
+            tuning.adapt_head(head)
     return head
 
 

@@ -68,12 +68,12 @@ def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:
 def _require_readable(texts: list[str], lengths: np.ndarray, model: LanguageModel) -> None:
     if empty := np.flatnonzero(lengths == 0).tolist():
         raise DataError(f"{model.files.name} reads no token in {texts[empty[0]]!r}; its vector would be made up")
-    longest = _positions(model.model) or lengths.max()
+    longest = positions(model.model) or lengths.max()
     if lengths.max() > longest:
         raise DataError(f"{model.files.name} reads at most {longest} tokens; set features.max_tokens={longest}")
 
 
-def _positions(model: Any) -> int | None:
+def positions(model: Any) -> int | None:
     """Tokens that a model has positions for; RoBERTa and its kin count them from behind the padding's index."""
     total = getattr(model.config, "max_position_embeddings", None)
     tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]

@@ -11,6 +11,8 @@ import tiny_models
 import torch
 from conftest import ROOT
 from pydantic import TypeAdapter
+from safetensors.torch import load_file, save_file
+from test_top_blocks import TEXTS, learn
 from torch import nn
 
 from llmrec import components, transforms
@@ -225,7 +227,13 @@ def test_the_text_encoder_applies_its_transform_and_takes_one_to_three_layers():
         make_encoder("text", projection_layers=4)
 
 
-@pytest.mark.parametrize("name", components.names("tuning"))
+# A text behind a prompt is another text, so that its vectors are another's from the start; see test_adapters.
+AS_AT_FIRST = [name for name in components.names("tuning") if name != "soft_prompt"]
+ADAPTERS = [name for name in components.names("tuning") if name not in ("frozen", "full", "top_blocks")]
+"""Tunings that leave the language model as it is and have something beside it learn."""
+
+
+@pytest.mark.parametrize("name", AS_AT_FIRST)
 def test_a_tuning_gives_the_vectors_of_the_model_before_it_has_learned(name):
     texts = ["", "Toy Story (1995)", "Heat " * 30, "Alien", "Toy Story (1995)"]
     vectors = torch.cat([torch.zeros(1, 16), encode(texts[1:], tiny_models.loaded("llama"), "mean", 64)[0]])
@@ -235,6 +243,42 @@ def test_a_tuning_gives_the_vectors_of_the_model_before_it_has_learned(name):
     torch.testing.assert_close(trunk()[1:], vectors[1:], rtol=0, atol=1e-5)
     some = torch.tensor([3, 1, 4])
     torch.testing.assert_close(trunk(some), vectors[some], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_beside_a_language_model_only_what_is_registered_learns_and_all_of_it_does(name):
+    """Compared bit for bit after three steps with decay; what is saved is what learned."""
+    trunk = adapter_trunk(name)
+    learning = {id(each) for each in trunk.parameters()}
+    assert all(each.requires_grad for each in trunk.parameters())
+    state = {**dict(trunk.encoder.named_parameters()), **dict(trunk.encoder.named_buffers())}
+    model = {key: each for key, each in state.items() if id(each) not in learning}
+    before = {key: each.detach().clone() for key, each in model.items()}
+    first = {key: each.detach().clone() for key, each in trunk.named_parameters()}
+    learn(trunk)
+    assert len(model) >= len(tiny_models.loaded("llama").model.state_dict())
+    assert all(torch.equal(before[key], each) for key, each in model.items())
+    assert [key for key, each in trunk.named_parameters() if torch.equal(first[key], each)] == []
+    assert trunk.state_dict().keys() == first.keys()
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_what_learned_beside_a_language_model_is_saved_and_loaded_by_name(name, tmp_path):
+    """E16: another trunk gives the vectors once it is loaded and not before; renamed weights are refused."""
+    trunk, other = adapter_trunk(name), adapter_trunk(name)
+    vectors = learn(trunk)
+    assert (other()[1:] - vectors).abs().max() > 1e-3
+    save_file(trunk.state_dict(), tmp_path / "weights.safetensors")
+    state = load_file(tmp_path / "weights.safetensors")
+    other.load_state_dict(state)
+    torch.testing.assert_close(other()[1:].detach(), vectors, rtol=0, atol=1e-6)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict({f"x{key}": each for key, each in state.items()})
+
+
+def adapter_trunk(name: str) -> nn.Module:
+    tuning = components.create("tuning", components.resolve("tuning", name))
+    return tuning.trunk(tiny_models.source(lambda: None, TEXTS, "llama"))
 
 
 def test_the_frozen_trunk_learns_nothing_asks_once_and_saves_nothing():

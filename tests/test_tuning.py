@@ -66,6 +66,16 @@ def test_an_adapter_is_read_by_peft_and_changes_what_the_model_says(tmp_path):
     assert not list(tmp_path.rglob("*.bin")), "safetensors, never pickle"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_additions_merged_into_the_weights_give_the_same_vectors(kind):
+    model = trunk("lora", kind, rank=4, alpha=32)
+    vectors = learn(model)
+    before = model.encoder
+    object.__setattr__(model, "encoder", before.merge_and_unload())
+    assert not any("lora" in name for name, _ in model.encoder.named_parameters())
+    torch.testing.assert_close(model()[1:], vectors, rtol=0, atol=1e-4)
+
+
 def test_additions_are_loaded_by_name():
     model, other = trunk("lora", "opt"), trunk("lora", "opt")
     vectors = learn(model)
@@ -105,7 +115,20 @@ def test_the_matrices_of_a_language_model_decay_whatever_its_layers_are_called(n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "options"), [("full", {}), ("lora", {}), ("ia3", {}), ("top_blocks", {"blocks": 1})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("full", {}),
+        ("lora", {}),
+        ("ia3", {}),
+        ("top_blocks", {"blocks": 1}),
+        ("houlsby", {"bottleneck": 8}),
+        ("parallel", {"bottleneck": 8}),
+        ("compacter", {"bottleneck": 8}),
+        ("k_adapter", {"hidden_dim": 12}),
+        ("soft_prompt", {"length": 3}),
+    ],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_that_compute_twice_learn_the_same(kind, name, options):
     with torch.random.fork_rng():

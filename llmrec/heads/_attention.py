@@ -49,6 +49,9 @@ def attend(
 class TransformerBlock(nn.Module):
     """Self-attention and a feed-forward network of inner width ``4 * dim``, each beside a skip.
 
+    ``attention_adapter`` and ``feed_forward_adapter`` are None or take what a sub-layer gave and what entered it, and
+    give what is added to the skip in its place (Houlsby et al. 2019, arXiv:1902.00751).
+
     Args:
         dim: width.
         num_heads: attention heads; must divide ``dim``.
@@ -75,23 +78,27 @@ class TransformerBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
         self.activation = F.relu if activation == "relu" else F.gelu
+        self.attention_adapter: nn.Module | None = None
+        self.feed_forward_adapter: nn.Module | None = None
 
     def forward(
         self, hidden: Float[Tensor, "batch seq dim"], visible: Bool[Tensor, "batch 1 seq seq"]
     ) -> Float[Tensor, "batch seq dim"]:
         """What leaves the block; for ``visible`` see :func:`visible_keys`."""
         if self.pre:
-            hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden), visible))
-            return hidden + self.dropout(self._feed_forward(self.feed_forward_norm(hidden)))
-        hidden = self.attention_norm(hidden + self.dropout(self._attend(hidden, visible)))
-        return self.feed_forward_norm(hidden + self.dropout(self._feed_forward(hidden)))
+            hidden = hidden + self._attend(self.attention_norm(hidden), visible)
+            return hidden + self._feed_forward(self.feed_forward_norm(hidden))
+        hidden = self.attention_norm(hidden + self._attend(hidden, visible))
+        return self.feed_forward_norm(hidden + self._feed_forward(hidden))
 
     def _attend(self, hidden: Tensor, visible: Tensor) -> Tensor:
         mixed = attend(self.query_key_value(hidden), visible, self.num_heads, self.dropout)
-        return self.attention_output(mixed)
+        attended = self.dropout(self.attention_output(mixed))
+        return attended if self.attention_adapter is None else self.attention_adapter(attended, hidden)
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
-        return self.outer(self.activation(self.inner(hidden)))
+        fed = self.dropout(self.outer(self.activation(self.inner(hidden))))
+        return fed if self.feed_forward_adapter is None else self.feed_forward_adapter(fed, hidden)
 
 
 def initialise(module: nn.Module) -> None:

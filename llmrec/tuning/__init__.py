@@ -2,7 +2,8 @@
 
 A tuning takes its options as keyword-only arguments; ``trunk(source)`` returns the module that gives the encoder the
 text vectors of the items it is called with, or of all by index. What the module registers learns and is saved; a module
-that learns says ``own_learning_rate`` and ``own_weight_decay``. A run that only recommends makes no trunk.
+that learns says ``own_learning_rate`` and ``own_weight_decay``. A run that only recommends makes no trunk. Where a
+tuning has ``adapt_head(head)``, the head of every run that reads texts goes through it before it gets its weights.
 """
 
 from collections.abc import Callable

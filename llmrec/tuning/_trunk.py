@@ -110,8 +110,13 @@ class Trunk(nn.Module):
         # What autocast keeps of a weight would outlive its being whole.
         rounding = torch.autocast(device.type, torch.bfloat16, enabled=self.mixed, cache_enabled=not fsdp.asked())
         with quick_products(), rounding:
-            hidden = self.encoder(**given).last_hidden_state
+            hidden = self.read(given)
         return pool(hidden, own.to(device), self.pooling)
+
+    def read(self, given: dict[str, Tensor]) -> Tensor:
+        """Last hidden states of the texts' tokens ``[batch, seq, dim]``."""
+        hidden: Tensor = self.encoder(**given).last_hidden_state
+        return hidden
 
     def place(self, device: torch.device) -> None:
         """Moves the model to where the items are."""
