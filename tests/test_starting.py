@@ -100,7 +100,11 @@ def test_a_language_model_that_learned_goes_along(tuning: str, toy_folder: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("learns", "tuning", "moved"),
-    [("projection", "frozen", {"encoder.projection"}), ("new", "lora", {"encoder.trunk"})],
+    [
+        ("projection", "frozen", {"encoder.projection"}),
+        ("new", "lora", {"encoder.trunk"}),
+        ("new", "houlsby", {"encoder.trunk", "head.blocks"}),
+    ],
 )
 def test_only_what_is_to_learn_moves(learns, tuning, moved, frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
