@@ -21,12 +21,14 @@ from llmrec.errors import LlmrecError
 
 CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
 RESULTS = Path("eval/results")
+RIVALS = ("full", "scratch")
 METHODS = ("scratch", "full", "head_only", "sequential", "peterrec", "conure", "clue")
 EXAMPLES = """examples:
   python -m eval.transfer --data ml-100k --tasks configs/tasks/ml-100k --seeds 1
   python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --jobs 2 --minutes 60 --save ml-1m
   python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --methods full peterrec peterrec:form=parallel
-  python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --config configs/clue.yaml --methods head_only clue
+  python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --config configs/clue.yaml \
+      --methods clue head_only:pooling=mean --rivals head_only:pooling=mean
   python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER
 """
 
@@ -63,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
         help=f"of llmrec/transfer (default: {' '.join(METHODS)})",
     )
     result.add_argument(
+        "--rivals",
+        nargs="+",
+        default=RIVALS,
+        metavar="NAME",
+        help=f"methods that every other one is tested against (default: {' '.join(RIVALS)})",
+    )
+    result.add_argument(
         "--config",
         type=Path,
         default=CONFIG,
@@ -84,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     flags = ["--config", str(arguments.config), "--data", arguments.data, *arguments.data_dir, *arguments.overrides]
     study = transfer_cells.Study([*flags, f"transfer.tasks={arguments.tasks}"], methods, range(arguments.seeds))
     study.train(arguments.jobs, time.monotonic() + 60 * arguments.minutes)
-    report = transfer_report.Report(study)
+    report = transfer_report.Report(study, arguments.rivals)
     if arguments.save:
         report.save(RESULTS / f"transfer-{arguments.save}")
     print(json.dumps(report.as_json(), indent=2) if arguments.json else report.show())

@@ -22,8 +22,6 @@ from llmrec.runs import RunTable, write_json, write_text
 from llmrec.task_results import METRICS, SELECTION
 from llmrec.tasks import Task
 
-RIVALS = ("full", "scratch")
-"""Methods that every other one is tested against."""
 CHANCE, FREE = "chance", "most frequent"
 COUNTED = {"accuracy": "HR@1"}
 """Names of metrics as run tables know them: the class with the highest score is the right one."""
@@ -38,10 +36,12 @@ class Report:
 
     Args:
         study: what was asked.
+        rivals: methods that every other one is tested against.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, rivals: Sequence[str]) -> None:
         self.study, self.cells, self.missing = study, study.found(), study.missing()
+        self.rivals = [rival for rival in rivals if rival in self.cells]
         self.tasks: Sequence[Task] = study.course.tasks if self.cells else ()
 
     @cached_property
@@ -90,7 +90,7 @@ class Report:
     @cached_property
     def tests(self) -> dict[str, list[PairedTest]]:
         """Every method against those that it should come near to or beat, by task."""
-        pairs = [(name, rival) for rival in RIVALS if rival in self.cells for name in self.cells if name != rival]
+        pairs = [(name, rival) for rival in self.rivals for name in self.cells if name != rival]
         return {
             task.name: report.paired_tests(self._tables[task.name], pairs, (_counted(task),)) for task in self.tasks
         }
@@ -175,9 +175,8 @@ class Report:
         most = max(self.forgotten.values(), key=len)
         names = list(most)
         yield "after the last task", names, [(name, _changes(each, names)) for name, each in self.forgotten.items()]
-        for rival in RIVALS:
-            tested = [name for name in self.cells if name != rival]
-            if rival in self.cells and tested:
+        for rival in self.rivals:
+            if tested := [name for name in self.cells if name != rival]:
                 yield f"less {rival}", heads, [(name, self._against(name, rival)) for name in tested]
 
     def _against(self, name: str, rival: str) -> list[str]:

@@ -84,7 +84,7 @@ def report(study: Study) -> transfer_report.Report:
         forgets = {"half": earlier(False, walk=0.5 + 0.25 * seed, far=0.25, step=0.5)}
         finish(study, "sequential", seed, above, **forgets)
     study.train(1, 0)
-    return transfer_report.Report(study)
+    return transfer_report.Report(study, transfer.RIVALS)
 
 
 def row(report: transfer_report.Report, task: str, name: str) -> transfer_report.Row:
@@ -128,6 +128,8 @@ def test_every_method_is_tested_against_full_and_scratch(report: transfer_report
     assert set(found) == {("scratch", "full"), ("sequential", "full"), ("full", "scratch"), ("sequential", "scratch")}
     assert found["scratch", "full"].difference == (1.0, 1.0, 1.0) and found["scratch", "full"].verdict == "beats"
     assert found["full", "scratch"].verdict == "worse"
+    other = transfer_report.Report(report.study, ["sequential", "peterrec"]).tests["step"]
+    assert [(test.first, test.second) for test in other] == [("scratch", "sequential"), ("full", "sequential")]
     assert found["sequential", "scratch"].difference.value == -0.5
 
 
@@ -165,7 +167,7 @@ def test_files_hold_rows_and_protocol_of_every_task(report: transfer_report.Repo
 
 
 def test_without_a_finished_cell_only_what_is_missing_is_told(study: Study, tmp_path: Path) -> None:
-    empty = transfer_report.Report(study)
+    empty = transfer_report.Report(study, transfer.RIVALS)
     assert empty.show(80).startswith("Missing: scratch-s0, scratch-s1, full-s0")
     empty.save(tmp_path / "nothing")
     assert not list(tmp_path.glob("nothing*"))
