@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from eval import cells
-from llmrec.errors import LlmrecError
+from llmrec.errors import ConfigError, LlmrecError, nearest
 
 CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
 RESULTS = Path("eval/results")
@@ -67,7 +67,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--rivals",
         nargs="+",
-        default=RIVALS,
         metavar="NAME",
         help=f"methods that every other one is tested against (default: {' '.join(RIVALS)})",
     )
@@ -90,10 +89,12 @@ def run(arguments: argparse.Namespace) -> None:
     from eval import transfer_cells, transfer_report
 
     methods = [transfer_cells.Chosen.parse(text) for text in dict.fromkeys(arguments.methods)]
+    if unknown := [name for name in arguments.rivals or () if name not in arguments.methods]:
+        raise ConfigError(f"--rivals {unknown[0]!r} is none of --methods{nearest(unknown[0], arguments.methods)}")
     flags = ["--config", str(arguments.config), "--data", arguments.data, *arguments.data_dir, *arguments.overrides]
     study = transfer_cells.Study([*flags, f"transfer.tasks={arguments.tasks}"], methods, range(arguments.seeds))
     study.train(arguments.jobs, time.monotonic() + 60 * arguments.minutes)
-    report = transfer_report.Report(study, arguments.rivals)
+    report = transfer_report.Report(study, arguments.rivals or RIVALS)
     if arguments.save:
         report.save(RESULTS / f"transfer-{arguments.save}")
     print(json.dumps(report.as_json(), indent=2) if arguments.json else report.show())

@@ -219,7 +219,7 @@ def test_cells_that_were_measured_differently_are_refused(study: Study) -> None:
     assert [cell.seed for cell in study.found()["scratch"]] == [0], "half of a cell is none"
 
 
-def test_unknown_methods_and_options_are_named_with_the_nearest() -> None:
+def test_unknown_methods_and_options_are_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no transfer 'peterec'; did you mean 'peterrec'"):
         Chosen.parse("peterec")
     with pytest.raises(ConfigError, match="has no option 'tunning'; did you mean 'tuning'"):
@@ -227,6 +227,8 @@ def test_unknown_methods_and_options_are_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="not of the form"):
         Chosen.parse("clue:full")
     assert transfer.main(["--tasks", "nowhere", "--methods", "conurre"]) == 2
+    assert transfer.main(["--tasks", "nowhere", "--methods", "conure", "--rivals", "conurre"]) == 2
+    assert "--rivals 'conurre' is none of --methods; did you mean 'conure'" in capsys.readouterr().err
 
 
 def test_help_comes_without_torch() -> None:
