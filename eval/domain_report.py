@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval import cells, transfer_plot
+from eval.domain_cells import Study
 from eval.transfer_rows import Row
 from llmrec import report
 from llmrec.evaluation import Interval
@@ -66,15 +67,14 @@ class Report:
     """All methods on one target.
 
     Args:
-        title: source, target and model in words.
+        study: source, target and what they have in common.
         chosen: by method.
-        free: rows that need no training, by name.
         missing: methods that lack a cell.
     """
 
-    def __init__(self, title: str, chosen: Mapping[str, cells.Chosen], free: Runs, missing: Sequence[str] = ()) -> None:
-        self.title, self.chosen, self.missing = title, chosen, missing
-        self.runs: Runs = {**free, **{name: each.tables() for name, each in chosen.items()}}
+    def __init__(self, study: Study, chosen: Mapping[str, cells.Chosen], missing: Sequence[str] = ()) -> None:
+        self.study, self.title, self.chosen, self.missing = study, study.title, chosen, missing
+        self.runs: Runs = {**study.free(), **{name: each.tables() for name, each in chosen.items()}}
         self.rows = {row.name: row for row in report.rows(self.runs)} if self.runs else {}
         self.costs = {name: _cost(each) for name, each in chosen.items()}
 
@@ -184,7 +184,8 @@ class Report:
 
 
 def save(reports: Sequence[Report], path: Path) -> None:
-    """Writes Markdown, JSON and a plot of all targets beside each other; nothing of one without a row."""
+    """Writes Markdown, JSON and a plot of all targets beside each other, and one of learning curves where there are
+    some; nothing of a target without a row."""
     if not (reports := [each for each in reports if each.rows]):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,6 +194,12 @@ def save(reports: Sequence[Report], path: Path) -> None:
     write_json(path.with_name(path.name + ".json"), {"groups": groups})
     metrics = {each.title: TESTED for each in reports}
     transfer_plot.plot({each.title: each.plotted for each in reports}, metrics, path.with_name(path.name + ".png"))
+    if any(each.study.users for each in reports):
+        curves: dict[str, dict[str, list[Row]]] = {}
+        for each in reports:
+            words = f"{each.study.users:,}" if each.study.users else "all"
+            curves.setdefault(each.study.target, {})[words] = each.plotted
+        transfer_plot.plot_curves(curves, TESTED, path.with_name(path.name + "-curve.png"))
 
 
 def _cost(chosen: cells.Chosen) -> Cost:

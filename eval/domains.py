@@ -17,10 +17,10 @@ from typing import Any
 from eval import cells
 from llmrec.errors import LlmrecError
 
-RESULTS = Path("eval/results")
 METHODS = ("zero_shot", "scratch", "head_only", "frozen", "top_blocks", "full", "houlsby", "lora")
 EXAMPLES = """examples:
-  python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 --save office
+  python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 \
+      --output eval/results/domains-office
   python -m eval.transfer --source ml-1m --target shop.yaml games.yaml --methods zero_shot frozen houlsby --seeds 1
   python -m eval.transfer --source ml-1m --target llmrank-games --users 10 100 1000 --methods zero_shot frozen
 """
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     cells.add_seeds(result)
     cells.add_jobs(result)
     result.add_argument("--minutes", type=float, default=float("inf"), help="after so many no other cell is begun")
-    result.add_argument("--save", metavar="NAME", help="also write eval/results/domains-NAME.md, .json and .png")
+    result.add_argument("--output", type=Path, help="path without ending: also writes .md, .json and .png there")
     result.add_argument("--json", action="store_true", help="print the figures as JSON instead of the tables")
     return result
 
@@ -86,15 +86,15 @@ def run(arguments: argparse.Namespace) -> None:
                 chosen |= cells.choose({name: system}, arguments.jobs, range(arguments.seeds))
             except domain_cells.TooLate:
                 missing.append(name)
-        reports.append(domain_report.Report(study.title, chosen, study.free(), missing))
+        reports.append(domain_report.Report(study, chosen, missing))
         if arguments.json:
             found[study.title] = reports[-1].as_json()
         else:
             print(reports[-1].show())
     if arguments.json:
         print(json.dumps(found, indent=2))
-    if arguments.save:
-        domain_report.save(reports, RESULTS / f"domains-{arguments.save}")
+    if arguments.output:
+        domain_report.save(reports, arguments.output)
 
 
 if __name__ == "__main__":

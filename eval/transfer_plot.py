@@ -58,6 +58,43 @@ def plot(rows: "Mapping[str, Sequence[Row]]", metrics: Mapping[str, str], path: 
     pyplot.close(figure)
 
 
+def plot_curves(curves: "Mapping[str, Mapping[str, Sequence[Row]]]", metric: str, path: Path) -> None:
+    """One panel a target: every row by how many users were learned from, with intervals.
+
+    Args:
+        curves: rows by target and number of users in words, the fewest first.
+        metric: that is shown.
+        path: of the PNG.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(curves), figsize=(3 + 3.4 * len(curves), 3.8), squeeze=False, layout="constrained"
+    )
+    for axis, (target, found) in zip(axes.flat, curves.items(), strict=True):
+        places = list(found)
+        for number, name in enumerate(dict.fromkeys(row.name for rows in found.values() for row in rows)):
+            points = [(words, row.metrics[metric]) for words, rows in found.items() for row in rows if row.name == name]
+            at = [places.index(words) + 0.03 * number for words, _ in points]
+            spread = [[each.value - each.low for _, each in points], [each.high - each.value for _, each in points]]
+            marker, values = MARKERS[number % len(MARKERS)], [each.value for _, each in points]
+            axis.errorbar(at, values, yerr=spread, marker=marker, color=f"C{number}", capsize=3, label=name)
+        axis.set_xticks(range(len(places)), places)
+        axis.set_title(target, fontsize="medium")
+        axis.set_ylabel(metric)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("users learned from; 95 % intervals over test users")
+    handles = dict(zip(*reversed(axes.flat[0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize="small")
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
+    pyplot.close(figure)
+
+
 def _near(one: "Row", other: "Row") -> bool:
     assert one.share is not None and other.share is not None
     return max(one.share, other.share) < APART * min(one.share, other.share)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def row(*places: int, **facts: object) -> cells.Chosen:
     return cells.Chosen([cell], [cell])
 
 
-def test_verdicts_follow_from_the_interval_and_the_margin() -> None:
+def test_verdicts_follow_from_the_interval_and_the_margin(study: Study) -> None:
     full = row(*[0] * 40)
     chosen = {
         "full": full,
@@ -65,7 +66,7 @@ def test_verdicts_follow_from_the_interval_and_the_margin() -> None:
         "lora": row(*[0] * 39, 1),
         "houlsby": row(*[0] * 36, 1, 1, 1, 1),
     }
-    found = domain_report.Report("here to there", chosen, {})
+    found = domain_report.Report(study, chosen)
     verdicts = {name: found.nearness(name) for name in chosen}
     assert verdicts["full"] is None
     assert {name: each.verdict for name, each in verdicts.items() if each} == {
@@ -94,6 +95,20 @@ def test_a_source_without_a_target_and_flags_of_tasks_are_refused(capsys: pytest
         assert message in capsys.readouterr().err
 
 
+def test_learning_curves_have_a_plot_of_their_own(study: Study, tmp_path: Path) -> None:
+    chosen = {"scratch": row(*[1] * 40), "zero_shot": row(*[0] * 40, seconds={"train": 0.0})}
+    few = domain_report.Report(replace(study, users=10), chosen)
+    domain_report.save([few, domain_report.Report(study, chosen)], tmp_path / "out")
+    assert (tmp_path / "out-curve.png").read_bytes().startswith(b"\x89PNG")
+    groups = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["groups"]
+    assert list(groups) == [
+        "here to there, 10 users, minilm-l6, sasrec",
+        "here to there, minilm-l6, sasrec",
+    ]
+    domain_report.save([domain_report.Report(study, chosen)], tmp_path / "alone")
+    assert not (tmp_path / "alone-curve.png").exists()
+
+
 @pytest.mark.slow
 def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
@@ -103,10 +118,12 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     flags = ["--source", "here", "--target", "there", "--data-dir", str(tmp_path / "logs"), "--model", model]
     flags += ["--methods", "zero_shot", "head_only", "--seeds", "1", "--jobs", "2", "--epochs", "2"]
     quick = [*QUICK, "training.batch_size=16", "training.warmup_steps=0"]
-    assert transfer.main([*quick, *flags, "--save", "toys", "--minutes", "0"]) == 0
+    flags += ["--output", str(tmp_path / "toys")]
+    assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     assert "Missing: zero_shot, head_only, scratch." in capsys.readouterr().out
-    assert transfer.main([*quick, *flags, "--save", "toys"]) == 0
-    saved = json.loads((tmp_path / "eval/results/domains-toys.json").read_text(encoding="utf-8"))
+    assert not (tmp_path / "toys.md").exists(), "nothing to tell yet"
+    assert transfer.main([*quick, *flags]) == 0
+    saved = json.loads((tmp_path / "toys.json").read_text(encoding="utf-8"))
     (group,) = saved["groups"].values()
     costs = group["costs"]
     assert set(costs) == {"zero_shot", "head_only", "scratch"} and group["missing"] == []
@@ -114,7 +131,7 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     assert 0 < costs["head_only"]["share"] < costs["scratch"]["share"] == 1
     assert costs["head_only"]["stored_bytes"] == 4 * costs["head_only"]["learned"]
     assert {"popularity", "tfidf", "cosine"} <= {each["name"] for each in group["rows"]}
-    assert (tmp_path / "eval/results/domains-toys.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "toys.png").read_bytes().startswith(b"\x89PNG")
     shutil.rmtree(tmp_path / "runs")
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     assert "Missing" not in capsys.readouterr().out, "kept without their runs"
