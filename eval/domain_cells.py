@@ -4,6 +4,7 @@ A method is what a run on the target begins with and what of it learns; it is no
 Finished cells are kept in the repository, see :mod:`eval.kept`.
 """
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from eval import cells
 from eval.kept import Kept
-from llmrec import components, train
-from llmrec.errors import ConfigError, nearest
-from llmrec.loading import plan
-from llmrec.merged_model import FOLDER, KEEP_THE_MODEL
+from llmrec import components, merged_model, train
+from llmrec.errors import ConfigError, RunError, nearest
+from llmrec.loading import plan, pooling_of
+from llmrec.merged_model import FOLDER
 from llmrec.recommender import read_weights
 from llmrec.runs import RunTable
 
@@ -70,7 +71,7 @@ class Study:
     @property
     def kept(self) -> Kept:
         """Where finished cells are."""
-        words = [self.source, "to", self.target, Path(self.model).name, self.head]
+        words = [_short(self.source), "to", _short(self.target), Path(self.model).name, self.head]
         words += [self.source_tuning] if self.source_tuning != "frozen" else []
         return Kept(KEPT / "-".join([*words, *([f"{self.users}-users"] if self.users else [])]))
 
@@ -79,7 +80,7 @@ class Study:
         """In words."""
         learned = f", {self.source_tuning} on the source" if self.source_tuning != "frozen" else ""
         few = f", {self.users} users" if self.users else ""
-        return f"{self.source} to {self.target}{few}, {Path(self.model).name}, {self.head}{learned}"
+        return f"{_short(self.source)} to {_short(self.target)}{few}, {Path(self.model).name}, {self.head}{learned}"
 
     def systems(self, methods: Sequence[str]) -> dict[str, cells.System]:
         """Methods with the settings that they are tried with.
@@ -108,9 +109,10 @@ class Study:
             trained = cells.trained(f"{self.kept.folder.name}-{method}", *flags)(setting, seed)
             assert trained.folder is not None
             self.kept.begin(trained.table)
-            for path in sorted((trained.folder / "baselines").iterdir()):
-                if path.name not in self.kept.names():
-                    self.kept.save(path.name, RunTable.load(path), seed=0)
+            if self._public or method == "scratch":  # else their vectors are of a model that learned on the source
+                for path in sorted((trained.folder / "baselines").iterdir()):
+                    if path.name not in self.kept.names():
+                        self.kept.save(path.name, RunTable.load(path), seed=0)
             table = replace(
                 trained.table, provenance=trained.table.provenance | self._sizes(trained.folder, method, seed)
             )
@@ -127,8 +129,9 @@ class Study:
         if method == "scratch":
             return ["--model", self.model, "--tuning", "full"]
         tuning = "frozen" if method in NOT_TUNINGS else method
-        public = self.source_tuning in KEEP_THE_MODEL
-        flags = ["--model", self.model if public else str(self._origin(seed) / FOLDER), "--tuning", tuning]
+        flags = ["--model", self.model if self._public else str(self._origin(seed) / FOLDER), "--tuning", tuning]
+        if not self._public and (pooling := pooling_of(self.model, "auto")) != "mean":  # which a folder does not tell
+            flags += [f"features.pooling={pooling}"]
         flags += ["--init", str(self._origin(seed))]
         if method == "zero_shot":
             return [*flags, "training.epochs=0"]
@@ -138,17 +141,33 @@ class Study:
 
     def origin(self, seed: int) -> cells.Cell:
         """The run on the source, found in runs/study or trained."""
-        from llmrec import merged_model
-
         flags = [*self._flags(self.source), "--model", self.model, "--tuning", self.source_tuning]
         with self._making:  # cells that begin at the same time ask for the same one
             run = cells.trained(self._source, *flags)({}, seed)
             merged_model.of_run(self._origin(seed))
         return run
 
+    def check(self, methods: Sequence[str]) -> None:
+        """Refuses what could not be trained, before anything is.
+
+        Raises:
+            ConfigError: a method, part or option that does not exist, or a source that no other run can begin with.
+        """
+        merged_model.require_merged(self.source_tuning, "--source-tuning")
+        for method, data in [*((method, self.target) for method in methods), ("", self.source)]:
+            tried = list(settings(method)) if method else [{}]
+            flags = self.flags(method, 0) if method else ["--model", self.model, "--tuning", self.source_tuning]
+            for setting in tried:
+                overrides = [f"{key}={value}" for key, value in setting.items()]
+                train.check(train.options_of([*self._flags(data), *flags, *overrides])[0].resolved())
+
+    @property
+    def _public(self) -> bool:
+        return self.source_tuning in merged_model.KEEP_THE_MODEL
+
     @property
     def _source(self) -> str:
-        return "-".join(["source", self.source, Path(self.model).name, self.head, self.source_tuning])
+        return "-".join(["source", _short(self.source), Path(self.model).name, self.head, self.source_tuning])
 
     def _origin(self, seed: int) -> Path:
         return cells.STUDY / f"{self._source}-s{seed}"
@@ -180,7 +199,29 @@ class Study:
         counted = (*of_the_model, "encoder.shift", "encoder.matrix")  # the transform is fitted and learns nothing
         rest = [weight for name, weight in own.items() if not name.startswith(counted)]
         new = [weight for name, weight in own.items() if name not in shared or not weight.equal(shared[name])]
-        return {"parameters": self._parameters + _numbers(rest), "stored_bytes": 4 * _numbers(new)}
+        sizes = {"parameters": self._parameters + _numbers(rest), "stored_bytes": 4 * _numbers(new)}
+        return sizes | ({} if method == "scratch" else {"source": self._same_source(seed)})
+
+    def _same_source(self, seed: int) -> str:
+        """A digest of the source's weights.
+
+        Raises:
+            RunError: kept cells of this seed began with other ones.
+        """
+        digest = hashlib.sha256((self._origin(seed) / "model.safetensors").read_bytes()).hexdigest()[:16]
+        for name in self.kept.names():
+            cell = self.kept.load(name)[0]
+            if cell.seed == seed and cell.table.provenance.get("source", digest) != digest:
+                raise RunError(
+                    f"{name} began with other weights of {self._source} than those that are in {cells.STUDY} now, "
+                    f"which were trained anew; delete {self.kept.folder} to measure all methods again"
+                )
+        return digest
+
+
+def _short(data: str) -> str:
+    """Of a file that describes data its name."""
+    return Path(data).stem if data.endswith((".yaml", ".yml")) else data
 
 
 def settings(method: str) -> Iterator[cells.Setting]:

@@ -90,6 +90,8 @@ class Report:
         if difference is None:
             return None
         best = self.rows[BEST].metrics[TESTED].value
+        if not best:  # there is nothing to come near to
+            return None
         return Nearness(difference, MARGIN * best, (difference.high - difference.low) / best)
 
     def show(self, width: int | None = None) -> str:
@@ -175,6 +177,11 @@ class Report:
             "Means over seeds, 95 % bootstrap over users; learning rate by validation on the first seed. learned: of "
             "all parameters, the language model's included; stored: what the target has that the source's run has not; "
             "seconds: of training alone, with one thread; memory: the most of a run."
+        )
+        yield (
+            "Where a tuning has additions for the user encoder too, these and those of the language model learn alone; "
+            "else projection and user encoder learn beside what the tuning lets learn. scratch, full and top_blocks: "
+            "the language model's own weights learn at a twentieth of the rate."
         )
         yield (
             f"within {MARGIN:.0%}: the paired difference in nDCG@10 to {BEST}: non-inferior: its whole interval above "

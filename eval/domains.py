@@ -77,8 +77,13 @@ def run(arguments: argparse.Namespace) -> None:
     own = arguments.model, arguments.head, arguments.source_tuning, arguments.epochs, stop
     more = (*arguments.data_dir, *arguments.overrides)
     reports, found = [], dict[str, Any]()
-    for target, users in product(arguments.target, [*arguments.users, None]):
-        study = domain_cells.Study(arguments.source, target, *own, users, more)
+    studies = [
+        domain_cells.Study(arguments.source, target, *own, users, more)
+        for target, users in product(arguments.target, [*arguments.users, None])
+    ]
+    for study in studies:
+        study.check(methods)
+    for study in studies:
         chosen: dict[str, cells.Chosen] = {}
         missing: list[str] = []
         for name, system in study.systems(methods).items():

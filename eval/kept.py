@@ -19,6 +19,8 @@ from llmrec.errors import RunError
 from llmrec.protocol import Protocol
 from llmrec.runs import CASES, RANKINGS, RunTable, read_json, write_atomically, write_json
 
+_WRITING = Lock()
+"""Cells that end at the same time may bring the same baselines."""
 _OWN = ("target_above", "target_tied")
 OF_THE_MACHINE = ("output", "data_dir")
 """Options that are not kept."""
@@ -33,7 +35,6 @@ class Kept:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._writing = Lock()  # cells that end at the same time may bring the same baselines
 
     def names(self) -> list[str]:
         """What is kept."""
@@ -52,7 +53,7 @@ class Kept:
 
     def begin(self, table: RunTable) -> None:
         """Writes down the cases and the protocol, if there are none yet."""
-        with self._writing:
+        with _WRITING:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / "protocol.json").exists():
                 write_atomically(self.folder / "cases.parquet", table.cases.drop(_OWN).write_parquet)
@@ -87,7 +88,7 @@ class Kept:
         path = self.folder / f"{name}.parquet"
         config = {key: value for key, value in options.items() if key not in OF_THE_MACHINE}
         facts = {"config": config, "seed": seed, "validation": validation, "provenance": table.provenance}
-        with self._writing:
+        with _WRITING:
             write_atomically(path, lambda part: small.write_parquet(part, compression="zstd", compression_level=19))
             write_json(self.folder / f"{name}.json", facts)
 

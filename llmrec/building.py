@@ -99,7 +99,7 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
             if origin := options.training.init_from:
                 new = begin_with(model, options, origin)
                 console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
-                let_learn(model, options.training.learns, new)
+                let_learn(model, options.training, new)
             model = processes.place(model)
     return Built(
         model,

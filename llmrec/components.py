@@ -84,6 +84,12 @@ def resolve(kind: str, given: str | dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{KINDS[kind]} {name!r}: {explain(error)}") from None
 
 
+def brief(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A resolved specification without the options that have their defaults."""
+    usual = resolve(kind, spec["name"])
+    return {key: value for key, value in spec.items() if key == "name" or value != usual[key]}
+
+
 def create(kind: str, spec: dict[str, Any], *supplied: Any) -> Any:
     """Builds a component from a resolved specification and what the program supplies.
 

@@ -61,6 +61,7 @@ class Lifelong:
             return self.options.pretrained
         # Without what has its default, lest an option that comes later lead to another folder.
         facts = self.config.model_dump(mode="json", include=set(_PRETRAINING), exclude_defaults=True)
+        facts |= {field: components.brief(kind, getattr(self.config, field)) for field, kind in _PARTS.items()}
         facts |= {"tied": self.options.tied, "source": self.course.source_hash, **self.method.origin}
         return self.folder.parent / f"source-{digest(facts)}"
 
@@ -268,6 +269,7 @@ class Lifelong:
         return self._place(number) / "state.safetensors"
 
 
+_PARTS = {"head": "heads", "loss": "losses"}
 _PRETRAINING = ("embedding_dim", "max_seq_len", "head", "loss", "training", "filter", "seed")
 """Options that the pre-trained network depends on."""
 

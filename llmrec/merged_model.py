@@ -1,11 +1,13 @@
 """The language model of a run with what it learned there, as transformers reads it: other runs may begin with it."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from llmrec import config as configuration
 from llmrec.config import RunConfig
+from llmrec.errors import ConfigError
 from llmrec.loading import pooling_of
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, read_json
@@ -14,12 +16,14 @@ FOLDER = "language_model"
 """Below the run."""
 KEEP_THE_MODEL = ("frozen",)
 """Tunings after which it is the public one."""
+MERGED = ("top_blocks", "full", "lora", "ia3")
+"""Those whose weights are, or go into, the model's own."""
 
 
 def of_run(run: Path) -> tuple[str, str]:
     """What a run over texts reads them with: a name or folder of a language model, and the pooling.
 
-    A model that learned is written below the run once, whole, in the precision in which it learned.
+    A model that learned is written below the run once, whole, in fp32 as it learned.
 
     Raises:
         RunError: no finished run.
@@ -30,15 +34,27 @@ def of_run(run: Path) -> tuple[str, str]:
     pooling = pooling_of(options.model, options.features.pooling)
     if not learned(options):
         return options.model, pooling
+    require_merged(options.tuning["name"], str(run))
     folder = run / FOLDER
-    if not (folder / "config.json").is_file():
+    if not folder.is_dir():
         trunk: Any = getattr(Recommender.load(run, to_train=True).encoder, "trunk", None)
-        part = folder.with_name(f".{FOLDER}.part")
+        part = folder.with_name(f".{FOLDER}.{os.getpid()}.part")
         trunk.merged().save_pretrained(part, safe_serialization=True)
         trunk.language_model.tokenizer.save_pretrained(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        try:
+            part.replace(folder)
+        except OSError:  # another process has written the same meanwhile
+            shutil.rmtree(part)
     return str(folder), pooling
+
+
+def require_merged(tuning: str, whose: str) -> None:
+    """Raises ConfigError unless no other run than one of the same tuning can begin with what it learns."""
+    if tuning not in (*KEEP_THE_MODEL, *MERGED):
+        raise ConfigError(
+            f"{whose}: what {tuning} learns stands beside the language model's own weights, so that no run of another "
+            f"tuning can begin with it; take {', '.join((*KEEP_THE_MODEL, *MERGED))}"
+        )
 
 
 def learned(options: RunConfig) -> bool:

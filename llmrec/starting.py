@@ -4,21 +4,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llmrec import components, loading, merged_model, stacking
 from llmrec import config as configuration
-from llmrec import loading, merged_model, stacking
-from llmrec.config import RunConfig
+from llmrec.config import RunConfig, TrainingOptions
 from llmrec.errors import ConfigError, RunError
+from llmrec.loading import pooling_of
 from llmrec.recommender import Recommender, read_items, read_weights
 from llmrec.runs import RunFolder, read_json
 
 _TABLE = "encoder.embedding"
 _TRUNK = "encoder.trunk."
+_RATES = ("learning_rate", "weight_decay", "gradient_checkpointing")
+"""Options of tunings that say how weights learn, and nothing of what they are."""
 
 
 def over_learned_model(config: RunConfig) -> RunConfig:
     """The same run over the language model that the run it begins with has made of its own.
 
-    A tuning that goes on as it was takes its weights along instead.
+    A tuning that goes on as it was, but for its rates, takes its weights along instead.
 
     Raises:
         RunError: no finished run, or one of another language model.
@@ -29,13 +32,15 @@ def over_learned_model(config: RunConfig) -> RunConfig:
         return config
     RunFolder(origin).require_finished()
     begun = configuration.parse(read_json(origin / "config.json"))
-    if not merged_model.learned(begun) or begun.tuning["name"] == config.tuning["name"]:
+    if not merged_model.learned(begun) or _form(begun) == _form(config):
         return config
     model, pooling = merged_model.of_run(origin)
     if config.model not in (begun.model, model):
         raise RunError(f"{origin} is of the language model {begun.model}; leave --model {config.model} for that one")
-    features = config.features.model_copy(update={"pooling": pooling, "blocks": None})
-    return config.model_copy(update={"model": model, "features": features, "output": config.folder})
+    same = pooling_of(model, config.features.pooling) == pooling
+    features = {"pooling": config.features.pooling if same else pooling, "blocks": None}
+    changes = {"model": model, "features": config.features.model_copy(update=features), "output": config.folder}
+    return config.model_copy(update=changes)
 
 
 def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]:
@@ -86,21 +91,22 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
     return [name for name in own if name not in saved]
 
 
-def let_learn(model: Recommender, learns: str, new: Sequence[str]) -> None:
+def let_learn(model: Recommender, training: TrainingOptions, new: Sequence[str]) -> None:
     """Fixes what does not learn, by ``training.learns``.
 
     Args:
         model: changed in place.
-        learns: ``all``; ``projection``; or ``new``, what :func:`begin_with` left new.
+        training: whose ``learns`` is ``all``; ``projection``; or ``new``, what :func:`begin_with` left new.
         new: names of weights.
 
     Raises:
-        ConfigError: nothing would learn.
+        ConfigError: nothing would learn, though there are epochs.
     """
+    learns = training.learns
     for name, weight in model.named_parameters():
         chosen = {"all": True, "projection": name.startswith("encoder.projection."), "new": name in new}[learns]
         weight.requires_grad_(weight.requires_grad and chosen)
-    if learns != "all" and not any(weight.requires_grad for weight in model.parameters()):
+    if learns != "all" and training.epochs and not any(weight.requires_grad for weight in model.parameters()):
         raise ConfigError(
             f"training.learns={learns}: nothing would learn; take a tuning that adds weights, such as houlsby, or "
             "training.epochs=0 to measure what the run begins with"
@@ -117,6 +123,12 @@ def _rows(folder: Path, model: Recommender) -> list[int]:
         told = [f"{len(some)} of {len(every)} items {what}, such as {some[0]!r}" for some, every, what in pairs if some]
         raise RunError(f"{folder} has a table of other item ids: {'; '.join(told)}; only the same items fit it")
     return [place[item] for item in here]
+
+
+def _form(config: RunConfig) -> dict[str, Any]:
+    """What of a tuning tells where its weights stand and what they do."""
+    tuning = components.resolve("tuning", config.tuning)
+    return {name: value for name, value in tuning.items() if name not in _RATES}
 
 
 def _own_model(config: RunConfig, folder: Path) -> bool:

@@ -13,7 +13,8 @@ from tables import counted
 
 from eval import cells, domain_cells, domain_report, transfer
 from eval.domain_cells import RATES, Study
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, RunError
+from llmrec.runs import RunTable
 
 USERS = [f"u{number}" for number in range(40)]
 
@@ -32,8 +33,41 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
     assert study.flags("head_only", 1) == [*frozen, "training.learns=projection"]
     assert study.flags("frozen", 1) == frozen
     assert study.flags("lora", 1)[2:] == ["--tuning", "lora", *begins]
-    learned = Study("here", "there", "minilm-l6", "sasrec", "full", 20, 0.0).flags("frozen", 0)
+    learned = replace(study, source_tuning="full").flags("frozen", 0)
     assert learned[1] == "runs/study/source-here-minilm-l6-sasrec-full-s0/language_model"
+    assert "features.pooling=cls" in replace(study, source_tuning="full", model="bge-base").flags("frozen", 0)
+    described = replace(study, source="configs/mine.yaml", target="/data/shop.yml")
+    assert described.kept.folder == domain_cells.KEPT / "mine-to-shop-minilm-l6-sasrec"
+    assert described.flags("frozen", 0)[-1] == "runs/study/source-mine-minilm-l6-sasrec-frozen-s0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "methods", "message"),
+    [
+        ({"source_tuning": "houlsby"}, ["frozen"], "--source-tuning: what houlsby learns stands beside"),
+        ({"head": "gru4rec"}, ["zero_shot", "houlsby"], "GRU4Rec has no block that takes adapters"),
+        ({"more": ("head.layers=2",)}, ["zero_shot"], "has no option 'layers'"),
+        ({}, ["huolsby"], "no method 'huolsby'; did you mean 'houlsby'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is(study: Study, changes, methods, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(study, **changes).check(methods)
+
+
+def test_cells_of_a_source_that_was_trained_anew_do_not_stand_beside_the_old_ones(study: Study, tmp_path: Path) -> None:
+    weights = tmp_path / "runs/study/source-here-minilm-l6-sasrec-frozen-s0/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"some")
+    table = counted([("ann", 0, 0)], seed=0)
+    table.provenance["source"] = study._same_source(0)
+    study.kept.save("frozen-s0", table, seed=0)
+    assert study._same_source(0) == table.provenance["source"]
+    weights.write_bytes(b"others")
+    with pytest.raises(
+        RunError, match="frozen-s0 began with other weights of source-here-minilm-l6-sasrec-frozen than"
+    ):
+        study._same_source(0)
 
 
 def test_every_method_is_tried_with_the_same_rates_and_own_weights_more_slowly() -> None:
@@ -135,3 +169,16 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     shutil.rmtree(tmp_path / "runs")
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     assert "Missing" not in capsys.readouterr().out, "kept without their runs"
+
+
+@pytest.mark.slow
+def test_a_language_model_that_learned_on_the_source_is_that_of_the_target(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_recbole(tmp_path / "logs" / "here", "here", *toy_tables())
+    model = str(tiny_models.folder("llama"))
+    more = (*QUICK, "training.warmup_steps=0", "--data-dir", str(tmp_path / "logs"))
+    study = Study("here", "here", model, "sasrec", "full", 1, float("inf"), None, more)
+    found = study.cell("zero_shot", {}, 0)
+    source = RunTable.load(study._origin(0) / "test").cases
+    assert found.table.cases["target_above"].to_list() == source["target_above"].to_list()
+    assert found.table.provenance["stored_bytes"] == 0

@@ -1,5 +1,6 @@
 """The scaling study: cells kept in the repository, what the report says of them, and the whole command on toy data."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def test_a_kept_cell_comes_back_with_its_counts_and_its_options(tmp_path: Path) 
     assert (cell.seed, cell.validation, cell.table.provenance) == (1, 0.5, {"seed": 1})
     assert kept.load("second")[0].table.cases.equals(table.cases), "in the order of the cases"
     assert kept.names() == ["first", "second"]
+
+
+def test_cells_that_end_at_the_same_time_may_bring_the_same_baselines(tmp_path: Path) -> None:
+    table = counted([(f"u{number}", number % 7, 0) for number in range(500)])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: Kept(tmp_path / "data").save(name, table, seed=0), ["popularity"] * 40))
+    assert Kept(tmp_path / "data").load("popularity")[0].table.cases.equals(table.cases)
 
 
 def test_a_cell_of_another_protocol_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Leave-one-out: what is held out cannot be reached from what is trained on, and nobody is dropped in silence."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from llmrec import components, evaluation
 from llmrec.config import RunConfig
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
+from llmrec.sequences import Sequences
 from llmrec.sources import load_dataset
 from llmrec.splits.leave_one_out import LeaveOneOut
 
@@ -75,6 +77,8 @@ def test_some_users_can_be_asked_for_all_and_the_protocol_says_so(toy):
 def test_few_may_be_learned_from_and_the_same_ones_are_among_more(toy):
     whole = LeaveOneOut().split(toy)
     two, five = whole.learning_from(2), whole.learning_from(5)
+    short = replace(whole, train=Sequences.from_lists([[1], [2, 3], [4], [5, 6]])).learning_from(1)
+    assert sorted(short.train.lengths.tolist()) == [0, 0, 0, 2], "of one item nothing is learned, so it is not drawn"
     learned = [{row for row in range(len(split.train)) if len(split.train[row])} for split in (two, five)]
     assert (len(learned[0]), len(learned[1])) == (2, 5) and learned[0] < learned[1]
     assert all(two.train[row].tolist() == whole.train[row].tolist() for row in learned[0])

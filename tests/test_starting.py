@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from small_runs import arguments, rows
 
-from llmrec import train
+from llmrec import config, starting, train
 from llmrec.runs import read_json
 
 COMMON = ["--loss", "in_batch_softmax", "head.dropout=0", "training.epochs=2"]
@@ -76,6 +76,15 @@ def test_what_does_not_fit_is_refused(more, message, frozen: Path, toy_folder: P
 def test_a_folder_without_a_finished_run_is_refused(toy_folder: Path, tmp_path: Path, capsys) -> None:
     assert train.main(of_text(toy_folder, tmp_path / "run", f"training.init_from={tmp_path}")) == 2
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_weights_of_a_tuning_go_along_where_they_mean_the_same() -> None:
+    def form(*words: str) -> dict:
+        return starting._form(config.load(None, [*words], {"model": "minilm-l6"}))
+
+    assert form("tuning=lora") == form("tuning=lora", "tuning.learning_rate=0.1", "tuning.weight_decay=0")
+    assert form("tuning=lora") != form("tuning=lora", "tuning.alpha=8")
+    assert form("tuning=top_blocks") != form("tuning=top_blocks", "tuning.blocks=1"), "its first would be the last"
 
 
 @pytest.mark.slow

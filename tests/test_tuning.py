@@ -70,8 +70,7 @@ def test_an_adapter_is_read_by_peft_and_changes_what_the_model_says(tmp_path):
 def test_additions_merged_into_the_weights_give_the_same_vectors(kind):
     model = trunk("lora", kind, rank=4, alpha=32)
     vectors = learn(model)
-    before = model.encoder
-    object.__setattr__(model, "encoder", before.merge_and_unload())
+    object.__setattr__(model, "encoder", model.merged())
     assert not any("lora" in name for name, _ in model.encoder.named_parameters())
     torch.testing.assert_close(model()[1:], vectors, rtol=0, atol=1e-4)
 
@@ -161,6 +160,10 @@ def test_additions_learn_beside_quantised_weights(name, bits, tmp_path):
     moved = {key for key in before if not torch.equal(before[key], weights[key])}
     assert moved == {key for key in before if "lora_" in key or "ia3_" in key} != set()
     assert any(weight.dtype in (torch.int8, torch.uint8) for weight in model.encoder.parameters())
+    with pytest.raises(
+        ConfigError, match="additions to quantised weights cannot be worked into these without rounding"
+    ):
+        model.merged()
 
 
 @pytest.mark.parametrize(

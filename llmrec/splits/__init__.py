@@ -121,10 +121,10 @@ class Split:
         """The same cases with the training histories of at most so many users, drawn at random; others' are empty.
 
         Args:
-            number: of users; of all, the split itself.
+            number: of users of whom a next item is to be learned; of all, the split itself.
         """
         train, lengths = self.train, self.train.lengths
-        somebody = np.flatnonzero(lengths > 0)
+        somebody = np.flatnonzero(lengths > 1)
         if number >= len(somebody):
             return self
         chosen = np.isin(np.arange(len(train)), np.random.default_rng(0).permutation(somebody)[:number])

@@ -43,7 +43,7 @@ class Adapted(Trunk):
                 "additions to quantised weights cannot be worked into these without rounding; take a run with "
                 "features.loading=resident"
             )
-        return adapted.merge_and_unload()
+        return adapted.float().merge_and_unload()
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the additions as PEFT reads them."""

@@ -145,15 +145,12 @@ class Trunk(nn.Module):
                 block.forward = once  # not transformers' own way, which asks for a training mode with dropout
 
     def merged(self) -> Any:
-        """The language model with what it learned, as transformers has it; this trunk is of no use afterwards.
+        """The language model with what it learned, in fp32 as transformers has it; this trunk is of no use afterwards.
 
         Raises:
-            ConfigError: what learned is no part of the model's own weights.
+            ConfigError: what learned cannot go into the model's own weights.
         """
-        raise ConfigError(
-            "what was learned stands beside the language model's own weights, so that no run of another tuning can "
-            "begin with it; take a run whose tuning is frozen, top_blocks, full, lora or ia3"
-        )
+        raise NotImplementedError
 
     def given(self, batch: dict[str, Tensor], texts: list[int]) -> dict[str, Tensor]:
         """What the model is called with for a batch of texts."""

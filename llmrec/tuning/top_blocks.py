@@ -72,7 +72,7 @@ class _Top(Trunk):
     def merged(self) -> Any:
         """The whole model anew, with these blocks and what stands behind them."""
         names = {module: name for name, module in self.encoder.named_modules()}
-        whole = self.whole().model
+        whole = self.whole().model.float()
         for module in self.learned:
             whole.get_submodule(names[module]).load_state_dict(module.state_dict())
         return whole
