@@ -1,17 +1,16 @@
 """What ``eval.transfer --source`` says of its cells: accuracy on each target beside what learned, and what it cost."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from eval import cells, transfer_plot
+from eval import cells, terminal, transfer_plot
 from eval.domain_cells import Study
+from eval.terminal import Line
 from eval.transfer_rows import Row
 from llmrec import report
 from llmrec.evaluation import Interval
@@ -22,6 +21,7 @@ BEST, ALONE = "full", "scratch"
 """What every method is to come near to, and what it is to be better than."""
 MARGIN = 0.02
 """Of the accuracy of :data:`BEST`: what is lost below that is no loss."""
+Told = Callable[[Interval, str], str]
 LINES = ("popularity", "tfidf")
 """Rows without training that the plot shows."""
 
@@ -97,14 +97,10 @@ class Report:
     def show(self, width: int | None = None) -> str:
         """The table for a terminal."""
         console = Console(width=width, highlight=False)
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for place, head in enumerate(self._heads):
-            table.add_column(head, justify="right" if place else "left")
-        for line in self._lines():
-            table.add_row(*line)
         with console.capture() as captured:
-            console.print(self.title)
-            console.print(table)
+            console.print(self.title, markup=False, style="bold")
+            for part in terminal.fitting("method", self._heads, list(self._lines(terminal.short)), console.width):
+                console.print(part)
             for note in self._notes():
                 console.print(note, markup=False, style="dim")
         return captured.get()
@@ -112,8 +108,8 @@ class Report:
     @property
     def text(self) -> str:
         """The same as Markdown."""
-        lines = ["| " + " | ".join([*self._heads]) + " |", "|---" * len(self._heads) + "|"]
-        lines += ["| " + " | ".join(line) + " |" for line in self._lines()]
+        lines = ["| " + " | ".join(["method", *self._heads]) + " |", "|---" * (1 + len(self._heads)) + "|"]
+        lines += ["| " + " | ".join([name, *line]) + " |" for name, line in self._lines(interval)]
         return "\n".join([f"**{self.title}**", "", *lines, "", *(f"- {note}" for note in self._notes()), ""])
 
     def as_json(self) -> dict[str, Any]:
@@ -145,12 +141,13 @@ class Report:
     @property
     def _heads(self) -> list[str]:
         costs = ["learned", "stored MB", "seconds", "memory GB"]
-        return ["method", *SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", f"less {ALONE}"]
+        return [*SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", f"less {ALONE}"]
 
-    def _lines(self) -> Iterator[list[str]]:
+    def _lines(self, told: Told) -> Iterator[Line]:
+        """Rows of the table; ``told`` writes a mean with its interval, and a sign before it if asked for."""
         for name, row in self.rows.items():
-            values = [interval(row.metrics[metric]) for metric in SHOWN]
-            yield [name, *values, *self._cost(name), *self._near(name), self._told(self.against(name, ALONE))]
+            values, alone = [told(row.metrics[metric], "") for metric in SHOWN], self.against(name, ALONE)
+            yield name, [*values, *self._cost(name), *self._near(name, told), told(alone, "+") if alone else ""]
 
     def _cost(self, name: str) -> list[str]:
         if (cost := self.costs.get(name)) is None:
@@ -158,14 +155,11 @@ class Report:
         stored, memory = cost.stored_bytes / 1e6, cost.memory_bytes / 1e9
         return [f"{100 * cost.share:.3g} %", f"{stored:.2f}", f"{cost.seconds:,.0f}", f"{memory:.2f}"]
 
-    def _near(self, name: str) -> list[str]:
+    def _near(self, name: str, told: Told) -> list[str]:
         found = self.nearness(name) if name in self.chosen else None
         if found is None:
             return ["", ""]
-        return [self._told(found.difference), f"{found.verdict} (width {found.width:.0%})"]
-
-    def _told(self, found: Interval | None) -> str:
-        return "" if found is None else interval(found, "+")
+        return [told(found.difference, "+"), f"{found.verdict} (width {found.width:.0%})"]
 
     def _notes(self) -> Iterator[str]:
         if self.missing:

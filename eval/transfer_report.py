@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from eval import transfer_plot
+from eval import terminal, transfer_plot
+from eval.terminal import Line
 from eval.transfer_cells import Study
 from eval.transfer_rows import Cost, Row, cost, forgotten
 from llmrec import evaluation, protocol, report
@@ -25,10 +23,6 @@ from llmrec.tasks import Task
 CHANCE, FREE = "chance", "most frequent"
 COUNTED = {"accuracy": "HR@1"}
 """Names of metrics as run tables know them: the class with the highest score is the right one."""
-FIRST = 24
-"""Characters of the first column of a terminal's table, at most."""
-Line = tuple[str, list[str]]
-"""The name of a row, and its cells."""
 
 
 class Report:
@@ -109,9 +103,9 @@ class Report:
         """All tables as text for a terminal, each cut in several where it is too wide."""
         console = Console(width=width, highlight=False)
         with console.capture() as captured:
-            for title, heads, lines in self._parts(_short):
-                for part in _cut(heads, lines, console.width - FIRST):
-                    console.print(_table(title, heads[part], [(name, line[part]) for name, line in lines]))
+            for title, heads, lines in self._parts(terminal.short):
+                for part in terminal.fitting(title, heads, lines, console.width):
+                    console.print(part)
             for note in self._notes():
                 console.print(note, markup=False, style="dim")
         return captured.get()
@@ -168,7 +162,7 @@ class Report:
         for task in self.tasks:
             for row in self.rows[task.name]:
                 found = row.metrics[SELECTION[task.kind]]
-                values.setdefault(row.name, []).append(told(found) if row.name != CHANCE else _value(found))
+                values.setdefault(row.name, []).append(told(found) if row.name != CHANCE else terminal.value(found))
         yield "method", heads, list(values.items())
         costs = ["learned", "learned without items", "stored networks", "task seconds", "source seconds"]
         yield "cost", costs, [(each.name, _told(each)) for each in self.costs]
@@ -181,7 +175,7 @@ class Report:
 
     def _against(self, name: str, rival: str) -> list[str]:
         found = [test for each in self.tests.values() for test in each if (test.first, test.second) == (name, rival)]
-        return [f"{_value(test.difference, '+')} {test.verdict}" for test in found]
+        return [f"{terminal.value(test.difference, '+')} {test.verdict}" for test in found]
 
     def _notes(self) -> Iterable[str]:
         if self.missing:
@@ -222,7 +216,13 @@ def _plain(row: Row) -> dict[str, Any]:
 def _changes(found: dict[str, float | None], names: list[str]) -> list[str]:
     def told(name: str) -> str:
         change = found.get(name, np.nan)
-        return "same" if change is None else "-" if np.isnan(change) else _value(Interval(change, change, change), "+")
+        return (
+            "same"
+            if change is None
+            else "-"
+            if np.isnan(change)
+            else terminal.value(Interval(change, change, change), "+")
+        )
 
     return [told(name) for name in names]
 
@@ -230,36 +230,3 @@ def _changes(found: dict[str, float | None], names: list[str]) -> list[str]:
 def _told(cost: Cost) -> list[str]:
     shares = [f"{100 * share:.3g} %" for share in (cost.share, cost.share_without_items)]
     return [*shares, f"{cost.stored:.2f}", f"{cost.seconds:,.0f}", f"{cost.source_seconds:,.0f}"]
-
-
-def _value(found: Interval, sign: str = "") -> str:
-    return interval(found, sign).partition(" ")[0]
-
-
-def _short(found: Interval) -> str:
-    """A mean and half the width of its interval."""
-    half = (found.high - found.low) / 2
-    return f"{_value(found)} ±{_value(Interval(half, half, half))}"
-
-
-def _cut(heads: list[str], lines: list[Line], room: int) -> Iterator[slice]:
-    """Parts of the columns that have room beside the first one; a heading may be broken between its words."""
-    start, used = 0, 0
-    for place, head in enumerate(heads):
-        width = 1 + max(map(len, [*head.split(), *(line[place] for _, line in lines)]))
-        if used and used + width > room:
-            yield slice(start, place)
-            start, used = place, 0
-        used += width
-    yield slice(start, len(heads))
-
-
-def _table(title: str, heads: list[str], lines: list[Line]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(escape(title), overflow="fold", max_width=FIRST - 1)
-    for place, head in enumerate(heads):
-        least = max(map(len, [*head.split(), *(line[place] for _, line in lines)]))
-        table.add_column(escape(head), justify="right", width=least)
-    for name, line in lines:
-        table.add_row(escape(name), *map(escape, line))
-    return table

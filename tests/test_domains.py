@@ -115,7 +115,9 @@ def test_verdicts_follow_from_the_interval_and_the_margin(study: Study) -> None:
     assert lora.width == pytest.approx(lora.difference.high - lora.difference.low)
     assert "non-inferior" in found.text and "1 %" in found.text
     assert found.as_json()["costs"]["lora"]["share"] == 0.01
-    assert max(map(len, found.show(120).splitlines())) <= 120
+    for width in (80, 120):
+        shown = found.show(width)
+        assert max(map(len, shown.splitlines())) <= width and "…" not in shown
 
 
 def test_a_source_without_a_target_and_flags_of_tasks_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
