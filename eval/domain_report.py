@@ -99,7 +99,7 @@ class Report:
         console = Console(width=width, highlight=False)
         with console.capture() as captured:
             console.print(self.title, markup=False, style="bold")
-            for part in terminal.fitting("method", self._heads, list(self._lines(terminal.short)), console.width):
+            for part in terminal.fitting("method", *self._table(terminal.short), console.width):
                 console.print(part)
             for note in self._notes():
                 console.print(note, markup=False, style="dim")
@@ -108,9 +108,10 @@ class Report:
     @property
     def text(self) -> str:
         """The same as Markdown."""
-        lines = ["| " + " | ".join(["method", *self._heads]) + " |", "|---" * (1 + len(self._heads)) + "|"]
-        lines += ["| " + " | ".join([name, *line]) + " |" for name, line in self._lines(interval)]
-        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"- {note}" for note in self._notes()), ""])
+        heads, lines = self._table(interval)
+        table = ["| " + " | ".join(["method", *heads]) + " |", "|---" * (1 + len(heads)) + "|"]
+        table += ["| " + " | ".join([name, *line]) + " |" for name, line in lines]
+        return "\n".join([f"**{self.title}**", "", *table, "", *(f"- {note}" for note in self._notes()), ""])
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -142,6 +143,12 @@ class Report:
     def _heads(self) -> list[str]:
         costs = ["learned", "stored MB", "seconds", "memory GB"]
         return [*SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", f"less {ALONE}"]
+
+    def _table(self, told: Told) -> tuple[list[str], list[Line]]:
+        """Headings and rows, without columns in which nothing stands: there may be no rival."""
+        lines = list(self._lines(told))
+        filled = [place for place in range(len(self._heads)) if any(line[place] for _, line in lines)]
+        return [self._heads[place] for place in filled], [(name, [line[at] for at in filled]) for name, line in lines]
 
     def _lines(self, told: Told) -> Iterator[Line]:
         """Rows of the table; ``told`` writes a mean with its interval, and a sign before it if asked for."""
