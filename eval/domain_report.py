@@ -17,8 +17,8 @@ from llmrec.evaluation import Interval
 from llmrec.report import SHOWN, TESTED, Runs, interval
 from llmrec.runs import write_json, write_text
 
-BEST, ALONE = "full", "scratch"
-"""What every method is to come near to, and what it is to be better than."""
+BEST, ALONE, FREE = "full", "scratch", "tfidf"
+"""What every method is to come near to, and what it is to be better than: it brings nothing along, or learns nothing."""
 MARGIN = 0.02
 """Of the accuracy of :data:`BEST`: what is lost below that is no loss."""
 Told = Callable[[Interval, str], str]
@@ -80,7 +80,7 @@ class Report:
 
     def against(self, name: str, rival: str) -> Interval | None:
         """The paired difference in nDCG@10; None where there is no such rival."""
-        if rival not in self.chosen or name == rival:
+        if rival not in self.runs or name == rival:
             return None
         return report.paired_tests(self.runs, [(name, rival)])[0].difference
 
@@ -119,7 +119,10 @@ class Report:
             return {"missing": [*self.missing]}
         near = {name: self.nearness(name) for name in self.chosen}
         return {
-            **report.as_json(self.runs, [(name, ALONE) for name in self.chosen if self.against(name, ALONE)]),
+            **report.as_json(
+                self.runs,
+                [(name, rival) for name in self.chosen for rival in (ALONE, FREE) if self.against(name, rival)],
+            ),
             "costs": {name: {**asdict(cost), "share": cost.share} for name, cost in self.costs.items()},
             "near_full": {
                 name: {**asdict(each), "difference": each.difference._asdict(), "verdict": each.verdict}
@@ -142,7 +145,7 @@ class Report:
     @property
     def _heads(self) -> list[str]:
         costs = ["learned", "stored MB", "seconds", "memory GB"]
-        return [*SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", f"less {ALONE}"]
+        return [*SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", f"less {ALONE}", f"less {FREE}"]
 
     def _table(self, told: Told) -> tuple[list[str], list[Line]]:
         """Headings and rows, without columns in which nothing stands: there may be no rival."""
@@ -153,8 +156,10 @@ class Report:
     def _lines(self, told: Told) -> Iterator[Line]:
         """Rows of the table; ``told`` writes a mean with its interval, and a sign before it if asked for."""
         for name, row in self.rows.items():
-            values, alone = [told(row.metrics[metric], "") for metric in SHOWN], self.against(name, ALONE)
-            yield name, [*values, *self._cost(name), *self._near(name, told), told(alone, "+") if alone else ""]
+            values = [told(row.metrics[metric], "") for metric in SHOWN]
+            less = [self.against(name, rival) for rival in (ALONE, FREE)]
+            tests = [told(each, "+") if each else "" for each in less]
+            yield name, [*values, *self._cost(name), *self._near(name, told), *tests]
 
     def _cost(self, name: str) -> list[str]:
         if (cost := self.costs.get(name)) is None:

@@ -45,7 +45,7 @@ def test_weights_and_pieces_are_those_of_the_run_and_the_names_those_of_the_new_
     first: Path, shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "second"
-    assert train.main(writer(shops, folder, f"training.init_from={first}", *STILL)) == 0
+    assert train.main(writer(shops, folder, f"training.init_from={first}", "p5.vocabulary=400", *STILL)) == 0
     assert "16 users have letters in their names that no piece has, such as user_Q0" in capsys.readouterr().err
     before, after = load_file(first / "model.safetensors"), load_file(folder / "model.safetensors")
     assert before.keys() == after.keys()
@@ -81,7 +81,7 @@ def test_without_an_epoch_the_run_is_measured_as_it_was(first: Path, toy_folder:
     ("more", "message"),
     [
         (["item_ids={name: collaborative, clusters: 3, leaf: 4}"], r"pieces that the run has not, such as <c0>; take"),
-        (["item_ids=title", "p5.vocabulary=400"], "p5.vocabulary=400 reaches nothing, for .*run has pieces of its own"),
+        (["item_ids=title", "p5.vocabulary=500"], "p5.vocabulary=500 reaches nothing, for .*run has pieces of its own"),
         (["--model", "llama-tiny"], "its model is t5-tiny; leave --model llama-tiny for that one"),
     ],
 )

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 
 from llmrec import components, fsdp, id_leak
+from llmrec import config as configuration
 from llmrec.config import FeatureOptions, P5Options, RunConfig
 from llmrec.errors import ConfigError, LlmrecError, RunError, nearest
 from llmrec.features import Progress
@@ -22,6 +23,7 @@ from llmrec.item_ids import ItemIds, Naming, TextVectors
 from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows, columns, filled
 from llmrec.prompting import Prompt
+from llmrec.runs import read_json
 from llmrec.splits import Split
 
 READ = 20_000
@@ -37,7 +39,7 @@ def check(options: RunConfig) -> None:
     """
     assert options.p5 is not None
     origins.check_name(options.model)
-    if options.p5.vocabulary != P5Options().vocabulary and (origin := _has_pieces(options)):
+    if options.p5.vocabulary not in _known_sizes(options) and (origin := _has_pieces(options)):
         raise ConfigError(
             f"p5.vocabulary={options.p5.vocabulary} reaches nothing, for {origin} has pieces of its own; leave it out"
         )
@@ -128,6 +130,14 @@ def examples_of(
         hold_out=options.p5.hold_out,
         listed=options.p5.candidates,
     )
+
+
+def _known_sizes(options: RunConfig) -> set[int]:
+    """Of vocabularies that say nothing new: the usual one, and that of the run which goes on with the same options."""
+    origin = options.training.init_from
+    saved = read_json(origin / "config.json") if origin and (origin / "config.json").is_file() else {}
+    begun = configuration.parse(saved).p5 if saved else None
+    return {P5Options().vocabulary, *([begun.vocabulary] if begun else [])}
 
 
 def _has_pieces(options: RunConfig) -> str | None:
