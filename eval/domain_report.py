@@ -18,7 +18,7 @@ from llmrec.report import SHOWN, TESTED, Runs, interval
 from llmrec.runs import write_json, write_text
 
 BEST, ALONE, FREE = "full", "scratch", "tfidf"
-"""What every method is to come near to, and what it is to be better than: it brings nothing along, or learns nothing."""
+"""What every method is to come near to, and what it should beat: what brings nothing along, or learns nothing."""
 MARGIN = 0.02
 """Of the accuracy of :data:`BEST`: what is lost below that is no loss."""
 Told = Callable[[Interval, str], str]
