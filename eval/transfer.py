@@ -68,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
         "--rivals",
         nargs="+",
         metavar="NAME",
-        help=f"methods that every other one is tested against (default: {' '.join(RIVALS)})",
+        help="what every other method is tested against, also 'logistic regression' and 'naive Bayes' "
+        f"(default: {' '.join(RIVALS)})",
     )
     result.add_argument(
         "--config",
@@ -86,11 +87,12 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Trains the cells that are missing, prints what those that are there came to, and saves it if asked to."""
-    from eval import transfer_cells, transfer_report
+    from eval import transfer_cells, transfer_free, transfer_report
 
     methods = [transfer_cells.Chosen.parse(text) for text in dict.fromkeys(arguments.methods)]
-    if unknown := [name for name in arguments.rivals or () if name not in arguments.methods]:
-        raise ConfigError(f"--rivals {unknown[0]!r} is none of --methods{nearest(unknown[0], arguments.methods)}")
+    known = (*arguments.methods, *transfer_free.NAMES)
+    if unknown := [name for name in arguments.rivals or () if name not in known]:
+        raise ConfigError(f"--rivals {unknown[0]!r} is none of --methods{nearest(unknown[0], known)}")
     flags = ["--config", str(arguments.config), "--data", arguments.data, *arguments.data_dir, *arguments.overrides]
     study = transfer_cells.Study([*flags, f"transfer.tasks={arguments.tasks}"], methods, range(arguments.seeds))
     study.train(arguments.jobs, time.monotonic() + 60 * arguments.minutes)

@@ -14,20 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from eval import cells
+from eval import cells, transfer_free
 from eval.kept import OF_THE_MACHINE, Kept
-from llmrec import components, config, task_results, train
+from llmrec import components, config, evaluation, task_results, train
 from llmrec.config import RunConfig
 from llmrec.course import Course
 from llmrec.errors import RunError
 from llmrec.protocol import Protocol
 from llmrec.runs import RunFolder, RunTable, provenance, read_json, write_json
-from llmrec.sequences import Sequences
+from llmrec.task_results import SELECTION
 from llmrec.tasks import Task
 from llmrec.transfer import Method
 
@@ -160,16 +155,27 @@ class Study:
                 f"delete {self.kept} and {STUDY} to train them again"
             )
 
-    def most_frequent(self, task: Task, protocol: Protocol) -> RunTable:
-        """What training shows most often, for everyone: popularity, or the majority class.
+    def free(self, task: Task, protocol: Protocol) -> dict[str, RunTable]:
+        """What needs no network, by name; of several forms of one the best in validation.
 
         Args:
             task: that is answered.
             protocol: of the cells' tables.
         """
         shared = protocol.model_dump(exclude={"targets", "mask_history", "k", "cases"})
-        facts = provenance(baseline={"name": "most_frequent"})
-        return task_results.measure(_Frequencies(task), task, "test", self.course.user_ids, shared, facts)
+        metric = evaluation_name(SELECTION[task.kind])
+
+        def measured(answers: Any, part: str, name: str) -> RunTable:
+            facts = provenance(baseline={"name": name})
+            return task_results.measure(answers, task, part, self.course.user_ids, shared, facts)
+
+        def validated(answers: Any) -> float:
+            values = evaluation.mean_over_runs([measured(answers, "validation", "")], metric)["value"]
+            return float(values.to_numpy().mean())
+
+        found = transfer_free.answers(task, len(self.course.source.classes))
+        chosen = {name: max(forms, key=validated) if forms[1:] else forms[0] for name, forms in found}
+        return {name: measured(answers, "test", name) for name, answers in chosen.items()}
 
     def folder(self, chosen: Chosen, seed: int) -> Path:
         """Of a cell."""
@@ -222,13 +228,6 @@ class Study:
         return [*self._flags(chosen), "--seed", str(seed), "--output", str(self.folder(chosen, seed))]
 
 
-class _Frequencies:
-    """Scores of classes: how often training shows each."""
-
-    def __init__(self, task: Task) -> None:
-        counts = np.bincount(task.parts["train"].targets, minlength=len(task.classes))
-        self.scores = torch.from_numpy(np.concatenate([[0], counts])).float()
-
-    def score(self, histories: Sequences) -> Float[Tensor, "batch classes_and_one"]:
-        """The same for all."""
-        return self.scores.expand(len(histories), -1)
+def evaluation_name(metric: str) -> str:
+    """A metric of tasks as run tables know it: accuracy is whether the class with the highest score is right."""
+    return {"accuracy": "HR@1"}.get(metric, metric)

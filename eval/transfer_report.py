@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from eval import terminal, transfer_plot
+from eval import terminal, transfer_free, transfer_plot
 from eval.terminal import Line
-from eval.transfer_cells import Study
+from eval.transfer_cells import Study, evaluation_name
+from eval.transfer_free import FREQUENT
 from eval.transfer_rows import Cost, Row, cost, forgotten
 from llmrec import evaluation, protocol, report
 from llmrec.evaluation import Interval
@@ -20,9 +21,7 @@ from llmrec.runs import RunTable, write_json, write_text
 from llmrec.task_results import METRICS, SELECTION
 from llmrec.tasks import Task
 
-CHANCE, FREE = "chance", "most frequent"
-COUNTED = {"accuracy": "HR@1"}
-"""Names of metrics as run tables know them: the class with the highest score is the right one."""
+CHANCE = "chance"
 
 
 class Report:
@@ -35,22 +34,22 @@ class Report:
 
     def __init__(self, study: Study, rivals: Sequence[str]) -> None:
         self.study, self.cells, self.missing = study, study.found(), study.missing()
-        self.rivals = [rival for rival in rivals if rival in self.cells]
+        self.rivals = [rival for rival in rivals if rival in (*self.cells, *transfer_free.NAMES)]
         self.tasks: Sequence[Task] = study.course.tasks if self.cells else ()
 
     @cached_property
     def rows(self) -> dict[str, list[Row]]:
-        """Chance, what is most frequent and every method, by task."""
+        """Chance, what needs no network and every method, by task."""
         return {task.name: list(self._rows(task)) for task in self.tasks}
 
     def _rows(self, task: Task) -> Iterator[Row]:
         names = METRICS if task.kind == "items" else ("accuracy",)
         for name, tables in self._tables[task.name].items():
-            if name == FREE:
-                chances = {each: evaluation.chance(tables[0], COUNTED.get(each, each)) for each in names}
+            if name == FREQUENT:
+                chances = {each: evaluation.chance(tables[0], evaluation_name(each)) for each in names}
                 n = tables[0].cases["user_id"].n_unique()
                 yield Row(CHANCE, n, {each: Interval(*[value] * 3) for each, value in chances.items()})
-            users = {each: evaluation.mean_over_runs(tables, COUNTED.get(each, each))["value"] for each in names}
+            users = {each: evaluation.mean_over_runs(tables, evaluation_name(each))["value"] for each in names}
             found = {each: evaluation.bootstrap(values.to_numpy()) for each, values in users.items()}
             told = [cell.task(task.name) for cell in self.cells.get(name, [])]
             if task.kind == "label" and told:
@@ -61,7 +60,7 @@ class Report:
 
     @cached_property
     def _tables(self) -> dict[str, Runs]:
-        """Run tables by task and row, what is most frequent first.
+        """Run tables by task and row, what needs no network first.
 
         Raises:
             ProtocolError: cells that were measured differently.
@@ -77,17 +76,20 @@ class Report:
             }
             protocol.require_equal(protocols)
             self.study.require_course(protocols)
-            free = self.study.most_frequent(task, next(iter(protocols.values())))
-            found[task.name] = {FREE: [free], **trained}
+            free = self.study.free(task, next(iter(protocols.values())))
+            found[task.name] = {**{name: [table] for name, table in free.items()}, **trained}
         return found
 
     @cached_property
     def tests(self) -> dict[str, list[PairedTest]]:
         """Every method against those that it should come near to or beat, by task."""
-        pairs = [(name, rival) for rival in self.rivals for name in self.cells if name != rival]
-        return {
-            task.name: report.paired_tests(self._tables[task.name], pairs, (_counted(task),)) for task in self.tasks
-        }
+        found = {}
+        for task in self.tasks:
+            tables, metric = self._tables[task.name], evaluation_name(SELECTION[task.kind])
+            rivals = [rival for rival in self.rivals if rival in tables]
+            pairs = [(name, rival) for rival in rivals for name in self.cells if name != rival]
+            found[task.name] = report.paired_tests(tables, pairs, (metric,))
+        return found
 
     @cached_property
     def costs(self) -> list[Cost]:
@@ -158,11 +160,9 @@ class Report:
         if not self.cells:
             return
         heads = [f"{task.name} {SELECTION[task.kind]}" for task in self.tasks]
-        values: dict[str, list[str]] = {}
-        for task in self.tasks:
-            for row in self.rows[task.name]:
-                found = row.metrics[SELECTION[task.kind]]
-                values.setdefault(row.name, []).append(told(found) if row.name != CHANCE else terminal.value(found))
+        rows = {task.name: {row.name: row for row in self.rows[task.name]} for task in self.tasks}
+        longest = max(rows.values(), key=len)
+        values = {name: [_metric(rows[task.name].get(name), task, told) for task in self.tasks] for name in longest}
         yield "method", heads, list(values.items())
         costs = ["learned", "learned without items", "stored networks", "task seconds", "source seconds"]
         yield "cost", costs, [(each.name, _told(each)) for each in self.costs]
@@ -174,8 +174,11 @@ class Report:
                 yield f"less {rival}", heads, [(name, self._against(name, rival)) for name in tested]
 
     def _against(self, name: str, rival: str) -> list[str]:
-        found = [test for each in self.tests.values() for test in each if (test.first, test.second) == (name, rival)]
-        return [f"{terminal.value(test.difference, '+')} {test.verdict}" for test in found]
+        lines = []
+        for tests in self.tests.values():
+            found = [test for test in tests if (test.first, test.second) == (name, rival)]
+            lines.append(f"{terminal.value(found[0].difference, '+')} {found[0].verdict}" if found else "-")
+        return lines
 
     def _notes(self) -> Iterable[str]:
         if self.missing:
@@ -184,10 +187,12 @@ class Report:
             return
         number = sum(map(len, self.tests.values()))
         yield (
-            "Means over seeds, 95 % bootstrap over test users. most frequent: what the task's training shows most, for "
-            "everyone (popularity, the majority class). learned: of the parameters that answer a task, the mean over "
-            "tasks, and without the vectors of items; stored: for all tasks, by the bytes of a network without heads; "
-            "a method that keeps one network answers the source too, so its bytes and seconds hold the source's."
+            "Means over seeds, 95 % bootstrap over test users. most frequent: what the task's training shows most, "
+            "for everyone (popularity, the majority class). naive Bayes, logistic regression: of how often each item "
+            "of the history was met, smoothing and strength by validation. learned: of the parameters that answer a "
+            "task, the mean over tasks, and without the vectors of items; stored: for all tasks, by the bytes of a "
+            "network without heads; a method that keeps one network answers the source too, so its bytes and seconds "
+            "hold the source's."
         )
         yield (
             "After the last task: the metric of an earlier task, less what it was when that had just been learned; "
@@ -202,11 +207,14 @@ class Report:
         yield from self.study.course.notes
 
     def _first(self, task: Task) -> RunTable:
-        return self._tables[task.name][FREE][0]
+        return self._tables[task.name][FREQUENT][0]
 
 
-def _counted(task: Task) -> str:
-    return COUNTED.get(SELECTION[task.kind], SELECTION[task.kind])
+def _metric(row: Row | None, task: Task, told: Callable[[Interval], str]) -> str:
+    if row is None:  # a label alone is told by a linear model
+        return "-"
+    found = row.metrics[SELECTION[task.kind]]
+    return terminal.value(found) if row.name == CHANCE else told(found)
 
 
 def _plain(row: Row) -> dict[str, Any]:

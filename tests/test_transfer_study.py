@@ -2,20 +2,24 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from small_course import QUICK, course
 from small_runs import BIN, execute
 from tables import PROTOCOL, counted
 
-from eval import transfer, transfer_report
+from eval import transfer, transfer_free, transfer_report
 from eval.transfer_cells import Chosen, Study
 from llmrec import train
 from llmrec.errors import ConfigError, ProtocolError, RunError
 from llmrec.protocol import digest
 from llmrec.runs import read_json, write_json
+from llmrec.sequences import Sequences
+from llmrec.tasks import Examples, Task
 
 ML_100K = Path(__file__).parents[2] / "shared" / "data" / "ml-100k"
 FLAGS = ["transfer.tasks=unused", "head=nextitnet", *QUICK]
@@ -92,7 +96,10 @@ def row(report: transfer_report.Report, task: str, name: str) -> transfer_report
 
 
 def test_rows_are_means_over_seeds_beside_chance_and_what_is_most_frequent(report: transfer_report.Report) -> None:
-    assert [each.name for each in report.rows["far"]] == ["chance", "most frequent", "scratch", "full", "sequential"]
+    free = ["chance", "most frequent", "naive Bayes"]
+    assert [each.name for each in report.rows["far"]] == [*free, "scratch", "full", "sequential"]
+    linear = [*free, "logistic regression"]
+    assert [each.name for each in report.rows["step"]] == [*linear, "scratch", "full", "sequential"]
     assert row(report, "step", "sequential").metrics["accuracy"].value == 0.5
     assert row(report, "step", "sequential").metrics["accuracy"].low == 0.125, "ann 1, bob and cid .5, dan 0"
     assert row(report, "far", "sequential").metrics["nDCG@10"].value == pytest.approx((1 + 1 / 1.5849625) / 2)
@@ -107,9 +114,27 @@ def test_what_is_most_frequent_is_told_by_the_training_part(study: Study) -> Non
         train, test = (list(task.parts[part].targets) for part in ("train", "test"))
         best = max(range(len(task.classes)), key=train.count)
         assert train.count(best) > max(train.count(other) for other in set(train) - {best}), "no tie at the top"
-        table = study.most_frequent(task, PROTOCOL)
+        table = study.free(task, PROTOCOL)["most frequent"]
         first = (table.cases["target_above"] == 0).to_list()
         assert first == [target == best for target in test]
+
+
+def test_rows_without_a_network_tell_classes_by_the_items_met(study: Study) -> None:
+    """Of three classes training shows two, each by items of its own."""
+    some = Sequences.from_lists([[1, 2], [2, 1], [3, 4], [4, 3, 3]])
+    parts = {part: Examples(some, np.array([0, 0, 2, 2]), np.arange(1, 5)) for part in ("train", "validation", "test")}
+    task = Task("side", "label", ("left", "nowhere", "right"), parts, description="the side")
+    study.course = replace(study.course, user_ids=np.array(["", "ann", "bob", "cid", "dan"], dtype=object))
+    for name, forms in transfer_free.answers(task, 4):
+        for form in forms:
+            scores = form.score(Sequences.from_lists([[1], [4, 4], []]))
+            assert scores.shape == (3, 4)
+            best = scores[:, 1:].argmax(dim=1).tolist()
+            assert best[:2] == ([0, 0] if name == "most frequent" else [0, 2]), name
+            assert (scores[:, 2] < scores[:, [1, 3]].T).all(), "what training never shows comes last"
+    found = study.free(task, PROTOCOL)
+    hits = {name: (table.cases["target_above"] == 0).to_list() for name, table in found.items()}
+    assert hits["naive Bayes"] == hits["logistic regression"] == [True] * 4
 
 
 def test_costs_and_forgetting(report: transfer_report.Report) -> None:
@@ -158,10 +183,8 @@ def test_files_hold_rows_and_protocol_of_every_task(report: transfer_report.Repo
     assert list(saved["groups"]) == ["far", "step", "half"]
     for group in saved["groups"].values():
         assert digest(group["protocol"]) in text
-        assert [each["metrics"][group["metric"]]["value"] for each in group["rows"][2:4]] == [
-            1.0,
-            pytest.approx(0, abs=0.4),
-        ]
+        values = {each["name"]: each["metrics"][group["metric"]]["value"] for each in group["rows"]}
+        assert (values["scratch"], values["full"]) == (1.0, pytest.approx(0, abs=0.4))
     assert saved["forgotten"]["sequential"]["walk"] == pytest.approx(-0.375)
     assert (folder / "transfer-small.png").read_bytes().startswith(b"\x89PNG")
 
@@ -250,10 +273,14 @@ def test_the_command_trains_what_is_missing_and_goes_on(toy_folder: Path, tmp_pa
 
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     assert capsys.readouterr().out.startswith("Missing: full-s0, sequential-s0, clue_views_dropout-s0.")
+    flags += ["--rivals", "full", "naive Bayes", "logistic regression"]
     assert transfer.main([*quick, *flags, "--save", "toy", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
+    tests = {(each["first"], each["second"]) for each in told["groups"]["war"]["paired_tests"]}
+    assert {second for _, second in tests} == {"full", "naive Bayes"}, "the linear model tells labels alone"
+    assert ("full", "naive Bayes") in tests and len(tests) == 2 + 3
     assert [each["name"] for each in told["costs"]] == ["full", "sequential", "clue:views=dropout"]
-    names = ["chance", "most frequent", "full", "sequential", "clue:views=dropout"]
+    names = ["chance", "most frequent", "naive Bayes", "full", "sequential", "clue:views=dropout"]
     assert [each["name"] for each in told["groups"]["war"]["rows"]] == names
     assert all(0 < each["metrics"]["nDCG@10"]["value"] <= 1 for each in told["groups"]["war"]["rows"])
     assert told["missing"] == [] and told["forgotten"]["full"] == {} and "peace" in told["forgotten"]["sequential"]
