@@ -91,22 +91,22 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
     return [name for name in own if name not in saved]
 
 
-def let_learn(model: Recommender, training: TrainingOptions, new: Sequence[str]) -> None:
+def let_learn(model: Recommender, options: TrainingOptions, new: Sequence[str]) -> None:
     """Fixes what does not learn, by ``training.learns``.
 
     Args:
         model: changed in place.
-        training: whose ``learns`` is ``all``; ``projection``; or ``new``, what :func:`begin_with` left new.
+        options: whose ``learns`` is ``all``; ``projection``; or ``new``, what :func:`begin_with` left new.
         new: names of weights.
 
     Raises:
         ConfigError: nothing would learn, though there are epochs.
     """
-    learns = training.learns
+    learns = options.learns
     for name, weight in model.named_parameters():
         chosen = {"all": True, "projection": name.startswith("encoder.projection."), "new": name in new}[learns]
         weight.requires_grad_(weight.requires_grad and chosen)
-    if learns != "all" and training.epochs and not any(weight.requires_grad for weight in model.parameters()):
+    if learns != "all" and options.epochs and not any(weight.requires_grad for weight in model.parameters()):
         raise ConfigError(
             f"training.learns={learns}: nothing would learn; take a tuning that adds weights, such as houlsby, or "
             "training.epochs=0 to measure what the run begins with"

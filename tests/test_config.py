@@ -261,10 +261,11 @@ CONFIGS = sorted({*(ROOT / "configs").rglob("*.yaml")} - {*OTHERS})
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_config_loads_resolves_and_names_a_prompt_that_exists(file):
-    options = config.load(file, [], {}).resolved()
+    begun = {"init": Path("runs/source")} if "--init" in file.read_text(encoding="utf-8") else {}
+    options = config.load(file, [], begun).resolved()
     assert (ROOT / "prompts" / f"{options.features.prompt}.jinja").is_file()
     if options.p5 is None:
-        flags = {"model": "opt-13b"} if options.transfer is None else {}
+        flags = begun | ({"model": "opt-13b"} if options.transfer is None else {})
         assert config.load(file, ["head.num_layers=3"], flags).resolved().head["num_layers"] == 3
     first = file.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# "), "a config says what it is for"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -280,7 +281,7 @@ def test_provenance_holds_the_facts_the_versions_and_the_time():
     assert provenance()["input_changes"] == []
 
 
-def test_the_temporary_name_is_each_process_own(tmp_path: Path):
+def test_the_temporary_name_is_each_thread_s_own(tmp_path: Path):
     seen = []
     write_atomically(tmp_path / "a.json", lambda part: (seen.append(part.name), part.write_text("1")))
-    assert seen == [f".a.json.{os.getpid()}.part"]
+    assert seen == [f".a.json.{os.getpid()}-{threading.get_ident()}.part"]
