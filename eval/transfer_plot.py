@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrec.runs import write_atomically
 
@@ -47,15 +47,8 @@ def plot(rows: "Mapping[str, Sequence[Row]]", metrics: Mapping[str, str], path: 
         for row, style in zip((each for each in found if each.share is None), cycle(LINES)):
             axis.axhline(row.metrics[metrics[task]].value, color="tab:gray", linestyle=style, label=row.name)
         axis.set_xscale("log")
-        axis.set_title(task, fontsize="medium")
-        axis.set_ylabel(metrics[task])
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("share of parameters that learn for the task; 95 % intervals over test users")
-    handles = dict(zip(*reversed(axes.flat[0].get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize="small")
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
-    pyplot.close(figure)
+        _describe(axis, task, metrics[task])
+    _finish(figure, "share of parameters that learn for the task; 95 % intervals over test users", path)
 
 
 def plot_curves(curves: "Mapping[str, Mapping[str, Sequence[Row]]]", metric: str, path: Path) -> None:
@@ -83,13 +76,24 @@ def plot_curves(curves: "Mapping[str, Mapping[str, Sequence[Row]]]", metric: str
             marker, values = MARKERS[number % len(MARKERS)], [each.value for _, each in points]
             axis.errorbar(at, values, yerr=spread, marker=marker, color=f"C{number}", capsize=3, label=name)
         axis.set_xticks(range(len(places)), places)
-        axis.set_title(target, fontsize="medium")
-        axis.set_ylabel(metric)
         axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("users learned from; 95 % intervals over test users")
-    handles = dict(zip(*reversed(axes.flat[0].get_legend_handles_labels()), strict=True))
+        _describe(axis, target, metric)
+    _finish(figure, "users learned from; 95 % intervals over test users", path)
+
+
+def _describe(axis: Any, title: str, metric: str) -> None:
+    axis.set_title(title, fontsize="medium")
+    axis.set_ylabel(metric)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _finish(figure: Any, words: str, path: Path) -> None:
+    """Adds the legend of the first panel and what all share below, and writes the figure."""
+    from matplotlib import pyplot
+
+    figure.supxlabel(words)
+    handles = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize="small")
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
     pyplot.close(figure)
