@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -55,6 +56,9 @@ class Dataset:
     """``order``: the source has no times; ``timestamp`` is the position 0, 1, 2 ... within the user."""
     derived_columns: tuple[str, ...] = field(default=())
     """Columns of the log that were made from others and were not read."""
+    images: Path | None = None
+    """Folder of the items' images, named after the item ids, such as ``<item_id>.jpg``, in it or in folders inside;
+    None where the source has none."""
 
     @classmethod
     def from_tables(

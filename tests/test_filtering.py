@@ -1,6 +1,7 @@
 """The filter: what it takes, in which order, and that it says so."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,11 @@ def test_without_an_option_nothing_changes(toy):
     assert result.dataset.notes == toy.notes
     assert (len(result.users), len(result.items)) == (0, 0)
     assert FilterOptions().words == "none"
+
+
+def test_the_folder_of_the_images_stays(tmp_path):
+    data = replace(log_of("abacb", "abab"), images=tmp_path)
+    assert filtered(data, dedupe="first", k_core=2).dataset.images == tmp_path
 
 
 @pytest.mark.parametrize(("dedupe", "left"), [("none", "abacb"), ("first", "abc"), ("last", "acb")])

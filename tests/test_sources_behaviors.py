@@ -141,3 +141,13 @@ def test_a_text_that_is_empty_is_null(tmp_path):
     data = load_dataset("x", write(tmp_path, items=f"{TABLE}N5\t \n"))
     assert data.items.filter(pl.col("title").is_null())["item_id"].to_list() == ["N5"]
     assert "no title: item N5" in data.notes
+
+
+@pytest.mark.parametrize("name", ["images", "covers", "bili_covers", "hm_cover"])
+def test_a_folder_of_images_beside_the_log_is_found(tmp_path, name):
+    assert load_dataset("x", write(tmp_path, items=TABLE)).images is None
+    without = load_dataset("x", tmp_path).content_hash
+    (tmp_path / name).mkdir()
+    data = load_dataset("x", tmp_path)
+    assert data.images == tmp_path / name
+    assert data.content_hash == without

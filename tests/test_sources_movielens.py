@@ -132,6 +132,12 @@ def test_tags_and_links_join_the_films(tmp_path):
     assert any("1 films are not in movies.csv" in note for note in data.notes)
 
 
+def test_posters_beside_the_films_are_their_images(tmp_path):
+    assert load_dataset("ml", write(tmp_path, CSV)).images is None
+    (tmp_path / "posters").mkdir()
+    assert load_dataset("ml", tmp_path).images == tmp_path / "posters"
+
+
 @needs_real
 def test_the_real_latest_small_is_refused_at_its_broken_row_and_read_without_it():
     with pytest.raises(DataError, match=r"ratings.csv, line 4: timestamp must .*'964982224a'"):
@@ -141,5 +147,6 @@ def test_the_real_latest_small_is_refused_at_its_broken_row_and_read_without_it(
     assert data.items["title"].str.contains(",").sum() >= 2079
     assert any("18 films were never rated" in note for note in data.notes)
     assert (data.items["genres"].list.len() == 0).sum() == 34
+    assert data.images == REAL / "posters"
     renamed = load_dataset("renamed", REAL / "renamed-headers")
     assert renamed.num_items == 9742

@@ -7,6 +7,7 @@ import polars as pl
 
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
+from llmrec.sources._images import image_folder
 from llmrec.sources._lines import first_line, rows
 from llmrec.sources._orders import numbered
 from llmrec.sources._texts import clean
@@ -23,6 +24,8 @@ class Behaviors:
 
     MoRec (arXiv:2303.13835), TCF (arXiv:2305.11700) and NineRec (arXiv:2309.07705). The table is called ``items.tsv``,
     ``news.tsv`` or ``videos.tsv``; a third field of its lines is not read. There are no times. Repeats are kept.
+
+    The items' images, if there are any, lie in a folder ``images/``, ``covers/`` or ``<something>_cover(s)/``.
 
     Either file may have a header; taken for an item it would shift every numbered vector by one. Line 1 of the table is
     a header if nobody met its id and it reads like the names of columns (``itemid``, ``title``); a header that says
@@ -61,7 +64,7 @@ class Behaviors:
         texts, told = clean(ids, pl.Series(column, list(table.values()), dtype=pl.String), column)
         lists = pl.DataFrame({"user_id": list(log), "item_id": list(log.values())})
         data = Dataset.from_tables(name, numbered(lists), pl.DataFrame([ids, texts]), time_unit="order")
-        return replace(data, notes=(*notes, *told, *data.notes))
+        return replace(data, notes=(*notes, *told, *data.notes), images=image_folder(folder))
 
 
 def _tables(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources import _ml_100k, _ml_csv, _ml_dat
 from llmrec.sources._encodings import Encoding
+from llmrec.sources._images import image_folder
 
 _USERS = {_ml_100k: "u.user", _ml_dat: "users.dat"}
 
@@ -18,7 +19,8 @@ class Movielens:
     - 100K: ``u.data``, ``u.item``, if they are there ``u.user`` and ``u.genre``; Latin-1, tabs and ``|``.
     - 1M, 10M: ``ratings.dat``, ``movies.dat``, if there is one ``users.dat``; Latin-1 (10M: UTF-8), ``::``.
     - latest, 20M and up: ``ratings.csv``, ``movies.csv``, if they are there ``tags.csv`` and ``links.csv``; UTF-8,
-      commas, with ``userId,movieId`` or ``user_id,item_id`` in the header. Only here are quotes real.
+      commas, with ``userId,movieId`` or ``user_id,item_id`` in the header. Only here are quotes real. A folder
+      ``posters/`` beside them holds the images ``<movieId>.jpg``.
 
     A title ends with the year and keeps it: many films share a title and not the year. Films that nobody rated stay
     in the catalogue.
@@ -64,7 +66,8 @@ class Movielens:
         data = Dataset.from_tables(name, log, items, users)
         unrated = data.num_items - data.interactions["item"].n_unique()
         rest = [f"{unrated} films were never rated; they stay in the catalogue"] if unrated else []
-        return replace(data, notes=(*log_notes, *item_notes, *data.notes, *rest))
+        notes = (*log_notes, *item_notes, *data.notes, *rest)
+        return replace(data, notes=notes, images=image_folder(folder) if form is _ml_csv else None)
 
 
 def _forms(folder: Path) -> list:
