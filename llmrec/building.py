@@ -16,6 +16,7 @@ from llmrec.generative import making
 from llmrec.generative.batches import TextBatches, WritingStep
 from llmrec.generative.origins import SHAPES
 from llmrec.generative.recommender import GenerativeRecommender
+from llmrec.item_images import ItemImages
 from llmrec.item_text import ItemText
 from llmrec.loading import ModelFiles
 from llmrec.matching import MatchingStep
@@ -86,6 +87,9 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
         with processes.main_first():
             text = ItemText.of(options, split.dataset, progress)
             console.say_texts(text.missing, text.fallbacks)
+            images = ItemImages.of(options, split.dataset, progress) if options.images else None
+            for line in images.notes if images else ():
+                console.say(f"  {line}")
         # A sharded model has all devices to itself, so one process encodes for all.
         if options.uses_text and processes.count > 1 and options.features.loading != "sharded":
             text.encode(slice(processes.rank, None, processes.count))
@@ -95,7 +99,7 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
                 text.vectors()
             # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
             training.seed_step(options.seed, 0, 0)
-            model = recommender.build(options, split, text)
+            model = recommender.build(options, split, text, images)
             if origin := options.training.init_from:
                 new = begin_with(model, options, origin)
                 console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
@@ -113,8 +117,10 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
             last_target=getattr(model.head, "last_target", False),
         ),
         text.known(split),
-        split.dataset.items.with_columns(text.column(split.dataset.num_items)),
-        text.provenance(),
+        split.dataset.items.with_columns(
+            text.column(split.dataset.num_items), *([images.column()] if images is not None else [])
+        ),
+        text.provenance() | (images.provenance() if images is not None else {}),
     )
 
 

@@ -28,7 +28,12 @@ _KINDS = {
     "item_ids": "item_ids",
 }
 """Fields that name a component, and the component's folder."""
-_FLAGS = {"epochs": "training.epochs", "init": "training.init_from", "loading": "features.loading"}
+_FLAGS = {
+    "epochs": "training.epochs",
+    "images": "images.model",
+    "init": "training.init_from",
+    "loading": "features.loading",
+}
 """Flags of the command whose option has a longer name."""
 
 
@@ -92,6 +97,23 @@ class FeatureOptions(_Options):
         if not isinstance(value, dict):
             return value
         return {int(key) if str(key).isdigit() else key: each for key, each in value.items()}
+
+
+class ImageOptions(_Options):
+    """How an item's image becomes a vector."""
+
+    model: str = Field(min_length=1)
+    """A vision model: a short name, a hub id, a folder, or a shape that begins as nothing, such as ``resnet-mini``."""
+    folder: Path | None = None
+    """Where ``<item id>.jpg`` and the like are, also in folders below; null: where the data set has them."""
+    named_by: Literal["auto", "id"] = "auto"
+    """``id``: file names that look like the numbers of rows are item ids all the same."""
+    size: int | None = Field(None, ge=8)
+    """Pixels to a side; null: as the model reads them."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the vision model while encoding."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Of the vision model's weights, where the tuning lets them learn; null: that of the tuning."""
 
 
 class TrainingOptions(_Options):
@@ -227,9 +249,9 @@ class TransferOptions(_Options):
         return {"name": value} if isinstance(value, str) else value
 
 
-_OF_VECTORS = ("embedding_dim", "max_seq_len", "features", "transform", "encoder", "tuning", "head", "loss")
+_OF_VECTORS = ("embedding_dim", "max_seq_len", "features", "images", "transform", "encoder", "tuning", "head", "loss")
 """What reaches only a recommender of user and item vectors."""
-_OF_ONE_TASK = ("model", "split", "features", "transform", "encoder", "tuning", "item_ids", "protocol")
+_OF_ONE_TASK = ("model", "split", "features", "images", "transform", "encoder", "tuning", "item_ids", "protocol")
 """What does not reach a run that learns tasks: these say what is asked and how it is split."""
 
 
@@ -246,9 +268,11 @@ class RunConfig(_Options):
     filter: FilterOptions = FilterOptions()
     split: Spec = {"name": "leave_one_out"}
     features: FeatureOptions = FeatureOptions()
+    images: ImageOptions | None = None
+    """A vision model reads the items' images, alone or beside the language model."""
     transform: Spec = {"name": "standardise"}
     encoder: Spec = {}
-    """Options of the encoder, which ``model`` chooses."""
+    """Options of the encoder, which ``model`` and ``images`` choose."""
     tuning: Spec = {"name": "frozen"}
     head: Spec = {"name": "sasrec"}
     loss: Spec = {"name": "softmax"}
@@ -278,7 +302,7 @@ class RunConfig(_Options):
     def _without_idle(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Names of items are no option of a run that compares vectors; its saved options do not tell of them."""
         idle = {"p5", "item_ids"} if self.p5 is None else set()
-        idle |= {"transfer"} if self.transfer is None else set()
+        idle |= {field for field in ("images", "transfer") if getattr(self, field) is None}
         return {name: value for name, value in dump(self).items() if name not in idle}
 
     @property
@@ -287,16 +311,27 @@ class RunConfig(_Options):
         return self.model != "id" and self.p5 is None
 
     @property
+    def reads_items(self) -> bool:
+        """Whether items are described by what a model reads of them, text or image, and not by their ids alone."""
+        return self.uses_text or self.images is not None
+
+    @property
     def encoder_name(self) -> str:
-        """The encoder asked for, or the one that comes with the model.
+        """The encoder asked for, or the one that comes with the models.
 
         Raises:
-            ConfigError: the model has no such encoder.
+            ConfigError: the models have no such encoder.
         """
-        have = [name for name in components.names("encoders") if name != "id"] if self.uses_text else ["id"]
-        came = str(self.encoder.get("name", "text" if self.uses_text else "id"))
+        seen = self.images is not None
+        if seen:
+            have = ["mixture" if self.uses_text else "image"]
+        else:
+            have = [name for name in components.names("encoders") if name not in ("id", "image", "mixture")]
+            have = have if self.uses_text else ["id"]
+        came = str(self.encoder.get("name", "text" if "text" in have else have[0]))
         if came not in have:
-            raise ConfigError(f"encoder.name: model {self.model!r} has no encoder {came!r} (have: {', '.join(have)})")
+            models = f"model {self.model!r}" + (f" with images.model {self.images.model!r}" if self.images else "")
+            raise ConfigError(f"encoder.name: {models} has no encoder {came!r} (have: {', '.join(have)})")
         return came
 
     @property
@@ -311,8 +346,10 @@ class RunConfig(_Options):
         if self.transfer is not None:
             return Path("runs") / "-".join([data, self.transfer.method["name"], self.head["name"], f"s{self.seed}"])
         parts = [data, self.head["name"], model]
-        parts += [self.encoder_name] if self.encoder_name not in ("id", "text") else []
-        parts += [self.tuning["name"]] if self.uses_text else []
+        parts = [part for part in parts if part != "id" or not self.images]
+        parts += [Path(self.images.model).name] if self.images else []
+        parts += [self.encoder_name] if self.encoder_name == "id_from_text" else []
+        parts += [self.tuning["name"]] if self.reads_items else []
         return Path("runs") / "-".join([*parts, self.loss["name"], f"s{self.seed}"])
 
     def resolved(self) -> "RunConfig":

@@ -147,7 +147,7 @@ def item_features(
     template: str,
     progress: Progress,
 ) -> Features:
-    """Vectors of all items; only what the store lacks is encoded, equal texts once.
+    """Vectors of all items; only what the store lacks is encoded, equal texts once. Items without a text get zeros.
 
     Args:
         texts: by item index; entry 0 belongs to the padding and is not encoded.
@@ -165,7 +165,7 @@ def item_features(
     if options.blocks is not None:
         key["blocks"] = options.blocks
     shelf = FeatureStore(store, {**key, "template": template})
-    unique = list(dict.fromkeys(texts[1:]))
+    unique = [text for text in dict.fromkeys(texts) if text]
     missing, found = shelf.read(unique)
     if missing:
         progress(0, len(missing))
@@ -180,11 +180,10 @@ def item_features(
             shelf.write(made, vectors, cut)
             progress(start + len(rows), len(missing))
             found.update(zip(rows, zip(vectors, cut.tolist(), strict=True), strict=True))
-    row_of = {text: row for row, text in enumerate(unique)}
-    items = [found[row_of[text]] for text in texts[1:]]
-    vectors = torch.stack([vector for vector, _ in items])
-    padded = torch.cat([torch.zeros(1, vectors.shape[1]), vectors])
-    return Features(padded, sum(cut for _, cut in items), files.revision)
+    of_text = {text: found[row] for row, text in enumerate(unique)}
+    of_text[""] = torch.zeros_like(next(iter(of_text.values()))[0]), False
+    items = [of_text[text] for text in ("", *texts[1:])]
+    return Features(torch.stack([vector for vector, _ in items]), sum(cut for _, cut in items), files.revision)
 
 
 def _share(progress: Progress, texts: int, done: int, steps: int) -> None:

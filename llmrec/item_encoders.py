@@ -1,26 +1,82 @@
 """Item encoders of a run: new ones, those of a saved run, and what describes items that training never saw."""
 
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmrec import components, loading
+from llmrec import components, item_images, loading
 from llmrec.config import RunConfig
+from llmrec.encoders._tower import Described
 from llmrec.errors import RunError
 from llmrec.interactions import Dataset
+from llmrec.item_images import ItemImages
 from llmrec.item_text import ItemText
+from llmrec.splits import Split
 
 Describe = Callable[[Dataset], Float[Tensor, "n dim"]]
+FITTED = 1000
+"""Images that the transform of a vision model from nothing is fitted on at most."""
 
 
-def text_encoder(config: RunConfig, text: ItemText, shift: Tensor, matrix: Tensor) -> nn.Module:
-    """A new encoder of text vectors, with the transform's shift and matrix."""
-    trunk = components.create("tuning", config.tuning).trunk(text.source())
-    module: nn.Module = components.create("encoders", config.encoder, trunk, shift, matrix, config.embedding_dim)
+def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemImages | None) -> nn.Module:
+    """An encoder whose transforms are fitted on the items that the training part shows.
+
+    Args:
+        config: resolved.
+        split: of the data.
+        text: of the items.
+        images: of the items, in a run over images.
+    """
+    if not config.reads_items:
+        module: nn.Module = components.create("encoders", config.encoder, split.dataset.num_items, config.embedding_dim)
+        return module
+    counts = torch.from_numpy(split.train.counts(split.dataset.num_items))
+    transform = components.create("transforms", config.transform)
+    tuning = components.create("tuning", config.tuning)
+
+    def described(items: ItemText | ItemImages) -> Described:
+        trunk = tuning.trunk(items.source())
+        if isinstance(items, ItemImages) and items.from_nothing:  # its vectors are those of the trunk alone
+            with torch.no_grad():
+                seen = ((counts > 0) & items.present).nonzero()[:FITTED, 0]
+                vectors = trunk.eval()(seen)
+        else:
+            vectors = items.vectors()[(counts > 0) & items.present]
+        shift, matrix = transform.fit(vectors)
+        return Described(trunk, shift, matrix, items.present)
+
+    return _assembled(config, described(text) if config.uses_text else None, described(images) if images else None)
+
+
+def _assembled(config: RunConfig, text: Described | None, image: Described | None) -> nn.Module:
+    """The encoder over what is known of the items."""
+    if text is not None and image is None:
+        supplied: tuple[Any, ...] = (text.trunk, text.shift, text.matrix)
+    else:
+        supplied = tuple(each for each in (text, image) if each is not None)
+    module: nn.Module = components.create("encoders", config.encoder, *supplied, config.embedding_dim)
     return module
+
+
+def _saved_encoder(
+    config: RunConfig, state: dict[str, Tensor], text: ItemText | None, images: ItemImages | None
+) -> nn.Module:
+    """The same with the transforms of a saved run, whose weights ``state`` has by the encoder's own names."""
+    tuning = components.create("tuning", config.tuning)
+
+    def described(items: ItemText | ItemImages, part: str) -> Described:
+        return Described(tuning.trunk(items.source()), state[f"{part}shift"], state[f"{part}matrix"], items.present)
+
+    both = text is not None and images is not None
+    return _assembled(
+        config,
+        described(text, "text." * both) if text else None,
+        described(images, "image." * both) if images else None,
+    )
 
 
 def describer(
@@ -33,16 +89,19 @@ def describer(
         weights: of the recommender, at the time of the call.
         revision: of the language model that the run was trained on; None: the one that is there.
     """
-    if config.encoder_name != "text":
+    if config.encoder_name not in ("text", "image", "mixture"):
         return None
 
     @torch.no_grad()
     def describe(items: Dataset) -> Float[Tensor, "n dim"]:
-        prefix = "encoder."
-        state = {name.removeprefix(prefix): value for name, value in weights().items() if name.startswith(prefix)}
-        require_revision(config, revision)
-        text = ItemText.of(config, items, progress=lambda done, total: None)
-        encoder = text_encoder(config, text, state["shift"], state["matrix"])
+        state = _own(weights())
+        text = images = None
+        if config.uses_text:
+            require_revision(config, revision)
+            text = ItemText.of(config, items, progress=_quietly)
+        if config.images:
+            images = ItemImages.of(config, items, progress=_quietly)
+        encoder = _saved_encoder(config, state, text, images)
         encoder.load_state_dict(state)
         vectors: Tensor = encoder.eval()()[1:]
         return vectors
@@ -65,9 +124,23 @@ def restore_encoder(
     Raises:
         RunError: the language model is not the one that the run was trained on.
     """
-    if not config.uses_text:
+    if not config.reads_items:
         module: nn.Module = components.create("encoders", config.encoder, len(items), config.embedding_dim)
         return module
-    require_revision(config, revision)
-    text = ItemText(config, ["", *items["text"]], progress=lambda done, total: None)
-    return text_encoder(config, text, state["encoder.shift"], state["encoder.matrix"])
+    text = images = None
+    if config.uses_text:
+        require_revision(config, revision)
+        text = ItemText(config, ["", *items["text"]], progress=_quietly)
+    if config.images:
+        images = item_images.of_run(config, items)
+    return _saved_encoder(config, _own(state), text, images)
+
+
+def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's weights by its own names, of those of a recommender."""
+    prefix = "encoder."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _quietly(done: int, total: int) -> None:
+    """The progress of a few items is nobody's affair."""

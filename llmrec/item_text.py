@@ -3,7 +3,8 @@
 from typing import Any
 
 import polars as pl
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from llmrec import assets, loading
@@ -14,7 +15,7 @@ from llmrec.features import Features, Progress, item_features
 from llmrec.interactions import Dataset
 from llmrec.prompting import Prompt, fallbacks, item_texts
 from llmrec.splits import Split
-from llmrec.tuning import Source
+from llmrec.tuning import TextSource
 
 
 class ItemText:
@@ -49,15 +50,15 @@ class ItemText:
             PromptError: no such prompt, or one that cannot be read.
             DataError, PromptError: no text, where the model needs it; an ID model goes without.
         """
-        prompt = Prompt.load(config.features.prompt)
+        prompt, seen = Prompt.load(config.features.prompt), config.uses_text and config.images is not None
         try:
-            return cls(config, item_texts(dataset, prompt), progress, fallbacks(dataset, prompt))
+            return cls(config, item_texts(dataset, prompt, some=seen), progress, fallbacks(dataset, prompt))
         except (DataError, PromptError) as error:
             if config.uses_text:
                 raise
             return cls(config, None, progress, missing=str(error))
 
-    def source(self) -> Source:
+    def source(self) -> TextSource:
         """What a tuning makes its trunk of."""
         assert self.texts is not None
         options = self.config.features
@@ -66,7 +67,13 @@ class ItemText:
             return loading.load(loading.find(self.config.model), options.precision, how, blocks=options.blocks)
 
         way = self.pooling, options.precision, options.max_tokens
-        return Source(self.vectors, self.texts, load, options.loading, *way)
+        return TextSource(self.vectors, self.texts, load, options.loading, *way)
+
+    @property
+    def present(self) -> Bool[Tensor, " catalogue"]:
+        """Which items have a text; those of a run over images too may be without."""
+        assert self.texts is not None
+        return torch.tensor([bool(text) for text in self.texts])
 
     @property
     def pooling(self) -> loading.Pooling:
@@ -87,7 +94,7 @@ class ItemText:
     def encode(self, share: slice) -> None:
         """Sees to it that the store holds the vectors of some items; several processes take one share each."""
         assert self.texts is not None
-        if some := self.texts[1:][share]:
+        if some := [text for text in self.texts[1:][share] if text]:
             self._made(["", *some])
 
     def _made(self, texts: list[str]) -> Features:

@@ -18,7 +18,8 @@ from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
-from llmrec.item_encoders import Describe, describer, restore_encoder, text_encoder
+from llmrec.item_encoders import Describe, describer, new_encoder, restore_encoder
+from llmrec.item_images import ItemImages
 from llmrec.item_text import ItemText
 from llmrec.runs import RunFolder, read_json, write_atomically
 from llmrec.scoring import recommend
@@ -53,7 +54,7 @@ class Recommender(nn.Module):
         self.encoder, self.head, self._added = encoder, head, False
         self.item_ids, self.max_seq_len, self.user_ids = item_ids, max_seq_len, user_ids
         self.describe: Describe | None = None
-        """Makes vectors of new items from their text, where the encoder reads text."""
+        """Makes vectors of new items from their text or image, where the encoder reads these."""
         self._embeddings: Tensor | None = None
 
     @property
@@ -264,21 +265,17 @@ class Recommender(nn.Module):
         return recommender.eval()
 
 
-def build(config: RunConfig, split: Split, text: ItemText) -> Recommender:
+def build(config: RunConfig, split: Split, text: ItemText, images: ItemImages | None = None) -> Recommender:
     """A new recommender with weights drawn from torch's global generator.
 
     Args:
         config: resolved.
-        split: the transform of text vectors is fitted on its training items.
+        split: the transform of item vectors is fitted on its training items.
         text: of the items, used unless the model is ``id``.
+        images: of the items, in a run over images.
     """
     dataset = split.dataset
-    if config.uses_text:
-        seen = split.train.counts(dataset.num_items) > 0
-        shift, matrix = components.create("transforms", config.transform).fit(text.vectors()[seen])
-        encoder = text_encoder(config, text, shift, matrix)
-    else:
-        encoder = components.create("encoders", config.encoder, dataset.num_items, config.embedding_dim)
+    encoder = new_encoder(config, split, text, images)
     user_ids = _trained_users(split, config.head["name"]) if _by_user(config) else None
     recommender = Recommender(encoder, _head(config, user_ids), dataset.item_ids, config.max_seq_len, user_ids)
     recommender.describe = describer(config, recommender.state_dict)
@@ -339,7 +336,7 @@ def _by_user(config: RunConfig) -> bool:
 def _head(config: RunConfig, user_ids: np.ndarray | None) -> nn.Module:
     table = () if user_ids is None else (len(user_ids) - 1,)
     head: nn.Module = components.create("heads", config.head, config.embedding_dim, config.max_seq_len, *table)
-    if config.uses_text:
+    if config.reads_items:
         tuning = components.create("tuning", config.tuning)
         if hasattr(tuning, "adapt_head"):
             tuning.adapt_head(head)

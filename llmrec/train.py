@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   accelerate launch llmrec/train.py --model minilm-l6 --seed 1    SASRec on frozen text vectors
   accelerate launch llmrec/train.py --config configs/tcf.yaml head.num_layers=3 protocol.mask_history=false
   torchrun --nproc_per_node 2 llmrec/train.py --model id          two processes
+  accelerate launch llmrec/train.py --images vit-base --data shop --data-dir DIR images.folder=DIR/covers
   python llmrec/train.py --help sasrec                            the options of a component
 """
 
@@ -42,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--loading", help="how it gets into memory: resident, sharded, 8bit, 4bit or streamed (default: auto)"
+    )
+    result.add_argument(
+        "--images", help="vision model that reads the items' images, alone or beside --model: resnet-18, vit-base ..."
     )
     result.add_argument("--data", help="name of a data set (default: ml-100k)")
     result.add_argument("--data-dir", type=Path, help="its folder, if it is not to be fetched")

@@ -10,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 
 from llmrec import components, loading
 from llmrec.loading.blocks import block_list
-from llmrec.tuning import Source
+from llmrec.tuning import TextSource
 
 TEXTS = ["", "Toy Story", "Heat", "Who are you?", "Joe Biden is the president of", "Alien", "Aliens (12)"]
 
@@ -24,7 +24,7 @@ if several:
     torch.distributed.init_process_group("gloo")
 rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if several else (0, 1)
 tuning = components.create("tuning", components.resolve("tuning", {"name": "full"}))
-trunk = tuning.trunk(Source(list, TEXTS, load, "resident", "mean", "fp32", 30))
+trunk = tuning.trunk(TextSource(list, TEXTS, load, "resident", "mean", "fp32", 30))
 if several:
     mesh = torch.distributed.init_device_mesh("cpu", (world,))
     for block in block_list(trunk.encoder)[1]:

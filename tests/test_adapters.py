@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel, MixtralConfig, MixtralModel
 from llmrec import components, loading
 from llmrec.errors import ConfigError
 from llmrec.features import pool
-from llmrec.tuning import Source
+from llmrec.tuning import TextSource
 from llmrec.tuning._sub_layers import sub_layers
 
 KINDS = list(tiny_models.ARCHITECTURES)
@@ -67,7 +67,7 @@ def test_a_mixture_of_experts_has_no_place_behind_its_experts(tmp_path):
     with pytest.raises(
         ConfigError, match=r"MixtralModel gives what leaves its feed-forward network.*take --tuning lora"
     ):
-        tuning("houlsby").trunk(Source(list, TEXTS, load, "resident", "mean", "fp32", 150))
+        tuning("houlsby").trunk(TextSource(list, TEXTS, load, "resident", "mean", "fp32", 150))
 
 
 @pytest.mark.parametrize(("name", "activation"), [("houlsby", "relu"), ("houlsby", "gelu"), ("parallel", "relu")])
@@ -165,7 +165,7 @@ def test_by_default_houlsby_learns_two_percent_of_bert_base():
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_adapters_learn_beside_quantised_weights(name, bits, tmp_path):
     load = lambda way: loading.load(loading.find(str(wide(tmp_path / "model"))), "fp32", way)
-    model = tuning(name).trunk(Source(list, TEXTS, load, bits, "mean", "fp32", 150))
+    model = tuning(name).trunk(TextSource(list, TEXTS, load, bits, "mean", "fp32", 150))
     start = model().detach()  # the kernels of 4 bits lay weights out anew when they are first used
     before = {key: weight.detach().clone() for key, weight in model.encoder.state_dict().items()}
     learned = {key: weight.detach().clone() for key, weight in model.named_parameters()}
@@ -180,7 +180,7 @@ def test_adapters_learn_beside_quantised_weights(name, bits, tmp_path):
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_adapters_of_a_model_in_bf16_are_fp32_and_change_nothing_at_first(name):
     load = lambda way: loading.load(tiny_models.files("llama"), "bf16", way)
-    source = Source(list, TEXTS, load, "resident", "mean", "bf16", 150)
+    source = TextSource(list, TEXTS, load, "resident", "mean", "bf16", 150)
     model, plain = tuning(name).trunk(source), components.create("tuning", {"name": "lora"}).trunk(source)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     if name != "soft_prompt":

@@ -16,6 +16,7 @@ from test_top_blocks import TEXTS, learn
 from torch import nn
 
 from llmrec import components, transforms
+from llmrec.encoders._tower import Described
 from llmrec.errors import ConfigError, LlmrecError
 from llmrec.features import encode
 
@@ -153,17 +154,30 @@ def test_sizes_below_one_are_refused(kind, spec):
 
 
 def make_encoder(name: str, **options: Any) -> nn.Module:
-    """An encoder as the program builds it: over a catalogue for item ids, over a frozen trunk for text."""
+    """An encoder as the program builds it: over a catalogue for item ids, over frozen trunks for texts and images."""
     torch.manual_seed(0)
     spec = components.resolve("encoders", {"name": name, **options})
     supplied = inspect.signature(components.load("encoders", name)).parameters
+    parts = [part for part in ("text", "image") if part in supplied]
+    if parts:
+        return components.create("encoders", spec, *(described(SHOWN[part]) for part in parts), DIM)
     if "trunk" not in supplied:
         return components.create("encoders", spec, NUM_ITEMS, DIM)
+    known = described(torch.arange(NUM_ITEMS + 1) > 0)
+    return components.create("encoders", spec, known.trunk, known.shift, known.matrix, DIM)
+
+
+def described(present: torch.Tensor) -> Described:
+    """Vectors of the items that are present over a frozen trunk."""
     vectors = torch.cat([torch.zeros(1, TEXT_DIM), torch.randn(NUM_ITEMS, TEXT_DIM) + 1])
     trunk = components.create("tuning", components.resolve("tuning", "frozen")).trunk(
         tiny_models.source(lambda: vectors)
     )
-    return components.create("encoders", spec, trunk, *transforms_of(vectors[1:]), DIM)
+    return Described(trunk, *transforms_of(vectors[1:]), present)
+
+
+SHOWN = {"text": torch.tensor([0, 1, 1, 0, 0, 1, 1, 0]) > 0, "image": torch.tensor([0, 0, 1, 1, 0, 1, 0, 0]) > 0}
+"""Items that have either; some have both, and some neither."""
 
 
 def transforms_of(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from llmrec import components, loading
 from llmrec.loading import products
 from llmrec.loading.products import WideProducts, quick_products
-from llmrec.tuning import Source
+from llmrec.tuning import TextSource
 
 
 def pair(width: int = 64) -> tuple[Tensor, Tensor]:
@@ -128,8 +128,8 @@ def products_taken(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return taken
 
 
-def source(folder: Path) -> Source:
+def source(folder: Path) -> TextSource:
     def load(how: loading.Loading) -> loading.LanguageModel:
         return loading.load(loading.find(str(folder)), "bf16", how)
 
-    return Source(list, ["", "Toy Story", "Heat"], load, "resident", "mean", "bf16", 30)
+    return TextSource(list, ["", "Toy Story", "Heat"], load, "resident", "mean", "bf16", 30)

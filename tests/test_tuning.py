@@ -12,7 +12,7 @@ from llmrec import components, loading, optimizer
 from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError
 from llmrec.features import encode
-from llmrec.tuning import Source
+from llmrec.tuning import TextSource
 
 KINDS = list(tiny_models.ARCHITECTURES)
 
@@ -152,7 +152,7 @@ def test_blocks_that_compute_twice_learn_the_same(kind, name, options):
 def test_additions_learn_beside_quantised_weights(name, bits, tmp_path):
     tuning = components.create("tuning", components.resolve("tuning", name))
     load = lambda way: loading.load(loading.find(str(wide(tmp_path / "model"))), "fp32", way)
-    model = tuning.trunk(Source(list, TEXTS, load, bits, "mean", "fp32", 150))
+    model = tuning.trunk(TextSource(list, TEXTS, load, bits, "mean", "fp32", 150))
     # Not the quantised weights: the kernels of 4 bits lay them out anew when they are first used.
     weights = {key: weight for key, weight in model.encoder.named_parameters() if "base_layer.weight" not in key}
     before = {key: weight.detach().clone() for key, weight in weights.items()}

@@ -32,7 +32,7 @@ from transformers import (
 from transformers.utils import logging
 
 from llmrec import loading
-from llmrec.tuning import Source
+from llmrec.tuning import TextSource
 
 logging.disable_progress_bar()
 
@@ -156,7 +156,7 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
 
 def source(
     vectors: Callable[[], torch.Tensor], texts: list[str] | None = None, kind: str = "llama", how: str = "resident"
-) -> Source:
+) -> TextSource:
     """What a tuning makes its trunk of: the model is read from its files, since a tuning may change it."""
     load = lambda way: loading.load(files(kind), "fp32", way)
-    return Source(vectors, texts or ["", "Heat"], load, how, "mean", "fp32", 150)
+    return TextSource(vectors, texts or ["", "Heat"], load, how, "mean", "fp32", 150)

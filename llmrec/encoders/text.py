@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from llmrec import transforms
+from llmrec.encoders._tower import Tower
 
 
-class Text(nn.Module):
+class Text(Tower):
     """Text vectors, a fixed linear transform, and a learned projection to the recommender's width.
 
     The papers' dimension transformation (MoRec, arXiv:2303.13835; TCF, arXiv:2305.11700) is one linear layer with GELU;
@@ -26,9 +26,6 @@ class Text(nn.Module):
         dropout: on the transformed text vectors and between the layers.
     """
 
-    shift: Tensor
-    matrix: Tensor
-
     def __init__(
         self,
         trunk: Callable[[Tensor | None], Tensor],
@@ -40,28 +37,10 @@ class Text(nn.Module):
         hidden_dim: int = 128,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        if not 1 <= projection_layers <= 3:
-            raise ValueError(f"projection_layers must be 1, 2 or 3, came {projection_layers}")
-        if hidden_dim < 1:
-            raise ValueError(f"hidden_dim must be at least 1, came {hidden_dim}")
-        self.trunk = trunk
-        self.register_buffer("shift", shift)
-        self.register_buffer("matrix", matrix)
-        text_dim = matrix.shape[-1]
-        widths = [text_dim, *[hidden_dim] * (projection_layers - 1), embedding_dim]
-        layers: list[nn.Module] = []
-        for index in range(projection_layers):
-            layers += [nn.GELU()] if index else []
-            layers += [nn.Dropout(dropout), nn.Linear(widths[index], widths[index + 1])]
-        self.projection = nn.Sequential(*layers)
-        for layer in self.projection:
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        super().__init__(trunk, shift, matrix, embedding_dim, projection_layers, hidden_dim, dropout)
 
     def forward(self, items: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
         """Vectors of these items or of all; zeros for item 0."""
-        vectors = self.projection(transforms.apply(self.trunk(items), self.shift, self.matrix))
+        vectors = self.projected(items)
         index = torch.arange(len(vectors), device=vectors.device) if items is None else items
         return vectors * (index > 0)[:, None].to(vectors)

@@ -31,12 +31,12 @@ def states(output: Any) -> Tensor:
 
 
 def block_list(model: Any) -> tuple[str, nn.ModuleList]:
-    """Name and list of a model's blocks.
+    """Name and list of a model's blocks; of a vision model that has stages, such as Swin or ResNet, these.
 
     Raises:
         DataError: no list of as many modules as the config has blocks, or no block.
     """
-    number = int(getattr(model.config, "num_hidden_layers", 0))
+    number = len(getattr(model.config, "depths", ())) or int(getattr(model.config, "num_hidden_layers", 0))
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == number > 0:
             return name, module

@@ -11,7 +11,7 @@ from typing import Any
 from llmrec import assets
 from llmrec.errors import AssetError, ConfigError, DataError, nearest
 from llmrec.loading.memory import require_disk
-from llmrec.loading.names import MODELS
+from llmrec.loading.names import MODELS, VISION
 
 _FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 _OF_TEXTS = ("tokenizer*.json", "*.txt", "*.model", "*.jinja")
@@ -164,12 +164,14 @@ def repository_of(name: str) -> str:
         if not MODELS[name].repository:
             raise ConfigError(f"{name} is in no repository of the hub; name the folder that holds it")
         return MODELS[name].repository
+    if name in VISION:
+        return VISION[name]
     if name.startswith("opt-"):
         return f"facebook/{name}"
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return name
     raise ConfigError(
-        f"no model {name!r}{nearest(name, [*MODELS, 'id'])}; besides these: a hub id (owner/name), a folder that "
+        f"no model {name!r}{nearest(name, [*MODELS, *VISION, 'id'])}; besides these: a hub id (owner/name), a folder that "
         "exists or a .gguf file"
     )
 

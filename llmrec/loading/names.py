@@ -122,3 +122,16 @@ MODELS = {
     # Handed out by Meta on request: no hub repository, only a folder can be loaded.
     "opt-175b": Known("", 174_604_468_224, _opt(96, 12288, 96)),
 }
+
+VISION = {
+    "resnet-18": "microsoft/resnet-18",
+    "resnet-50": "microsoft/resnet-50",
+    "vit-base": "google/vit-base-patch16-224-in21k",
+    "vit-mae-base": "facebook/vit-mae-base",
+    "beit-base": "microsoft/beit-base-patch16-224-pt22k",
+    "swin-tiny": "microsoft/swin-tiny-patch4-window7-224",
+    "swin-base": "microsoft/swin-base-patch4-window7-224-in22k",
+    "clip-base": "openai/clip-vit-base-patch32",
+    "dinov2-small": "facebook/dinov2-small",
+}
+"""Pre-trained vision models with a short name, and where the hub keeps them."""

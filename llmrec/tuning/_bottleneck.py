@@ -74,6 +74,11 @@ class Bottlenecks(Trunk):
         self, source: Source, learning: Learning, bottleneck: int, make: Make, at: Sequence[str] = SUB_LAYERS
     ) -> None:
         super().__init__(source, learning, ("8bit", "4bit"))
+        if stages := getattr(self.encoder.config, "depths", None):
+            raise ConfigError(
+                f"{type(self.encoder).__name__} has {len(stages)} stages of unlike width and no blocks that take "
+                "adapters; take a vision model like ViT, or --tuning top_blocks, lora or full"
+            )
         batch = {key: value.to(self.encoder.device) for key, value in self.tokens.batch([0])[0].items()}
         self.adapters = nn.ModuleList()
         for block in sub_layers(self.encoder, lambda: self.encoder(**batch)):

@@ -14,8 +14,8 @@ from llmrec.errors import ConfigError
 from llmrec.features import pool
 from llmrec.loading import Loading
 from llmrec.loading.products import quick_products
-from llmrec.tokens import Tokens, batches_by_length
-from llmrec.tuning import Source
+from llmrec.tokens import batches_by_length
+from llmrec.tuning import ImageSource, Source
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ class Learning:
 
 
 class Trunk(nn.Module):
-    """Text vectors of the items that are asked for, from a language model that learns; equal texts are read once.
+    """Vectors of the items that are asked for, from a model that learns; equal texts and images are read once.
 
-    Dropout of the language model stays off, so that a text has one vector. The weights that learn are fp32; where the
+    Dropout of the model stays off, so that a text has one vector; only a vision model that begins as nothing is told
+    that it is in training, for its batch norms have statistics to learn. The weights that learn are fp32; where the
     features are bf16 the model runs under autocast.
 
     Args:
-        source: texts and model.
+        source: texts or images, and the model that reads them.
         learning: rate, decay of matrices, and whether blocks compute twice.
         ways: besides resident, in which the model may be in memory.
 
@@ -70,12 +71,16 @@ class Trunk(nn.Module):
         self.learning = learning
         self.own_learning_rate, self.own_weight_decay = learning.learning_rate, learning.weight_decay
         self.pooling, self.mixed = source.pooling, source.precision == "bf16"
-        texts = list(dict.fromkeys(source.texts[1:]))
+        texts = source.distinct
         place = {text: number for number, text in enumerate(texts)}
-        self.register_buffer("row", torch.tensor([0, *(place[text] for text in source.texts[1:])]), persistent=False)
-        self.language_model = source.model(source.loading if source.loading in ways else "resident")
-        self.tokens = Tokens.of(texts, self.language_model, source.max_tokens)
-        encoder = self.language_model.model
+        self.register_buffer("row", torch.tensor([place.get(text, 0) for text in source.texts]), persistent=False)
+        model: Any = source.model(source.loading if source.loading in ways else "resident")
+        self.language_model, self.fresh = model, False
+        if isinstance(source, ImageSource):
+            self.own_learning_rate = source.learning_rate or learning.learning_rate
+            self.fresh = model.files is None
+        self.tokens: Any = source.read(texts, model)
+        encoder = model.model
         if hasattr(encoder, "pooler"):
             encoder.pooler = None  # it would run behind the last block, and no vector comes out of it
         object.__setattr__(self, "encoder", encoder)
@@ -96,8 +101,8 @@ class Trunk(nn.Module):
         return found
 
     def train(self, mode: bool = True) -> "Trunk":
-        """Only says so: the language model stays without dropout."""
-        super().train(False)
+        """Only says so, and tells a vision model from nothing."""
+        super().train(mode and self.fresh)
         self.training = mode
         return self
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrec.heads._attention import TransformerBlock, visible_keys
-from llmrec.tuning import Source
+from llmrec.tuning import Source, require_texts
 from llmrec.tuning._trunk import Learning, Trunk
 
 NUM_HEADS = 12
@@ -47,7 +47,7 @@ class KAdapter:
 
     def trunk(self, source: Source) -> nn.Module:
         """The model and its adapters."""
-        return _Beside(source, self.learning, self.hidden_dim, self.num_layers)
+        return _Beside(require_texts(source, "k_adapter"), self.learning, self.hidden_dim, self.num_layers)
 
 
 class _Beside(Trunk):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from llmrec.errors import ConfigError
 from llmrec.loading.blocks import block_list
 from llmrec.tokens import positions
-from llmrec.tuning import Source
+from llmrec.tuning import Source, require_texts
 from llmrec.tuning._trunk import Learning, Trunk
 
 
@@ -37,7 +37,7 @@ class SoftPrompt:
         Raises:
             ConfigError: the model has not enough positions for the prompt and the longest text.
         """
-        return _Prompted(source, self.learning, self.length)
+        return _Prompted(require_texts(source, "soft_prompt"), self.learning, self.length)
 
 
 class _Prompted(Trunk):

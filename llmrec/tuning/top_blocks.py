@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from llmrec.errors import ConfigError
 from llmrec.kept_states import KeptStates
 from llmrec.loading.blocks import StandIns, block_list, modules_behind
-from llmrec.tuning import Source
+from llmrec.tuning import ImageSource, Source
 from llmrec.tuning._trunk import Learning, Trunk
 
 
@@ -20,6 +20,9 @@ class TopBlocks:
     ``top_blocks``, in the precision of the features, so a step costs as much as these blocks over the items of the
     batch, and the model's first block, which tells the others' form. A model that the memory does not hold is streamed
     up to there; no other block is in memory in training. Dropout of the language model stays off.
+
+    Of a vision model, whose hidden states would take a hundred times the room of its images, the lower blocks run in
+    every step; a stage counts as one block.
 
     Args:
         blocks: how many learn.
@@ -49,7 +52,14 @@ class TopBlocks:
         Raises:
             ConfigError: the model has no more blocks than are to learn.
         """
+        if isinstance(source, ImageSource):
+            return _TopOfEye(source, self.blocks, self.learning)
         return _Top(source, self.blocks, self.learning)
+
+
+def _require_fewer(number: int, blocks: nn.ModuleList) -> None:
+    if number >= len(blocks):
+        raise ConfigError(f"tuning.blocks must be below the {len(blocks)} blocks of the model, came {number}")
 
 
 class _Top(Trunk):
@@ -59,8 +69,7 @@ class _Top(Trunk):
         super().__init__(source, learning, ("auto", "streamed"))
         self.whole = partial(source.model, "resident")
         _, blocks = block_list(self.encoder)
-        if number >= len(blocks):
-            raise ConfigError(f"tuning.blocks must be below the {len(blocks)} blocks of the model, came {number}")
+        _require_fewer(number, blocks)
         self.states = KeptStates(self.language_model, self.tokens, len(blocks) - number)
         self.language_model.runs.keep(number)
         self.width, self.dtype = self.encoder.get_input_embeddings().embedding_dim, self.encoder.dtype
@@ -91,3 +100,17 @@ class _Top(Trunk):
         self.standing.end_with(hidden.to(self.row.device))
         nothing = torch.zeros(*shape, self.width, dtype=self.dtype)
         return {"inputs_embeds": nothing, "attention_mask": batch["attention_mask"]}
+
+
+class _TopOfEye(Trunk):
+    def __init__(self, source: ImageSource, number: int, learning: Learning) -> None:
+        super().__init__(source, learning)
+        blocks = block_list(self.encoder)[1]
+        _require_fewer(number, blocks)
+        behind = modules_behind(self.encoder, blocks[-1], lambda: self.pooled([0]))
+        self.prepare(blocks[-number:])
+        self.learned = nn.ModuleList([*blocks[-number:], *behind]).float().requires_grad_(True)
+
+    def merged(self) -> Any:
+        """The whole model, in which these blocks stand."""
+        return self.encoder

@@ -1,0 +1,99 @@
+"""What every encoder of described items has: a trunk's vectors, a fixed linear transform and a learned projection."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from llmrec import transforms
+
+
+class Described(NamedTuple):
+    """What is known of items in one modality."""
+
+    trunk: Callable[[Tensor | None], Tensor]
+    """Vectors of the items it is called with."""
+    shift: Tensor
+    """Of the transform, see :mod:`llmrec.transforms`."""
+    matrix: Tensor
+    """Of the transform."""
+    present: Bool[Tensor, " catalogue"]
+    """By item index, whether the item has this modality; the padding has not."""
+
+
+class Tower(nn.Module):
+    """Vectors of items from one modality.
+
+    Args:
+        trunk: see :class:`Described`.
+        shift: of the transform.
+        matrix: of the transform.
+        embedding_dim: width of an item vector.
+        projection_layers: linear layers, 1 to 3, with GELU between them.
+        hidden_dim: width between the layers.
+        dropout: on the transformed vectors and between the layers.
+    """
+
+    shift: Tensor
+    matrix: Tensor
+
+    def __init__(
+        self,
+        trunk: Callable[[Tensor | None], Tensor],
+        shift: Tensor,
+        matrix: Tensor,
+        embedding_dim: int,
+        projection_layers: int,
+        hidden_dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if not 1 <= projection_layers <= 3:
+            raise ValueError(f"projection_layers must be 1, 2 or 3, came {projection_layers}")
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be at least 1, came {hidden_dim}")
+        self.trunk = trunk
+        self.register_buffer("shift", shift)
+        self.register_buffer("matrix", matrix)
+        widths = [matrix.shape[-1], *[hidden_dim] * (projection_layers - 1), embedding_dim]
+        layers: list[nn.Module] = []
+        for index in range(projection_layers):
+            layers += [nn.GELU()] if index else []
+            layers += [nn.Dropout(dropout), nn.Linear(widths[index], widths[index + 1])]
+        self.projection = nn.Sequential(*layers)
+        for layer in self.projection:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def projected(self, items: Int[Tensor, " n"] | None) -> Float[Tensor, "n dim"]:
+        """Vectors of these items or of all; that of the padding, or of an item without the modality, means nothing."""
+        vectors: Tensor = self.projection(transforms.apply(self.trunk(items), self.shift, self.matrix))
+        return vectors
+
+
+def scattered(
+    towers: list[tuple[Tower, Bool[Tensor, " n"]]], items: Int[Tensor, " n"], missing: Float[Tensor, " dim"]
+) -> Float[Tensor, "n dim"]:
+    """The mean of what each item's towers give; the learned vector for items that have none, zeros for item 0.
+
+    A tower is called with the items that have its modality alone, and not at all where none has.
+
+    Args:
+        towers: each with the items that have its modality.
+        items: indices.
+        missing: vector of items that no tower describes.
+    """
+    counts = torch.stack([has for _, has in towers]).sum(dim=0)
+    bare = (counts == 0) & (items > 0)
+    total = bare[:, None].to(missing) * missing
+    for tower, has in towers:
+        if has.any():
+            rows = has.nonzero()[:, 0]
+            share = 1 / counts[rows].to(missing)
+            total = total.index_add(0, rows, tower.projected(items[rows]) * share[:, None])
+        elif tower.training:  # of several processes each must have a gradient for every weight
+            total = total + 0.0 * sum(weight.sum() for weight in tower.parameters())
+    return total

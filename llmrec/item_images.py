@@ -1,0 +1,131 @@
+"""What a run knows of its items' images: which pixels show each, and on demand their vectors."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from llmrec import assets, covers, loading, pixels
+from llmrec.config import ImageOptions, RunConfig
+from llmrec.errors import ConfigError, DataError
+from llmrec.features import FeatureStore, Progress
+from llmrec.interactions import Dataset
+from llmrec.loading.vision import SHAPES, VisionModel, load_vision, size_of
+from llmrec.pictures import Pictures
+from llmrec.pixels import PixelStore
+from llmrec.tokens import batches_by_length
+from llmrec.tuning import ImageSource
+
+
+class ItemImages:
+    """Keys of pixels by item index: empty for the padding and for items without a usable image.
+
+    Args:
+        options: of the run.
+        keys: by item index.
+        progress: called with images done and images to do.
+        notes: what the run is to tell: who has none, what is broken.
+    """
+
+    def __init__(self, options: ImageOptions, keys: list[str], progress: Progress, notes: tuple[str, ...] = ()) -> None:
+        self.options, self.keys, self.progress, self.notes = options, keys, progress, notes
+        self.size = size_of(options.model, options.size)
+        self.store = PixelStore(assets.cache_folder() / "pixels", self.size)
+        self._vectors: Tensor | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemImages":
+        """Finds every item's image and decodes what the store does not hold yet.
+
+        Raises:
+            ConfigError: no folder is named, and the data set has none.
+            DataError: no such folder, or no file in it is that of an item.
+        """
+        assert config.images is not None
+        folder = config.images.folder or dataset.images
+        if folder is None:
+            raise ConfigError(
+                f"{dataset.name} comes without images; say where they are: images.folder=FOLDER with <item id>.jpg"
+            )
+        empty = cls(config.images, [], progress)
+        found = covers.find(dataset.item_ids.tolist(), folder, config.images.named_by)
+        keys, notes = pixels.decode(found, empty.store, workers=os.cpu_count() or 1, progress=progress)
+        if not any(keys):
+            raise DataError(f"{folder}: no item has an image that can be read; {'; '.join(notes)}")
+        return cls(config.images, keys, progress, (*found.notes, *notes))
+
+    @property
+    def present(self) -> Bool[Tensor, " catalogue"]:
+        """Which items have an image."""
+        return torch.tensor([bool(key) for key in self.keys])
+
+    @property
+    def from_nothing(self) -> bool:
+        """Whether the vision model has new weights."""
+        return self.options.model in SHAPES
+
+    def source(self) -> ImageSource:
+        """What a tuning makes its trunk of."""
+        options = self.options
+        return ImageSource(self.vectors, self.keys, self._eye, self.store, options.precision, options.learning_rate)
+
+    def vectors(self) -> Float[Tensor, "catalogue dim"]:
+        """Vectors of the vision model as it comes, kept in the feature store; zeros for items without an image.
+
+        Raises:
+            ConfigError: the model begins as nothing, so that these would stay random.
+        """
+        if self.from_nothing:
+            raise ConfigError(f"{self.options.model} has new weights, which must learn; take --tuning full")
+        if self._vectors is None:
+            self._vectors = self._made()
+        return self._vectors
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, revision, size of the pixels, and how many items have none."""
+        name = self.options.model
+        missing = self.keys[1:].count("")
+        facts = {"model": name, "size": self.size, "items_without_image": missing, "precision": self.options.precision}
+        return {"images": facts | {"revision": None if self.from_nothing else loading.find(name).revision}}
+
+    def column(self) -> pl.Series:
+        """The keys as a column of the item table; nulls where there are none."""
+        return pl.Series("pixels", [key or None for key in self.keys[1:]], dtype=pl.String)
+
+    def _eye(self) -> VisionModel:
+        return load_vision(self.options.model, self.options.precision, self.options.size)
+
+    @torch.no_grad()
+    def _made(self) -> Tensor:
+        way = {"model": loading.find(self.options.model).revision, "size": self.size, "of": "images"}
+        shelf = FeatureStore(assets.cache_folder() / "features", way | {"precision": self.options.precision})
+        unique = [key for key in dict.fromkeys(self.keys) if key]
+        missing, found = shelf.read(unique)
+        if missing:
+            eye = self._eye().model
+            pictures = Pictures(self.store, [unique[row] for row in missing], self.size)
+            done = 0
+            for rows in batches_by_length(pictures.lengths):
+                batch = pictures.batch(rows)[0]["pixels"].to(eye.device)
+                vectors = eye(batch).last_hidden_state[:, 0].float().cpu()
+                shelf.write([pictures.keys[row] for row in rows], vectors, torch.zeros(len(rows), dtype=torch.bool))
+                found.update({missing[row]: (vector, False) for row, vector in zip(rows, vectors, strict=True)})
+                self.progress(done := done + len(rows), len(missing))
+        by_key = {key: found[row][0] for row, key in enumerate(unique)}
+        nothing = torch.zeros_like(next(iter(by_key.values())))
+        return torch.stack([by_key.get(key, nothing) for key in self.keys])
+
+
+def of_run(config: RunConfig, items: pl.DataFrame) -> ItemImages:
+    """The images of a finished run, whose pixels the store still holds.
+
+    Args:
+        config: of the run.
+        items: its item table.
+    """
+    assert config.images is not None
+    return ItemImages(config.images, ["", *items["pixels"].fill_null("")], lambda done, total: None)

@@ -1,0 +1,234 @@
+"""Vision models: from a name to a loaded network that turns pixels into one vector an image."""
+
+import json
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from llmrec.errors import ConfigError, DataError, LlmrecError, nearest
+from llmrec.loading.files import ModelFiles, find, repository_of
+from llmrec.loading.memory import DTYPES, Precision, fits_on_gpu, require_memory
+from llmrec.loading.names import VISION
+from llmrec.loading.skeleton import where
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "resnet-mini": {
+        "model_type": "resnet",
+        "embedding_size": 32,
+        "hidden_sizes": [32, 64, 128, 256],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+    },
+    "vit-mini": {
+        "model_type": "vit",
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+        "hidden_dropout_prob": 0.0,
+    },
+}
+"""Models that are trained from nothing, by name."""
+PATCHES = 8
+"""To a side of the image, of a shape that reads patches."""
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, for models that do not say their own."""
+_SIZE = 224
+_FIRST_TOKEN = ("vit", "deit", "vit_mae")
+"""Kinds whose vector is the first token; what they call a pooler belongs to a classifier, or there is none."""
+_PARTS = {"clip": "vision_config", "siglip": "vision_config"}
+"""Kinds that read texts too, and which of their configs is that of the eye."""
+
+
+class Eye(nn.Module):
+    """A vision model that gives each image as a text of one token: its vector, pooled as the model's kind asks.
+
+    Args:
+        network: as ``AutoModel`` makes it.
+        mean: by channel, of pixel values from 0 to 1.
+        std: by channel.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, network: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network, self.config = network, network.config
+        spread = torch.tensor(std)
+        self.register_buffer("scale", (1 / (255 * spread))[:, None, None], persistent=False)
+        self.register_buffer("offset", (-torch.tensor(mean) / spread)[:, None, None], persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.network.parameters()).dtype
+
+    def forward(self, pixels: UInt8[Tensor, "batch 3 size size"]) -> "Seen":
+        """One vector an image."""
+        values = pixels.to(self.dtype) * self.scale.to(self.dtype) + self.offset.to(self.dtype)
+        return Seen(self.vectors(values)[:, None])
+
+    def vectors(self, values: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch dim"]:
+        """The same of normalised pixels."""
+        given: dict[str, Tensor] = {}
+        if self.config.model_type == "vit_mae":  # it would draw an order of the patches at random
+            patches = (values.shape[-1] // self.config.patch_size) ** 2
+            given["noise"] = torch.arange(patches, device=values.device).expand(len(values), -1).to(values.dtype)
+        output = self.network(pixel_values=values, **given)
+        if self.config.model_type in _FIRST_TOKEN:
+            first: Tensor = output.last_hidden_state[:, 0]
+            return first
+        pooled: Tensor = output.pooler_output
+        return pooled.flatten(1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an :class:`Eye` returns; named as the output of a language model."""
+
+    last_hidden_state: Float[Tensor, "batch 1 dim"]
+
+
+@dataclass(frozen=True)
+class VisionModel:
+    """A loaded model; of one from nothing there are no files."""
+
+    model: Eye
+    files: ModelFiles | None
+    size: int
+    """Pixels to a side."""
+
+
+def check_name(name: str) -> None:
+    """Refuses what can be neither a shape nor a pre-trained model.
+
+    Raises:
+        ConfigError: with the names that there are.
+    """
+    if name in SHAPES or Path(name).expanduser().is_dir():
+        return
+    try:
+        repository_of(name)
+    except ConfigError:
+        known = [*SHAPES, *VISION]
+        raise ConfigError(
+            f"no model {name!r}{nearest(name, known)} that reads images (have: {', '.join(known)}); besides these: a hub "
+            "id (owner/name) or a folder that exists"
+        ) from None
+
+
+def size_of(name: str, asked: int | None) -> int:
+    """Pixels to a side that a model is to read.
+
+    Raises:
+        ConfigError: the model knows positions for another size alone.
+    """
+    check_name(name)
+    if name in SHAPES:
+        return asked or _SIZE
+    config = _config(find(name))
+    own = getattr(config, "image_size", None)
+    own = own[0] if isinstance(own, list | tuple) else own
+    if asked and own and asked != own and not getattr(config, "depths", None):
+        raise ConfigError(f"{name} reads images of {own} pixels a side; leave images.size={asked} out, or set {own}")
+    return asked or own or _SIZE
+
+
+def load_vision(name: str, precision: Precision, size: int | None = None) -> VisionModel:
+    """Loads a vision model, or draws a new one of a shape from torch's global generator.
+
+    Args:
+        name: one of :data:`SHAPES`, a short name of :data:`llmrec.loading.names.VISION`, a hub id or a folder.
+        precision: of weights and of what is computed.
+        size: pixels to a side; None: as the model wants.
+
+    Raises:
+        ConfigError: no such name, or a size that the model cannot read.
+        MemoryLimitError: the weights are larger than the free memory.
+        DataError: the files cannot be read as such a model.
+    """
+    side = size_of(name, size)
+    if name in SHAPES:
+        return VisionModel(Eye(_new(name, side), _MEAN, _STD), None, side)
+    files = find(name)
+    try:
+        network = _read(files, precision)
+    except LlmrecError:
+        raise
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise DataError(f"{files.path} cannot be read as a vision model: {type(error).__name__}: {error}") from error
+    eye = Eye(network.eval().requires_grad_(False), *_normalisation(files))
+    return VisionModel(eye.to("cuda") if fits_on_gpu(network) else eye, files, side)
+
+
+def _new(name: str, side: int) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    shape = SHAPES[name]
+    if "num_hidden_layers" in shape:
+        if side % PATCHES:
+            raise ConfigError(
+                f"{name} cuts images into {PATCHES} x {PATCHES} patches, which images.size={side} is no multiple of"
+            )
+        shape = shape | {"image_size": side, "patch_size": side // PATCHES}
+    return _without_pooler(AutoModel.from_config(AutoConfig.for_model(**shape)))
+
+
+def _without_pooler(network: Any) -> Any:
+    """What no vector comes out of would be saved and never learn."""
+    if network.config.model_type in _FIRST_TOKEN and hasattr(network, "pooler"):
+        network.pooler = None
+    return network
+
+
+def _read(files: ModelFiles, precision: Precision) -> Any:
+    from transformers import AutoModel
+
+    config = _config(files)
+    if config.model_type == "vit_mae":
+        config.mask_ratio = 0.0
+    with torch.device("meta"):
+        weights = sum(each.numel() for each in AutoModel.from_config(config).parameters())
+    require_memory(files.name, weights, precision)
+    network, report = AutoModel.from_pretrained(
+        config=config, dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where(files)
+    )
+    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
+        raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
+    if "pixel_values" not in _reads(network):
+        raise DataError(f"{files.path} is a {config.model_type}, which reads no images; name a vision model")
+    return _without_pooler(network)
+
+
+def _config(files: ModelFiles) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(**where(files))
+    except Exception as error:  # as above
+        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
+    return getattr(config, _PARTS[config.model_type]) if config.model_type in _PARTS else config
+
+
+def _reads(network: Any) -> list[str]:
+    return list(signature(network.forward).parameters)
+
+
+def _normalisation(files: ModelFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by channel as the model's preprocessor has them."""
+    path = files.path / "preprocessor_config.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if told.get("do_normalize") is False:
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return tuple(told.get("image_mean", _MEAN)), tuple(told.get("image_std", _STD))

@@ -1,0 +1,109 @@
+"""Any vision model of transformers gives one vector an image, pooled as its kind asks and alone of its batch."""
+
+import json
+import shutil
+
+import pytest
+import tiny_eyes
+import tiny_models
+import torch
+
+from llmrec.errors import ConfigError, DataError
+from llmrec.loading.vision import SHAPES, load_vision, size_of
+
+KINDS = sorted(tiny_eyes.ARCHITECTURES)
+PIXELS = torch.randint(
+    0, 256, (5, 3, tiny_eyes.SIZE, tiny_eyes.SIZE), generator=torch.Generator().manual_seed(0)
+).byte()
+
+
+@torch.no_grad()
+def vectors(eye, pixels):
+    return eye(pixels).last_hidden_state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_gives_one_vector_an_image_whoever_shares_its_batch(kind):
+    """D4: the vector of an image depends on nothing but the image."""
+    eye = load_vision(str(tiny_eyes.folder(kind)), "fp32", tiny_eyes.SIZE).model
+    together = vectors(eye, PIXELS)
+    assert together.shape == (5, 1, 16)
+    assert together.std(dim=0).max() > 0.05
+    for row in range(5):
+        torch.testing.assert_close(vectors(eye, PIXELS[row : row + 1])[0], together[row], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_weight_of_the_file_is_in_the_model_and_none_is_drawn_anew(kind):
+    from safetensors.torch import load_file
+
+    eye = load_vision(str(tiny_eyes.folder(kind)), "fp32", tiny_eyes.SIZE).model
+    saved = load_file(tiny_eyes.folder(kind) / "model.safetensors")
+    values = {(tuple(weight.shape), round(float(weight.double().sum()), 4)) for weight in saved.values()}
+    own = {(tuple(weight.shape), round(float(weight.double().sum()), 4)) for weight in eye.network.parameters()}
+    assert own <= values
+    assert not any(weight.requires_grad for weight in eye.parameters())
+
+
+def test_pixels_are_normalised_by_what_the_preprocessor_says():
+    eye = load_vision(str(tiny_eyes.folder("vit")), "fp32").model
+    seen = []
+    eye.network.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["pixel_values"]), with_kwargs=True
+    )
+    vectors(eye, torch.full((1, 3, tiny_eyes.SIZE, tiny_eyes.SIZE), 51, dtype=torch.uint8))
+    expected = [(51 / 255 - 0.5) / 0.2, (51 / 255 - 0.4) / 0.25, (51 / 255 - 0.3) / 0.5]
+    torch.testing.assert_close(seen[0][0, :, 3, 4], torch.tensor(expected), rtol=0, atol=1e-5)
+
+
+def test_a_vit_pools_its_first_token_and_a_resnet_the_mean_of_its_places():
+    vit = load_vision(str(tiny_eyes.folder("vit")), "fp32").model
+    values = torch.randn(2, 3, tiny_eyes.SIZE, tiny_eyes.SIZE)
+    with torch.no_grad():
+        assert torch.equal(vit.vectors(values), vit.network(pixel_values=values).last_hidden_state[:, 0])
+        resnet = load_vision(str(tiny_eyes.folder("resnet")), "fp32").model
+        last = resnet.network(pixel_values=values).last_hidden_state
+        torch.testing.assert_close(resnet.vectors(values), last.mean(dim=(2, 3)))
+
+
+def test_mae_reads_all_patches_in_every_run():
+    """Its own forward drops three quarters of them at random."""
+    eye = load_vision(str(tiny_eyes.folder("vit_mae")), "fp32").model
+    assert torch.equal(vectors(eye, PIXELS), vectors(eye, PIXELS))
+    changed = PIXELS.clone()
+    for row in range(0, tiny_eyes.SIZE, 4):
+        changed[:, :, row : row + 4] = 255 - changed[:, :, row : row + 4]
+        assert (vectors(eye, changed) - vectors(eye, PIXELS)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_a_shape_is_drawn_anew_and_reads_the_size_asked_for(name):
+    torch.manual_seed(1)
+    first = load_vision(name, "fp32", 32)
+    torch.manual_seed(1)
+    again = load_vision(name, "fp32", 32)
+    pixels = torch.randint(0, 256, (2, 3, 32, 32)).byte()
+    assert torch.equal(vectors(first.model.eval(), pixels), vectors(again.model.eval(), pixels))
+    assert first.files is None
+    assert all(weight.requires_grad for weight in first.model.parameters())
+
+
+def test_the_size_is_the_models_own():
+    assert size_of(str(tiny_eyes.folder("vit")), None) == tiny_eyes.SIZE
+    assert size_of(str(tiny_eyes.folder("resnet")), None) == 224
+    assert size_of(str(tiny_eyes.folder("resnet")), 64) == 64
+    with pytest.raises(ConfigError, match=r"reads images of 16 pixels a side; leave images\.size=32 out, or set 16"):
+        size_of(str(tiny_eyes.folder("vit")), 32)
+    with pytest.raises(ConfigError, match=r"8 x 8 patches, which images\.size=30 is no multiple of"):
+        load_vision("vit-mini", "fp32", 30)
+
+
+def test_what_is_no_vision_model_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match="is a llama, which reads no images; name a vision model"):
+        load_vision(str(tiny_models.folder("llama")), "fp32")
+    with pytest.raises(ConfigError, match="no model 'resnet-minni'; did you mean 'resnet-mini'"):
+        load_vision("resnet-minni", "fp32")
+    broken = shutil.copytree(tiny_eyes.folder("vit"), tmp_path / "vit")
+    (broken / "config.json").write_text(json.dumps({"model_type": "nothing"}), encoding="utf-8")
+    with pytest.raises(DataError, match="cannot be read as a model"):
+        load_vision(str(broken), "fp32")
