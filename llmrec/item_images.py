@@ -106,12 +106,12 @@ class ItemImages:
         unique = [key for key in dict.fromkeys(self.keys) if key]
         missing, found = shelf.read(unique)
         if missing:
-            eye = self._eye().model
-            pictures = Pictures(self.store, [unique[row] for row in missing], self.size)
+            model = self._eye()
+            pictures = Pictures.of(self.store, [unique[row] for row in missing], model)
             done = 0
             for rows in batches_by_length(pictures.lengths):
-                batch = pictures.batch(rows)[0]["pixels"].to(eye.device)
-                vectors = eye(batch).last_hidden_state[:, 0].float().cpu()
+                batch = pictures.batch(rows)[0]["pixel_values"].to(model.model.device)
+                vectors = model.model(batch).last_hidden_state[:, 0].float().cpu()
                 shelf.write([pictures.keys[row] for row in rows], vectors, torch.zeros(len(rows), dtype=torch.bool))
                 found.update({missing[row]: (vector, False) for row, vector in zip(rows, vectors, strict=True)})
                 self.progress(done := done + len(rows), len(missing))

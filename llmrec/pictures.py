@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from llmrec.loading.vision import VisionModel
+from llmrec.normalisation import Normalisation
 from llmrec.pixels import PixelStore
 
 PATCH = 16
@@ -15,19 +17,23 @@ PATCH = 16
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images of one size, read from the store when a batch is made."""
+    """Images of one size, read from the store and normalised when a batch is made."""
 
     store: PixelStore
     keys: list[str]
-    size: int
-    """Pixels to a side."""
+    normalisation: Normalisation
+
+    @classmethod
+    def of(cls, store: PixelStore, keys: list[str], model: VisionModel) -> "Pictures":
+        """As the model wants them."""
+        return cls(store, keys, Normalisation(model.mean, model.std, model.model.dtype))
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
         """Of each image, in patches."""
-        return np.full(len(self.keys), max(1, self.size // PATCH) ** 2)
+        return np.full(len(self.keys), max(1, self.store.size // PATCH) ** 2)
 
     def batch(self, rows: list[int]) -> tuple[dict[str, Tensor], Bool[Tensor, "batch 1"]]:
-        """Pixels of some images, and that the one token of each is its own."""
-        pixels = self.store.read([self.keys[row] for row in rows])
-        return {"pixels": pixels}, torch.ones(len(rows), 1, dtype=torch.bool)
+        """What the model is called with for some images, and that the one token of each is its own."""
+        values = self.normalisation.read(self.store, [self.keys[row] for row in rows])
+        return {"pixel_values": values}, torch.ones(len(rows), 1, dtype=torch.bool)

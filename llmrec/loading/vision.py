@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmrec.errors import ConfigError, DataError, LlmrecError, nearest
@@ -50,37 +50,32 @@ class Eye(nn.Module):
 
     Args:
         network: as ``AutoModel`` makes it.
-        mean: by channel, of pixel values from 0 to 1.
-        std: by channel.
     """
 
-    scale: Tensor
-    offset: Tensor
-
-    def __init__(self, network: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network, self.config = network, network.config
-        spread = torch.tensor(std)
-        self.register_buffer("scale", (1 / (255 * spread))[:, None, None], persistent=False)
-        self.register_buffer("offset", (-torch.tensor(mean) / spread)[:, None, None], persistent=False)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.scale.device
+        return self._weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        return next(self.network.parameters()).dtype
+        return self._weight.dtype
 
-    def forward(self, pixels: UInt8[Tensor, "batch 3 size size"]) -> "Seen":
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.network.parameters())
+
+    def forward(self, pixel_values: Float[Tensor, "batch 3 size size"]) -> "Seen":
         """One vector an image."""
-        values = pixels.to(self.dtype) * self.scale.to(self.dtype) + self.offset.to(self.dtype)
-        return Seen(self.vectors(values)[:, None])
+        return Seen(self.vectors(pixel_values.to(self.dtype))[:, None])
 
     def vectors(self, values: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch dim"]:
-        """The same of normalised pixels."""
+        """The same, without the form of a text."""
         given: dict[str, Tensor] = {}
         if self.config.model_type == "vit_mae":  # it would draw an order of the patches at random
             patches = (values.shape[-1] // self.config.patch_size) ** 2
@@ -108,6 +103,9 @@ class VisionModel:
     files: ModelFiles | None
     size: int
     """Pixels to a side."""
+    mean: tuple[float, ...]
+    """By channel, of pixels from 0 to 1, as they were where the model was trained."""
+    std: tuple[float, ...]
 
 
 def check_name(name: str) -> None:
@@ -160,7 +158,7 @@ def load_vision(name: str, precision: Precision, size: int | None = None) -> Vis
     """
     side = size_of(name, size)
     if name in SHAPES:
-        return VisionModel(Eye(_new(name, side), _MEAN, _STD), None, side)
+        return VisionModel(Eye(_new(name, side)), None, side, _MEAN, _STD)
     files = find(name)
     try:
         network = _read(files, precision)
@@ -168,8 +166,8 @@ def load_vision(name: str, precision: Precision, size: int | None = None) -> Vis
         raise
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise DataError(f"{files.path} cannot be read as a vision model: {type(error).__name__}: {error}") from error
-    eye = Eye(network.eval().requires_grad_(False), *_normalisation(files))
-    return VisionModel(eye.to("cuda") if fits_on_gpu(network) else eye, files, side)
+    eye = Eye(network.eval().requires_grad_(False))
+    return VisionModel(eye.to("cuda") if fits_on_gpu(network) else eye, files, side, *_normalisation(files))
 
 
 def _new(name: str, side: int) -> Any:

@@ -74,7 +74,7 @@ class ImageSource:
 
     def read(self, keys: list[str], model: VisionModel) -> Pictures:
         """Pixels in batches."""
-        return Pictures(self.pixels, keys, model.size)
+        return Pictures.of(self.pixels, keys, model)
 
 
 Source = TextSource | ImageSource
