@@ -114,7 +114,7 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
             options.training.batch_size,
             options.training.windows,
             options.seed,
-            last_target=getattr(model.head, "last_target", False),
+            future=model.future,
         ),
         text.known(split),
         split.dataset.items.with_columns(

@@ -139,7 +139,8 @@ class TrainingOptions(_Options):
     users: int | None = Field(None, ge=1)
     """How many users' histories are learned from at most, drawn at random, for learning curves; null: all."""
     windows: Literal["all", "last"] = "all"
-    """``all``: every position of a history is a target once an epoch; ``last``: only the most recent window."""
+    """``all``: every position of a history is a target once an epoch, or, of a head that tells what is behind a history
+    alone, some positions and others in the next; ``last``: only the most recent window."""
     init_from: Path | None = None
     """Folder of a finished run whose weights training begins with: one over texts, one over ids of the same items, or
     one that writes names, whose pieces are taken too."""

@@ -130,7 +130,7 @@ class ContrastiveStep(nn.Module):
     def forward(
         self,
         history: Int[Tensor, "batch seq"],
-        target: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch ahead"],
         user: Int[Tensor, " batch"],
         windows: Int[Tensor, "whole width"],
         rows: Int[Tensor, " batch"],

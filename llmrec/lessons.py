@@ -55,8 +55,8 @@ class Lesson:
                 "all; take --loss softmax, or sampled_softmax for a large catalogue"
             )
         counts = train.counts(len(task.classes))
-        cut, last = (config.max_seq_len, training.batch_size, training.windows, config.seed), network.last_target
-        batches = TrainingBatches(train, *cut, last_target=last)
+        cut = (config.max_seq_len, training.batch_size, training.windows, config.seed)
+        batches = TrainingBatches(train, *cut, future=network.future)
         step = NextItemStep(network, loss, counts)
         return cls(SOURCE, task, network, step, batches, training, config.max_seq_len, config.seed)
 
@@ -124,7 +124,8 @@ class Lesson:
 
 
 class NextItemStep(nn.Module):
-    """The next item of the source at every position of a window; of a bidirectional trunk the items hidden from it."""
+    """The next item of the source at every position of a window; of a bidirectional trunk the items hidden from it, and
+    of one with futures those behind the history."""
 
     item_ids: Tensor
     log_popularity: Tensor
@@ -139,7 +140,7 @@ class NextItemStep(nn.Module):
     def forward(
         self,
         history: Int[Tensor, "batch seq"],
-        target: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch ahead"],
         user: Int[Tensor, " batch"],
         windows: Int[Tensor, "whole width"],
         rows: Int[Tensor, " batch"],
@@ -152,9 +153,11 @@ class NextItemStep(nn.Module):
             history = windows[rows]
             masked = cloze.draw(history, generator)
             target = history * masked
-        asked = target > 0
+        asked, vectors = target > 0, self.network.hidden(history, masked)
+        if self.network.future:
+            vectors = vectors[:, -1:].expand(-1, target.shape[1], -1)
         return self.loss(
-            with_one(self.network.hidden(history, masked)[asked]),
+            with_one(vectors[asked]),
             self.network.source_items(),
             target[asked] - 1,
             item_ids=self.item_ids,

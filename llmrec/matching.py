@@ -35,7 +35,7 @@ class MatchingStep(nn.Module):
     def forward(
         self,
         history: Int[Tensor, "batch seq"],
-        target: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch ahead"],
         user: Int[Tensor, " batch"],
         windows: Int[Tensor, "whole width"],
         rows: Int[Tensor, " batch"],
@@ -43,7 +43,8 @@ class MatchingStep(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean loss of this process's targets, in nats; for the arguments see :class:`llmrec.sequences.Batch`.
 
-        A bidirectional head reads whole windows, and its targets are the items that are hidden from it there.
+        A bidirectional head reads whole windows, and its targets are the items that are hidden from it there. One with
+        futures meets all targets of a window with the user vector after its history.
         """
         assert self.recommender.encoder is not None
         masked = None
@@ -86,11 +87,11 @@ class MatchingStep(nn.Module):
         self,
         items: Float[Tensor, "catalogue dim"],
         history: Int[Tensor, "batch seq"],
-        target: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch ahead"],
         user: Int[Tensor, " batch"],
         masked: Bool[Tensor, "batch seq"] | None,
     ) -> Float[Tensor, "n dim"]:
-        """User vectors at the positions with a target, row by row; windows of like length share a call of the head.
+        """A user vector for each target, row by row; windows of like length share a call of the head.
 
         Most windows are far shorter than the longest, and the head would work on the padding as on the rest.
         """
@@ -100,7 +101,9 @@ class MatchingStep(nn.Module):
             width = max(1, int(widths[-1]))
             hidden = None if masked is None else masked[group, -width:]
             vectors = self.recommender.user_embedding(items, history[group, -width:], user[group], hidden)
-            parts.append(vectors[target[group, -width:] > 0])
+            if self.recommender.future:
+                vectors = vectors[:, -1:].expand(-1, target.shape[1], -1)
+            parts.append(vectors[target[group, -vectors.shape[1] :] > 0])
         place = (target > 0)[order].nonzero()[:, 0]
         # From the order of the groups back to that of the rows; stable, so positions keep theirs.
         return torch.cat(parts)[torch.argsort(order[place], stable=True)]
@@ -109,9 +112,9 @@ class MatchingStep(nn.Module):
         self,
         windows: Int[Tensor, "whole width"],
         rows: Int[Tensor, " batch"],
-        target: Int[Tensor, "batch seq"],
+        target: Int[Tensor, "batch ahead"],
         generator: torch.Generator,
-    ) -> tuple[Int[Tensor, " m"], Int[Tensor, "batch seq"]]:
+    ) -> tuple[Int[Tensor, " m"], Int[Tensor, "batch ahead"]]:
         """The items that the loss compares, and which of them each target is: those it asks for, or the catalogue."""
         if not hasattr(self.loss, "columns"):
             return self.item_ids, target - 1

@@ -67,6 +67,11 @@ class Recommender(nn.Module):
         """Whether the head reads later items too, so that the item asked for must be hidden from it."""
         return getattr(self.head, "bidirectional", False)
 
+    @property
+    def future(self) -> int:
+        """How many items behind a history its user vector is trained to tell; 0: the next one, at each position."""
+        return getattr(self.head, "future", 0)
+
     @torch.no_grad()
     def item_embeddings(self) -> Float[Tensor, "catalogue dim"]:
         """All item vectors in evaluation mode, kept until the next training step."""

@@ -73,20 +73,21 @@ class Sequences:
 class Batch(NamedTuple):
     """One process's share of a batch of training windows.
 
-    ``history`` and, position by position, the item that followed (``target``); 0 where there is none. ``user`` is whose
-    window each is, by index. ``windows`` are those of the whole batch, left-padded, each with its last target, and
-    ``rows`` says which of them are this process's.
+    ``target`` are the last items of each window, left-padded with 0 like all here: position by position the item that
+    followed in ``history``, or with futures all items behind it. ``user`` is whose window each is, by index.
+    ``windows`` are those of the whole batch, each with its last target, and ``rows`` says which of them are this
+    process's.
     """
 
     history: Int[Tensor, "batch seq"]
-    target: Int[Tensor, "batch seq"]
+    target: Int[Tensor, "batch ahead"]
     user: Int[Tensor, " batch"]
     windows: Int[Tensor, "whole width"]
     rows: Int[Tensor, " batch"]
 
     @property
     def num_targets(self) -> int:
-        """Positions that something followed."""
+        """Targets in all windows."""
         return int((self.target > 0).sum())
 
 
@@ -95,12 +96,16 @@ class TrainingBatches:
 
     Args:
         sequences: the training part, one sequence per user.
-        max_seq_len: positions in a window.
+        max_seq_len: the most items of a history.
         batch_size: windows in a batch, over all processes.
         windows: ``all`` cuts every sequence so that each position is a target exactly once an epoch, at another place
-            each epoch; ``last`` keeps only the most recent ``max_seq_len`` targets of each user.
+            each epoch; ``last`` keeps only the most recent window of each user.
         seed: of the cuts and of the order.
-        last_target: whether of each window the last item alone is a target.
+        future: 0: each position of a history has the next item as target. From 1 on the last so many items of a window
+            are all targets of its one history, which ends before them: fewer where the window would be left without a
+            history, and no user of two items or more is left out. Windows are longer by ``future - 1`` items, and an
+            item is a target in about ``future`` of ``max_seq_len + future - 1`` epochs: all but the first of a sequence
+            are, a last one far more often, since every epoch has a window that ends with it.
     """
 
     def __init__(
@@ -111,10 +116,14 @@ class TrainingBatches:
         windows: Literal["all", "last"],
         seed: int,
         *,
-        last_target: bool = False,
+        future: int = 0,
     ) -> None:
         self.sequences, self.max_seq_len, self.batch_size = sequences, max_seq_len, batch_size
-        self.windows, self.seed, self.last_target = windows, seed, last_target
+        self.windows, self.seed, self.future = windows, seed, future
+
+    def every_position(self) -> "TrainingBatches":
+        """Batches of the same sequences in which each position has the next item as target."""
+        return TrainingBatches(self.sequences, self.max_seq_len, self.batch_size, self.windows, self.seed)
 
     def epoch(self, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[Batch, int]]:
         """Yields this process's share of every batch from number ``first`` on, with the targets of the whole batch.
@@ -123,55 +132,65 @@ class TrainingBatches:
         """
         cuts, order = self.cuts(epoch)
         users = self.sequences.user_indices()
-        for start in range(first * self.batch_size, len(order), self.batch_size):
-            chosen = cuts[order[start : start + self.batch_size]]
-            targets = len(chosen) if self.last_target else int((chosen[:, 1] - chosen[:, 0] - 1).sum())
-            windows = _left_pad(self.sequences.values, chosen[:, 0], chosen[:, 1])
-            rows = torch.arange(len(chosen))[rank::world]
-            mine = chosen[rank::world]
-            history = _left_pad(self.sequences.values, mine[:, 0], mine[:, 1] - 1)
-            target = _left_pad(self.sequences.values, mine[:, 0] + 1, mine[:, 1])
-            if self.last_target:
-                target[:, :-1] = 0
-            owner = np.searchsorted(self.sequences.offsets, mine[:, 0], side="right") - 1
-            yield Batch(history, target, users[owner], windows, rows), targets
+        for number in range(first * self.batch_size, len(order), self.batch_size):
+            start, stop = cuts[order[number : number + self.batch_size]].T
+            read, ahead = self._parts(start, stop)
+            windows = _left_pad(self.sequences.values, start, stop)
+            mine = slice(rank, None, world)
+            history = _left_pad(self.sequences.values, start[mine], read[mine])
+            target = _left_pad(self.sequences.values, ahead[mine], stop[mine])
+            owner = np.searchsorted(self.sequences.offsets, start[mine], side="right") - 1
+            rows = torch.arange(len(start))[mine]
+            yield Batch(history, target, users[owner], windows, rows), int((stop - ahead).sum())
+
+    def _parts(self, start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the history of each window stops, and where its targets start."""
+        if not self.future:
+            return stop - 1, start + 1
+        ahead = np.maximum(stop - self.future, start + 1)
+        return ahead, ahead
 
     def cuts(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Start and stop of every window of an epoch, and the order in which they are taken."""
         generator = np.random.default_rng([self.seed, epoch])
-        shift = generator.integers(0, self.max_seq_len, size=len(self.sequences))
+        most = self.max_seq_len + max(self.future - 1, 0)
+        shift = generator.integers(0, most, size=len(self.sequences))
         if self.windows == "last":
-            cuts = last_windows(self.sequences.offsets, self.max_seq_len)
+            cuts = last_windows(self.sequences.offsets, most)
         else:
-            cuts = all_windows(self.sequences.offsets, self.max_seq_len, shift)
+            cuts = all_windows(self.sequences.offsets, most, shift)
         return cuts, generator.permutation(len(cuts))
 
 
-def all_windows(offsets: np.ndarray, max_seq_len: int, shift: np.ndarray) -> np.ndarray:
-    """Cuts each sequence into windows such that every item but the first is a target exactly once.
+def all_windows(offsets: np.ndarray, most: int, shift: np.ndarray) -> np.ndarray:
+    """Cuts each sequence into windows such that every item but the first stands behind another in exactly one.
 
     Args:
         offsets: as in :class:`Sequences`.
-        max_seq_len: the most targets in one window.
-        shift: per sequence, by how many targets (0 to ``max_seq_len - 1``) the last window falls short.
+        most: items of a window behind its first.
+        shift: per sequence, by how many items (0 to ``most - 1``) the last window falls short.
 
     Returns:
-        ``[num_windows, 2]``: start and stop in the flat array; inputs are ``[start, stop - 1)``, targets
-        ``[start + 1, stop)``.
+        ``[num_windows, 2]``: start and stop in the flat array.
     """
     targets = np.maximum(np.diff(offsets) - 1, 0)
-    number = np.where(targets > 0, -(-(targets + shift) // max_seq_len), 0)
+    number = np.where(targets > 0, -(-(targets + shift) // most), 0)
     row = np.repeat(np.arange(len(targets)), number)
     back = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-    stop = targets[row] + shift[row] - back * max_seq_len
-    start = np.maximum(stop - max_seq_len, 0)
+    stop = targets[row] + shift[row] - back * most
+    start = np.maximum(stop - most, 0)
     return np.stack([offsets[row] + start, offsets[row] + np.minimum(stop, targets[row]) + 1], axis=1)
 
 
-def last_windows(offsets: np.ndarray, max_seq_len: int) -> np.ndarray:
-    """The most recent window of each sequence that has a target, as start and stop in the flat array."""
+def last_windows(offsets: np.ndarray, most: int) -> np.ndarray:
+    """The most recent window of each sequence of two items or more, as start and stop in the flat array.
+
+    Args:
+        offsets: as in :class:`Sequences`.
+        most: items of a window behind its first.
+    """
     stop = offsets[1:]
-    start = np.maximum(stop - max_seq_len - 1, offsets[:-1])
+    start = np.maximum(stop - most - 1, offsets[:-1])
     return np.stack([start, stop], axis=1)[stop - offsets[:-1] >= 2]
 
 

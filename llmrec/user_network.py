@@ -82,9 +82,9 @@ class UserNetwork(nn.Module):
         return getattr(self.trunk, "bidirectional", False)
 
     @property
-    def last_target(self) -> bool:
-        """Whether the trunk is trained to tell the item behind a window alone."""
-        return getattr(self.trunk, "last_target", False)
+    def future(self) -> int:
+        """How many items behind a history its last vector is trained to tell; 0: the next one, at each position."""
+        return getattr(self.trunk, "future", 0)
 
     def hidden(
         self, history: Int[Tensor, "batch seq"], masked: Bool[Tensor, "#batch seq"] | None = None

@@ -156,12 +156,13 @@ class Job:
             self.weights.append(training.copy_of(model))
             return SCORES | {"nDCG@10": next(script)}
 
-        how, seed = self.options.training, self.options.seed
+        how = self.options.training
+        cut = (how.batch_size, how.windows, self.options.seed)
         made = given.get("loss") or components.create("losses", self.options.loss)
         return training.fit(
             self.model,
             MatchingStep(self.model, made, self.split.train.counts(self.model.num_items)),
-            TrainingBatches(self.split.train, self.model.max_seq_len, how.batch_size, how.windows, seed),
+            TrainingBatches(self.split.train, self.model.max_seq_len, *cut, future=self.model.future),
             how,
             seed=self.options.seed,
             validate=given.get("validate", validate),

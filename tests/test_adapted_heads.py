@@ -27,7 +27,7 @@ def head(name: str, **options) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", OF_HEADS)
-@pytest.mark.parametrize("kind", ["bert4rec", "grec", "nextitnet", "sasrec"])
+@pytest.mark.parametrize("kind", ["bert4rec", "grec", "nextitnet", "sasrec", "transrec"])
 def test_adapters_of_a_head_change_nothing_until_they_learn(kind, name):
     plain, adapted = head(kind), head(kind)
     tuning(name).adapt_head(adapted)
@@ -75,8 +75,8 @@ def test_a_head_is_adapted_or_refused_and_the_message_names_those_that_can_be(ki
         able = False
         assert f"tuning.head_bottleneck=4: {type(plain).__name__} has no block that takes adapters" in str(error)
         assert "tuning.head_bottleneck=0 leaves the head as it is" in str(error)
-        assert "the heads bert4rec, cpc, grec, nextitnet and sasrec have" in str(error)
-    assert able == (kind in ("bert4rec", "cpc", "grec", "nextitnet", "sasrec"))
+        assert "the heads bert4rec, cpc, grec, nextitnet, sasrec and transrec have" in str(error)
+    assert able == (kind in ("bert4rec", "cpc", "grec", "nextitnet", "sasrec", "transrec"))
     bare = head(kind)
     tuning("houlsby", head_bottleneck=0).adapt_head(bare)
     assert bare.state_dict().keys() == head(kind).state_dict().keys()

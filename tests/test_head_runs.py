@@ -15,6 +15,7 @@ HEADS = {
     "gru4rec": ["head.hidden_dim=12"],
     "bert4rec": ["head.mask_share=0.4"],
     "cpc": ["head.num_layers=1"],
+    "transrec": ["head.future=3", "--loss", "bce"],
 }
 HISTORIES = [["i1", "i2", "i3"], [], [f"i{number}" for number in range(3, 20)]]
 
@@ -52,7 +53,8 @@ def test_a_run_of_it_ranks_its_cases_and_recommends_alike_once_loaded(
         ("grec", "mask_share: float = 0.2"),
         ("gru4rec", "hidden_dim: int = 128"),
         ("bert4rec", "last_share: float = 0.1"),
-        ("cpc", "num_heads: int = 2"),
+        ("cpc", "future: int = 1"),
+        ("transrec", "inner_dim: int | None = None"),
     ],
 )
 def test_help_prints_its_options(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:

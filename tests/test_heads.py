@@ -24,12 +24,15 @@ SETTINGS = [{"name": name} for name in components.names("heads")] + [
     {"name": "dssm_id", "num_layers": 1},
     {"name": "gru4rec", "num_layers": 2, "hidden_dim": 24},
     {"name": "bert4rec", "num_layers": 1, "num_heads": 4},
+    {"name": "transrec", "num_layers": 1, "num_heads": 2, "inner_dim": 24, "future": 2},
     {"name": "grec", "num_layers": 4, "norm": "pre", "dropout": 0.2},
     {"name": "nextitnet", "num_layers": 4, "norm": "pre"},
     {"name": "nextitnet", "num_layers": 2, "dilations": [1, 2], "dropout": 0.2},
     {"name": "nextitnet", "num_layers": 1, "kernel_size": 5, "dilations": [1], "gate": True},
 ]
 
+BOTH_WAYS = {"transrec"}
+"""Heads that read all of the history for its one user vector, the last, and hide nothing."""
 WITHOUT_DROPOUT = {"nextitnet", "grec"}
 """Heads whose papers have none; the option exists, and one of each head's settings takes it."""
 
@@ -42,6 +45,10 @@ def bidirectional(setting: dict[str, Any]) -> bool:
     return getattr(components.load("heads", setting["name"]), "bidirectional", False)
 
 
+def causal(setting: dict[str, Any]) -> bool:
+    return not bidirectional(setting) and setting["name"] not in BOTH_WAYS
+
+
 def heads(settings: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("setting", settings, ids=lambda setting: "-".join(map(str, setting.values())))
 
@@ -49,11 +56,11 @@ def heads(settings: list[dict[str, Any]]) -> pytest.MarkDecorator:
 OF_ITEMS = [setting for setting in SETTINGS if not by_user(setting)]
 every_head = heads(SETTINGS)
 every_head_of_items = heads(OF_ITEMS)
-every_causal_head = heads([setting for setting in SETTINGS if not bidirectional(setting)])
+every_causal_head = heads([setting for setting in SETTINGS if causal(setting)])
 every_bidirectional_head = heads([setting for setting in SETTINGS if bidirectional(setting)])
 every_head_that_knows_order = heads([setting for setting in OF_ITEMS if setting["name"] != "dssm"])
 every_causal_head_that_knows_order = heads(
-    [setting for setting in OF_ITEMS if setting["name"] != "dssm" and not bidirectional(setting)]
+    [setting for setting in OF_ITEMS if setting["name"] != "dssm" and causal(setting)]
 )
 
 
@@ -283,6 +290,17 @@ def test_a_head_that_knows_order_learns_what_follows_what(setting):
 
 # SASRec
 
+TORCHS = {
+    "self_attn.in_proj_": "query_key_value.",
+    "self_attn.out_proj.": "attention_output.",
+    "linear1.": "inner.",
+    "linear2.": "outer.",
+    "norm1.": "attention_norm.",
+    "norm2.": "feed_forward_norm.",
+}
+"""How a layer of torch and a block call the same weights."""
+WEIGHT_BIAS = ("weight", "bias")
+
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
@@ -294,17 +312,8 @@ def test_sasrec_is_torchs_own_transformer_layer_over_items_plus_positions(norm, 
         layer = nn.TransformerEncoderLayer(
             DIM, 2, 4 * DIM, activation=activation, batch_first=True, norm_first=norm == "pre"
         ).eval()
-        names = {
-            "self_attn.in_proj_": "query_key_value.",
-            "self_attn.out_proj.": "attention_output.",
-            "linear1.": "inner.",
-            "linear2.": "outer.",
-            "norm1.": "attention_norm.",
-            "norm2.": "feed_forward_norm.",
-        }
-        state = block.state_dict()
         layer.load_state_dict(
-            {theirs + each: state[ours + each] for theirs, ours in names.items() for each in ("weight", "bias")}
+            {theirs + each: block.state_dict()[ours + each] for theirs, ours in TORCHS.items() for each in WEIGHT_BIAS}
         )
         hidden = layer(hidden, src_mask=nn.Transformer.generate_square_subsequent_mask(6), is_causal=True)
     torch.testing.assert_close(head(items, mask), head.output_norm(hidden), atol=1e-5, rtol=1e-5)
@@ -334,6 +343,37 @@ def test_sasrec_begins_with_xavier_normal_weights_and_zero_biases():
             expected = (2 / (module.in_features + module.out_features)) ** 0.5
             assert module.weight.std().item() == pytest.approx(expected, rel=0.05)
     assert head.position.weight.std().item() == pytest.approx((2 / (64 + 50)) ** 0.5, rel=0.05)
+
+
+# TransRec
+
+
+def test_transrec_is_torchs_own_encoder_over_items_plus_positions_and_sees_both_ways():
+    head = make({"name": "transrec", "num_layers": 2})
+    items, mask = histories(6, 4)
+    hidden = head.input_norm(items + head.position.weight[LONGEST - 6 :])
+    for block in head.blocks:
+        layer = nn.TransformerEncoderLayer(DIM, 4, DIM // 2, activation="gelu", batch_first=True).eval()
+        layer.load_state_dict(
+            {theirs + each: block.state_dict()[ours + each] for theirs, ours in TORCHS.items() for each in WEIGHT_BIAS}
+        )
+        hidden = layer(hidden, src_key_padding_mask=~mask)
+    torch.testing.assert_close(head(items, mask)[mask], hidden[mask], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "came", "message"),
+    [
+        ("transrec", "inner_dim", 0, "inner_dim must be at least 1, came 0"),
+        ("transrec", "future", 0, "future must be at least 1, came 0"),
+        ("transrec", "num_layers", -1, "num_layers must be at least 0, came -1"),
+        ("transrec", "num_heads", 3, "num_heads=3 does not divide embedding_dim=16"),
+        ("cpc", "future", 0, "future must be at least 1, came 0"),
+    ],
+)
+def test_options_of_heads_with_futures_that_make_no_sense_are_refused(name, option, came, message):
+    with pytest.raises(ConfigError, match=f"head '{name}': {message}"):
+        build({"name": name, option: came})
 
 
 # eSASRec

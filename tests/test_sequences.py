@@ -24,8 +24,10 @@ def numbered(lengths: list[int]) -> Sequences:
     return Sequences.from_lists(np.split(values, np.cumsum(lengths)[:-1]) if lengths else [])
 
 
-def batches(sequences: Sequences, windows: str = "all", batch_size: int = 3, seed: int = 0) -> TrainingBatches:
-    return TrainingBatches(sequences, 4, batch_size, windows, seed)
+def batches(
+    sequences: Sequences, windows: str = "all", batch_size: int = 3, seed: int = 0, future: int = 0
+) -> TrainingBatches:
+    return TrainingBatches(sequences, 4, batch_size, windows, seed, future=future)
 
 
 @pytest.fixture
@@ -125,10 +127,63 @@ def test_an_epoch_holds_every_target_once_and_tells_how_many(some):
 
 @pytest.mark.parametrize("windows", ["all", "last"])
 def test_of_a_window_the_last_item_alone_may_be_the_target(some, windows):
-    plain, last = batches(some, windows), TrainingBatches(some, 4, 3, windows, 0, last_target=True)
+    plain, last = batches(some, windows), batches(some, windows, future=1)
     for (batch, _), (other, told) in zip(plain.epoch(2), last.epoch(2), strict=True):
-        assert torch.equal(other.history, batch.history) and torch.equal(other.target[:, -1], batch.target[:, -1])
+        assert torch.equal(other.history, batch.history) and torch.equal(other.target, batch.target[:, -1:])
         assert told == other.num_targets == len(other.history)
+    (batch, _), (other, _) = next(plain.epoch(2)), next(last.every_position().epoch(2))
+    assert torch.equal(batch.target, other.target), "and there is a way back"
+
+
+@QUICK
+@given(lengths=LENGTHS, future=st.integers(1, 7), windows=st.sampled_from(["all", "last"]), epoch=st.integers(0, 3))
+def test_futures_are_the_last_items_of_a_window_and_the_history_is_what_stands_before(lengths, future, windows, epoch):
+    for batch, told in batches(numbered(lengths), windows, future=future).epoch(epoch):
+        assert batch.history.shape[1] <= 4
+        assert told == batch.num_targets
+        for row in range(len(batch.rows)):
+            history, target, window = (
+                part[row][part[row] > 0] for part in (batch.history, batch.target, batch.windows)
+            )
+            assert torch.equal(torch.cat([history, target]), window)
+            assert len(target) == min(future, len(window) - 1), "at least one item of history"
+            assert 1 <= len(history) <= 4
+            assert (window.diff() == 1).all(), "values are numbered through: neighbours of one user"
+            assert batch.target[row, -1] == batch.windows[row, -1] > 0, "padding stands left"
+
+
+@QUICK
+@given(lengths=LENGTHS, future=st.integers(1, 7))
+def test_no_user_of_two_items_is_left_out_whatever_the_futures(lengths, future):
+    sequences = numbered(lengths)
+    lasts = (sequences.offsets[1:][sequences.lengths >= 2]).tolist()
+    for windows in ("all", "last"):
+        found = [batch.target[:, -1].tolist() for batch, _ in batches(sequences, windows, future=future).epoch(1)]
+        drawn = [item for each in found for item in each]
+        assert set(lasts) <= set(drawn), "every epoch has a window that ends with the last item"
+    assert sorted(drawn) == lasts, "and of the last windows each does"
+
+
+def test_every_item_but_the_first_of_a_history_becomes_a_target_and_how_often():
+    """With a history of 4 and 3 futures an item far from both ends has one of 4 + 3 - 1 cuts before and two behind."""
+    sequences, epochs = numbered([2, 3, 5, 40]), 300
+    cutting = batches(sequences, batch_size=32, future=3)
+    times = np.zeros(51, dtype=np.int64)
+    for epoch in range(epochs):
+        for batch, _ in cutting.epoch(epoch):
+            times += np.bincount(batch.target[batch.target > 0], minlength=51)
+    firsts = (sequences.offsets[:-1] + 1).tolist()
+    assert np.flatnonzero(times == 0).tolist() == [0, *firsts]
+    assert times[2] == times[5] == epochs, "the only future of two items, the last of three"
+    assert times[20:40] / epochs == pytest.approx(3 / (4 + 3 - 1), abs=0.1)
+    assert times.max() <= epochs, "nothing is a target twice where there are fewer futures than history"
+
+
+def test_the_last_windows_with_futures_are_longer_by_these(some):
+    """Four items of history and three futures, of users who have as many."""
+    found = [window for batch, _ in batches(some, "last", future=3).epoch(0) for window in batch.windows]
+    expected = [sequence[-7:].tolist() for sequence in some if len(sequence) >= 2]
+    assert sorted(window[window > 0].tolist() for window in found) == expected
 
 
 def test_last_windows_hold_at_most_max_seq_len_targets_of_each_user(some):
@@ -137,11 +192,11 @@ def test_last_windows_hold_at_most_max_seq_len_targets_of_each_user(some):
     assert sorted(targets) == np.concatenate(expected).tolist()
 
 
-@pytest.mark.parametrize("first", [0, 1, 2, 4])
-def test_batches_do_not_depend_on_where_one_resumes(some, first):
-    whole = list(batches(some).epoch(2))
+@pytest.mark.parametrize(("first", "future"), [(0, 0), (1, 0), (2, 0), (4, 0), (0, 3), (1, 3), (3, 3)])
+def test_batches_do_not_depend_on_where_one_resumes(some, first, future):
+    whole = list(batches(some, future=future).epoch(2))
     assert first < len(whole)
-    resumed = list(batches(some).epoch(2, first=first))
+    resumed = list(batches(some, future=future).epoch(2, first=first))
     assert len(resumed) == len(whole) - first
     for (one, targets), (other, others) in zip(whole[first:], resumed):
         assert targets == others
@@ -149,10 +204,11 @@ def test_batches_do_not_depend_on_where_one_resumes(some, first):
         assert torch.equal(one.target, other.target)
 
 
+@pytest.mark.parametrize("future", [0, 3])
 @pytest.mark.parametrize("world", [2, 3])
-def test_the_ranks_together_hold_the_whole_batch_and_nothing_twice(some, world):
-    whole = list(batches(some).epoch(1))
-    shares = [list(batches(some).epoch(1, rank=rank, world=world)) for rank in range(world)]
+def test_the_ranks_together_hold_the_whole_batch_and_nothing_twice(some, world, future):
+    whole = list(batches(some, future=future).epoch(1))
+    shares = [list(batches(some, future=future).epoch(1, rank=rank, world=world)) for rank in range(world)]
     for step, (batch, targets) in enumerate(whole):
         parts = [share[step] for share in shares]
         together = [row[row > 0].tolist() for part, _ in parts for row in part.target]

@@ -47,7 +47,7 @@ def attend(
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention and a feed-forward network of inner width ``4 * dim``, each beside a skip.
+    """Self-attention and a feed-forward network, each beside a skip.
 
     ``attention_adapter`` and ``feed_forward_adapter`` are None or take what a sub-layer gave and what entered it, and
     give what is added to the skip in its place (Houlsby et al. 2019, arXiv:1902.00751).
@@ -58,6 +58,7 @@ class TransformerBlock(nn.Module):
         dropout: on the attention weights and the output of each sub-layer.
         norm: ``post`` normalises after each residual sum, ``pre`` before each sub-layer.
         activation: of the feed-forward network.
+        inner_dim: its inner width; None: ``4 * dim``.
     """
 
     def __init__(
@@ -67,14 +68,16 @@ class TransformerBlock(nn.Module):
         dropout: float,
         norm: Literal["post", "pre"],
         activation: Literal["relu", "gelu"],
+        inner_dim: int | None = None,
     ) -> None:
         super().__init__()
+        inner_dim = inner_dim or 4 * dim
         self.num_heads, self.pre = num_heads, norm == "pre"
         self.query_key_value = nn.Linear(dim, 3 * dim)
         self.attention_output = nn.Linear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim)
-        self.inner = nn.Linear(dim, 4 * dim)
-        self.outer = nn.Linear(4 * dim, dim)
+        self.inner = nn.Linear(dim, inner_dim)
+        self.outer = nn.Linear(inner_dim, dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
         self.activation = F.relu if activation == "relu" else F.gelu

@@ -1,4 +1,4 @@
-"""CPC: SASRec's network, trained to tell the item behind each window alone."""
+"""CPC: SASRec's network, trained to tell the items behind each history alone."""
 
 from typing import Literal
 
@@ -8,8 +8,9 @@ from llmrec.heads.sasrec import SASRec
 class CPC(SASRec):
     """Contrastive predictive coding as TransRec and Adapter4Rec have it (arXiv:2206.06190, arXiv:2305.15036).
 
-    The network is that of ``sasrec``, whose runs it may begin with; of a window only the last position has a target, as
-    when it recommends. Another cut of every history in each epoch brings other targets.
+    The network is that of ``sasrec``, whose runs it may begin with; of a history only the last position has targets, as
+    when it recommends. Another cut of every sequence in each epoch brings other targets. Adapter4Rec's has the next
+    item, TransRec's the next five.
 
     Args:
         embedding_dim: width of item and user vectors.
@@ -19,9 +20,8 @@ class CPC(SASRec):
         dropout: on the input, the attention weights and the output of each sub-layer.
         norm: ``post`` normalises after each residual sum (the papers), ``pre`` before each sub-layer and at the end.
         activation: of the feed-forward network.
+        future: how many of the items that follow the user vector is to tell apart from others.
     """
-
-    last_target = True
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class CPC(SASRec):
         dropout: float = 0.2,
         norm: Literal["post", "pre"] = "post",
         activation: Literal["relu", "gelu"] = "relu",
+        future: int = 1,
     ) -> None:
         super().__init__(
             embedding_dim,
@@ -43,3 +44,6 @@ class CPC(SASRec):
             norm=norm,
             activation=activation,
         )
+        if future < 1:
+            raise ValueError(f"future must be at least 1, came {future}")
+        self.future = future

@@ -7,6 +7,7 @@ from llmrec import training
 from llmrec.contrast import AGREEMENT, ContrastiveStep, Ratios, agreement
 from llmrec.lessons import Lesson
 from llmrec.phases import Phase
+from llmrec.sequences import TrainingBatches
 from llmrec.transfer import Method
 from llmrec.user_network import UserNetwork
 
@@ -89,4 +90,6 @@ class Clue(Method):
         def validate() -> dict[str, float]:
             return {AGREEMENT: agreement(step, histories, lesson.max_seq_len, options.batch_size, seed=0)}
 
-        return Phase("contrast", step, lesson.batches, (*kept, *beside), validate, AGREEMENT, options)
+        assert isinstance(lesson.batches, TrainingBatches)
+        batches = lesson.batches.every_position()  # views are of whole windows, which would lose their futures
+        return Phase("contrast", step, batches, (*kept, *beside), validate, AGREEMENT, options)

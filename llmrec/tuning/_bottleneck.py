@@ -119,7 +119,8 @@ def adapt_head(head: nn.Module, bottleneck: int, make: Make, at: Sequence[str] =
     if not found:
         raise ConfigError(
             f"tuning.head_bottleneck={bottleneck}: {type(head).__name__} has no block that takes adapters; the heads "
-            "bert4rec, cpc, grec, nextitnet and sasrec have, and tuning.head_bottleneck=0 leaves the head as it is"
+            "bert4rec, cpc, grec, nextitnet, sasrec and transrec have, and tuning.head_bottleneck=0 leaves the head as "
+            "it is"
         )
 
 
