@@ -100,7 +100,7 @@ def describer(
             require_revision(config, revision)
             text = ItemText.of(config, items, progress=_quietly)
         if config.images:
-            images = ItemImages.of(config, items, progress=_quietly)
+            images = ItemImages.of(config, items, _quietly, items.images)
         encoder = _saved_encoder(config, state, text, images)
         encoder.load_state_dict(state)
         vectors: Tensor = encoder.eval()()[1:]

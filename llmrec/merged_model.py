@@ -1,4 +1,4 @@
-"""The language model of a run with what it learned there, as transformers reads it: other runs may begin with it."""
+"""The models that read a run's items with what they learned, as transformers reads them: others may begin with them."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from llmrec.config import RunConfig
 from llmrec.errors import ConfigError
 from llmrec.loading import pooling_of
 from llmrec.recommender import Recommender
-from llmrec.runs import RunFolder, read_json
+from llmrec.runs import RunFolder, read_json, write_json
 
-FOLDER = "language_model"
+FOLDER, EYE = "language_model", "vision_model"
 """Below the run."""
 KEEP_THE_MODEL = ("frozen",)
 """Tunings after which it is the public one."""
@@ -35,17 +35,45 @@ def of_run(run: Path) -> tuple[str, str]:
     if not learned(options):
         return options.model, pooling
     require_merged(options.tuning["name"], str(run))
-    folder = run / FOLDER
-    if not folder.is_dir():
-        trunk: Any = getattr(Recommender.load(run, to_train=True).encoder, "trunk", None)
-        part = folder.with_name(f".{FOLDER}.{os.getpid()}.part")
+    return str(_written(run, FOLDER)), pooling
+
+
+def eye_of_run(run: Path) -> str:
+    """The same of the images of a run: a name or folder of a vision model.
+
+    Raises:
+        RunError: no finished run.
+        ConfigError: additions that are no part of the model's own weights.
+    """
+    RunFolder(run).require_finished()
+    options = configuration.parse(read_json(run / "config.json"))
+    assert options.images is not None
+    if not learned(options):
+        return options.images.model
+    require_merged(options.tuning["name"], str(run))
+    return str(_written(run, EYE))
+
+
+def _written(run: Path, name: str) -> Path:
+    """The folder of a model below a run; it is written on first use."""
+    folder = run / name
+    if folder.is_dir():
+        return folder
+    part = folder.with_name(f".{name}.{os.getpid()}.part")
+    encoder: Any = Recommender.load(run, to_train=True).encoder
+    trunk = getattr(encoder, "image" if name == EYE else "text", encoder).trunk
+    if name == EYE:
+        model = trunk.language_model
+        trunk.merged().network.save_pretrained(part, safe_serialization=True)
+        write_json(part / "preprocessor_config.json", {"image_mean": model.mean, "image_std": model.std})
+    else:
         trunk.merged().save_pretrained(part, safe_serialization=True)
         trunk.language_model.tokenizer.save_pretrained(part)
-        try:
-            part.replace(folder)
-        except OSError:  # another process has written the same meanwhile
-            shutil.rmtree(part)
-    return str(folder), pooling
+    try:
+        part.replace(folder)
+    except OSError:  # another process has written the same meanwhile
+        shutil.rmtree(part)
+    return folder
 
 
 def require_merged(tuning: str, whose: str) -> None:
@@ -58,5 +86,5 @@ def require_merged(tuning: str, whose: str) -> None:
 
 
 def learned(options: RunConfig) -> bool:
-    """Whether the language model of such a run is another one afterwards."""
-    return options.uses_text and options.tuning["name"] not in KEEP_THE_MODEL
+    """Whether what reads the items of such a run is another model afterwards."""
+    return options.reads_items and options.tuning["name"] not in KEEP_THE_MODEL

@@ -1,6 +1,7 @@
 """Item encoder + head + dot product: a trained recommender, built from its configuration, saved and loaded."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,26 +169,27 @@ class Recommender(nn.Module):
             exclude_seen=exclude_seen,
         )
 
-    def add_items(self, table: pl.DataFrame) -> None:
-        """Adds items that training never saw; they are encoded from their text and ranked from now on.
+    def add_items(self, table: pl.DataFrame, images: Path | None = None) -> None:
+        """Adds items that training never saw; they are encoded from their text or image and ranked from now on.
 
         Only this object changes, not the run it was loaded from.
 
         Args:
             table: ``item_id`` and the columns that the run's prompt asks for, as in the item table of a data set.
+            images: folder of the items' images, for a run over images.
 
         Raises:
             DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, or an
                 item has no text.
         """
-        items = Dataset.of_items("new items", table)
+        items = replace(Dataset.of_items("new items", table), images=images)
         ids = items.items["item_id"].to_list()
         if not ids:
             return
         if self.describe is None:
             raise DataError(
                 f"{ids[:3]} cannot be added: this recommender knows items by a table of their ids, which training "
-                "alone can fill; train one whose encoder is 'text', such as --model minilm-l6"
+                "alone can fill; train one that reads them, such as --model minilm-l6"
             )
         if known := sorted(set(ids) & set(self.item_ids.tolist())):
             raise DataError(f"{len(known)} of {len(ids)} new items are in the catalogue already, such as {known[0]!r}")

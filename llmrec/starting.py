@@ -9,17 +9,19 @@ from llmrec import config as configuration
 from llmrec.config import RunConfig, TrainingOptions
 from llmrec.errors import ConfigError, RunError
 from llmrec.loading import pooling_of
+from llmrec.loading.vision import size_of
 from llmrec.recommender import Recommender, read_items, read_weights
 from llmrec.runs import RunFolder, read_json
 
 _TABLE = "encoder.embedding"
-_TRUNK = "encoder.trunk."
+_TRUNK = ".trunk."
+_PROJECTIONS = ("encoder.projection.", "encoder.text.projection.", "encoder.image.projection.")
 _RATES = ("learning_rate", "weight_decay", "gradient_checkpointing")
 """Options of tunings that say how weights learn, and nothing of what they are."""
 
 
 def over_learned_model(config: RunConfig) -> RunConfig:
-    """The same run over the language model that the run it begins with has made of its own.
+    """The same run over the models of texts and images that the run it begins with has made of its own.
 
     A tuning that goes on as it was, but for its rates, takes its weights along instead.
 
@@ -28,18 +30,30 @@ def over_learned_model(config: RunConfig) -> RunConfig:
         ConfigError: what that run learned is no part of a language model.
     """
     origin = config.training.init_from
-    if origin is None or not config.uses_text:
+    if origin is None or not config.reads_items:
         return config
     RunFolder(origin).require_finished()
     begun = configuration.parse(read_json(origin / "config.json"))
     if not merged_model.learned(begun) or _form(begun) == _form(config):
         return config
-    model, pooling = merged_model.of_run(origin)
-    if config.model not in (begun.model, model):
-        raise RunError(f"{origin} is of the language model {begun.model}; leave --model {config.model} for that one")
-    same = pooling_of(model, config.features.pooling) == pooling
-    features = {"pooling": config.features.pooling if same else pooling, "blocks": None}
-    changes = {"model": model, "features": config.features.model_copy(update=features), "output": config.folder}
+    _require_encoder(begun, config, origin)
+    changes: dict[str, Any] = {"output": config.folder}
+    if config.uses_text:
+        model, pooling = merged_model.of_run(origin)
+        if config.model not in (begun.model, model):
+            raise RunError(
+                f"{origin} is of the language model {begun.model}; leave --model {config.model} for that one"
+            )
+        same = pooling_of(model, config.features.pooling) == pooling
+        features = {"pooling": config.features.pooling if same else pooling, "blocks": None}
+        changes |= {"model": model, "features": config.features.model_copy(update=features)}
+    if config.images is not None and begun.images is not None:
+        eye = merged_model.eye_of_run(origin)
+        if config.images.model not in (begun.images.model, eye):
+            raise RunError(
+                f"{origin} is of the vision model {begun.images.model}; leave --images {config.images.model} for that"
+            )
+        changes["images"] = config.images.model_copy(update={"model": eye})
     return config.model_copy(update=changes)
 
 
@@ -66,17 +80,17 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
             shape.
     """
     RunFolder(folder).require_finished()
-    if model.user_ids is not None or config.encoder_name not in ("text", "id"):
+    if model.user_ids is not None or config.encoder_name == "id_from_text":
         raise RunError(
             f"training.init_from={folder}: tables of users or of items that began as texts fit no other run; it is for "
-            "the encoders 'text' and 'id' under a head without a table of users"
+            "other encoders, under a head without a table of users"
         )
     _require_same_reading(config, folder)
     saved, own = read_weights(folder), model.state_dict()
     if config.encoder_name == "id":
         saved[_TABLE] = saved[_TABLE][_rows(folder, model)]
-    if _own_model(config, folder):  # what the language model learned is in its weights
-        saved = {name: weight for name, weight in saved.items() if not name.startswith(_TRUNK)}
+    if _own_model(config, folder):  # what the models learned is in their weights
+        saved = {name: weight for name, weight in saved.items() if _TRUNK not in name}
     if config.training.stacking != "none":
         _require_half(stacking.num_blocks(saved), stacking.num_blocks(own), folder)
         saved = stacking.stack(saved, config.training.stacking)
@@ -104,7 +118,7 @@ def let_learn(model: Recommender, options: TrainingOptions, new: Sequence[str]) 
     """
     learns = options.learns
     for name, weight in model.named_parameters():
-        chosen = {"all": True, "projection": name.startswith("encoder.projection."), "new": name in new}[learns]
+        chosen = {"all": True, "projection": name.startswith(_PROJECTIONS), "new": name in new}[learns]
         weight.requires_grad_(weight.requires_grad and chosen)
     if learns != "all" and options.epochs and not any(weight.requires_grad for weight in model.parameters()):
         raise ConfigError(
@@ -132,8 +146,10 @@ def _form(config: RunConfig) -> dict[str, Any]:
 
 
 def _own_model(config: RunConfig, folder: Path) -> bool:
-    """Whether a run reads texts with what the language model of the run it begins with has become."""
-    return Path(config.model).absolute() == (folder / merged_model.FOLDER).absolute()
+    """Whether a run reads items with what the models of the run it begins with have become."""
+    pairs = [(config.model, merged_model.FOLDER)]
+    pairs += [(config.images.model, merged_model.EYE)] if config.images else []
+    return any(Path(model).absolute() == (folder / name).absolute() for model, name in pairs)
 
 
 def _require_half(there: int, here: int, folder: Path) -> None:
@@ -145,19 +161,26 @@ def _require_half(there: int, here: int, folder: Path) -> None:
 def _require_same_reading(config: RunConfig, folder: Path) -> None:
     """A table fits a table; projection and transform fit the vectors of one model, read in one way."""
     saved = configuration.parse(read_json(folder / "config.json"))
+    _require_encoder(saved, config, folder)
+    if config.encoder_name == "id":
+        return
+    pairs: dict[str, tuple[Any, ...]] = {"transform": (saved.transform["name"], config.transform["name"])}
+    own, known = _own_model(config, folder), read_json(folder / "metrics.json")["provenance"]
+    if config.uses_text:
+        pooled = (loading.pooling_of(each.model, each.features.pooling) for each in (saved, config))
+        pairs["features.pooling"] = tuple(pooled)
+        if not own:
+            pairs["revision of the language model"] = known["revision"], loading.find(config.model).revision
+            pairs["features.blocks"] = (saved.features.blocks, config.features.blocks)
+    if config.images is not None and not own:
+        pairs["vision model"] = known["images"]["model"], config.images.model
+        pairs["images.size"] = known["images"]["size"], size_of(config.images.model, config.images.size)
+    if different := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
+        told = "; ".join(f"{name}: {then} there, {now} here" for name, (then, now) in different.items())
+        raise RunError(f"{folder} reads items otherwise ({told})")
+
+
+def _require_encoder(saved: RunConfig, config: RunConfig, folder: Path) -> None:
     if saved.p5 is not None or saved.encoder_name != config.encoder_name:
         came = "writes names (p5)" if saved.p5 is not None else f"has the encoder {saved.encoder_name!r}"
         raise RunError(f"{folder} {came}, and this run has the encoder {config.encoder_name!r}")
-    if config.encoder_name == "id":
-        return
-    pairs: dict[str, tuple[Any, ...]] = {
-        "features.pooling": tuple(loading.pooling_of(each.model, each.features.pooling) for each in (saved, config)),
-        "transform": (saved.transform["name"], config.transform["name"]),
-    }
-    if not _own_model(config, folder):
-        revisions = read_json(folder / "metrics.json")["provenance"]["revision"], loading.find(config.model).revision
-        pairs["revision of the language model"] = revisions
-        pairs["features.blocks"] = (saved.features.blocks, config.features.blocks)
-    if different := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
-        told = "; ".join(f"{name}: {then} there, {now} here" for name, (then, now) in different.items())
-        raise RunError(f"{folder} reads texts otherwise ({told})")

@@ -208,6 +208,7 @@ def check(options: RunConfig) -> None:
     from llmrec import fsdp, recommender
     from llmrec.errors import ConfigError
     from llmrec.generative import making
+    from llmrec.loading import vision
 
     begun = options.training.init_from
     if begun is not None and begun.absolute() == options.folder.absolute():  # --overwrite would delete it first
@@ -217,6 +218,8 @@ def check(options: RunConfig) -> None:
         components.create(kind, chosen)
     if options.p5 is not None:
         making.check(options)
+    if options.images is not None:
+        vision.check_name(options.images.model)
     if options.transfer is not None:
         components.create("transfer", options.transfer.method)
     recommender.check_head(options)

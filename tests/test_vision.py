@@ -12,9 +12,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.loading.vision import SHAPES, load_vision, size_of
 
 KINDS = sorted(tiny_eyes.ARCHITECTURES)
-PIXELS = torch.randint(
-    0, 256, (5, 3, tiny_eyes.SIZE, tiny_eyes.SIZE), generator=torch.Generator().manual_seed(0)
-).byte()
+PIXELS = torch.randn(5, 3, tiny_eyes.SIZE, tiny_eyes.SIZE, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()

@@ -171,8 +171,8 @@ def repository_of(name: str) -> str:
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return name
     raise ConfigError(
-        f"no model {name!r}{nearest(name, [*MODELS, *VISION, 'id'])}; besides these: a hub id (owner/name), a folder that "
-        "exists or a .gguf file"
+        f"no model {name!r}{nearest(name, [*MODELS, *VISION, 'id'])}; besides these: a hub id (owner/name), a folder "
+        "that exists or a .gguf file"
     )
 
 

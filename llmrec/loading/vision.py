@@ -121,8 +121,8 @@ def check_name(name: str) -> None:
     except ConfigError:
         known = [*SHAPES, *VISION]
         raise ConfigError(
-            f"no model {name!r}{nearest(name, known)} that reads images (have: {', '.join(known)}); besides these: a hub "
-            "id (owner/name) or a folder that exists"
+            f"no model {name!r}{nearest(name, known)} that reads images (have: {', '.join(known)}); besides these: a "
+            "hub id (owner/name) or a folder that exists"
         ) from None
 
 

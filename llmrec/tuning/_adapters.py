@@ -6,6 +6,7 @@ from typing import Any
 from llmrec.errors import ConfigError
 from llmrec.loading import additions
 from llmrec.loading.blocks import block_list
+from llmrec.loading.vision import Eye
 from llmrec.tuning import Source
 from llmrec.tuning._trunk import Learning, Trunk
 
@@ -24,8 +25,14 @@ class Adapted(Trunk):
     def __init__(self, source: Source, learning: Learning, config: Any) -> None:
         super().__init__(source, learning, ("8bit", "4bit"))
         blocks = block_list(self.encoder)[1]
-        adapted = additions.adapted(self.encoder, config)  # the additions are fp32 whatever the model is
-        object.__setattr__(self, "encoder", adapted)
+        eye = self.encoder if isinstance(self.encoder, Eye) else None
+        # The additions are fp32 whatever the model is.
+        adapted = additions.adapted(self.encoder if eye is None else eye.network, config)
+        object.__setattr__(self, "adapted", adapted)  # as the encoder, it is not registered
+        if eye is None:
+            object.__setattr__(self, "encoder", adapted)
+        else:
+            eye.network = adapted
         self.prepare(blocks)
         learns = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
         for name, weight in learns.items():
@@ -37,15 +44,16 @@ class Adapted(Trunk):
         Raises:
             ConfigError: these are quantised.
         """
-        adapted: Any = self.encoder
+        adapted: Any = self.adapted
         if getattr(adapted.get_base_model(), "quantization_method", None) is not None:
             raise ConfigError(
                 "additions to quantised weights cannot be worked into these without rounding; take a run with "
                 "features.loading=resident"
             )
-        return adapted.float().merge_and_unload()
+        merged = adapted.float().merge_and_unload()
+        return Eye(merged) if isinstance(self.encoder, Eye) else merged
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the additions as PEFT reads them."""
-        adapted: Any = self.encoder
+        adapted: Any = self.adapted
         adapted.save_pretrained(folder, safe_serialization=True)

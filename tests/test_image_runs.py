@@ -1,0 +1,164 @@
+"""Runs over images and over texts and images, from files to a saved recommender that ranks new items too."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import small_runs
+import tiny_eyes
+import tiny_models
+import torch
+from PIL import Image
+from small_runs import QUICK
+
+from llmrec import train
+from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
+from llmrec.recommender import Recommender
+
+ITEMS = 24
+BARE = ("3", "7")
+"""Items without an image; item 7 has no title either."""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A log whose users walk up the numbers of items, with images of one colour an item."""
+    folder = tmp_path_factory.mktemp("shop")
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(30):
+        start = rng.integers(1, ITEMS + 1)
+        rows += [(f"u{user}", str((start + step) % ITEMS + 1), step) for step in range(8)]
+    pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").write_csv(folder / "log.csv")
+    titles = [f"Film {number}" if str(number) != "7" else "" for number in range(1, ITEMS + 1)]
+    items = pl.DataFrame({"item_id": [str(number) for number in range(1, ITEMS + 1)], "title": titles})
+    items.write_csv(folder / "items.csv")
+    described = {
+        "name": "shop",
+        "folder": ".",
+        "source": {"name": "table", "interactions": "log.csv", "items": "items.csv"},
+    }
+    (folder / "shop.yaml").write_text(json.dumps(described), encoding="utf-8")
+    covers = folder / "covers"
+    covers.mkdir()
+    for number in range(1, ITEMS + 1):
+        if str(number) not in BARE:
+            paint(covers / f"{number}.png", number)
+    return folder
+
+
+def paint(path, number):
+    colour = (number * 10 % 256, number * 37 % 256, number * 91 % 256)
+    Image.new("RGB", (20, 30), colour).save(path)
+
+
+def command(shop, output, *more):
+    given = ["--data", str(shop / "shop.yaml"), "--output", str(output), *QUICK, "--loss", "in_batch_softmax"]
+    seen = [f"images.folder={shop / 'covers'}", "--epochs", "2", "features.prompt=items/title"]
+    return [*given, *seen, *more]
+
+
+EYE = ["--images", str(tiny_eyes.folder("vit"))]
+BOTH = [*EYE, "--model", str(tiny_models.folder("bert"))]
+NEW = ["--images", "resnet-mini", "images.size=16", "--tuning", "full", "tuning.learning_rate=0.001"]
+WAYS = {
+    "image": EYE,
+    "image-top_blocks": [*EYE, "--tuning", "top_blocks", "tuning.blocks=1"],
+    "image-full": [*EYE, "--tuning", "full"],
+    "image-lora": [*EYE, "--tuning", "lora"],
+    "image-houlsby": [*EYE, "--tuning", "houlsby", "tuning.bottleneck=4", "tuning.head_bottleneck=4"],
+    "image-new": NEW,
+    "mixture": BOTH,
+    "mixture-full": [*BOTH, "--tuning", "full", "images.learning_rate=0.002"],
+    "mixture-new": [*NEW, "--model", str(tiny_models.folder("bert"))],
+}
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_a_run_over_images_is_saved_loaded_and_ranks_the_same(way, shop, tmp_path, capsys):
+    assert train.main(command(shop, tmp_path / "run", *WAYS[way])) == 0, capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "2 of 24 items have no image" in told
+    metrics = small_runs.metrics(tmp_path / "run")
+    assert metrics["provenance"]["images"]["items_without_image"] == 2
+    saved = Recommender.load(tmp_path / "run")
+    restored = Recommender.load(tmp_path / "run", to_train=True)
+    restored.train()
+    torch.testing.assert_close(restored.eval().item_embeddings(), saved.item_embeddings(), rtol=0, atol=1e-5)
+    ranked = saved.recommend([["1", "2"], ["3", "7"]], k=3)
+    assert ranked.height == 6
+
+
+@pytest.mark.parametrize("way", ["image", "mixture", "image-new"])
+def test_new_items_are_ranked_by_what_they_show(way, shop, tmp_path):
+    assert train.main(command(shop, tmp_path / "run", *WAYS[way])) == 0
+    saved = Recommender.load(tmp_path / "run")
+    twin = pl.DataFrame({"item_id": ["new"], "title": ["Film 5"]})
+    folder = tmp_path / "new"
+    folder.mkdir()
+    paint(folder / "new.png", 5)
+    saved.add_items(twin, images=folder)
+    vectors = saved.item_embeddings()
+    torch.testing.assert_close(vectors[-1], vectors[5], rtol=0, atol=1e-5)
+
+
+def test_another_platform_begins_with_what_was_learned(shop, tmp_path):
+    """As TransRec and NineRec go on: all weights; zero epochs measure the source as it is."""
+    source = tmp_path / "source"
+    assert train.main(command(shop, source, *NEW)) == 0
+    begun = ["--init", str(source), "training.epochs=0"]
+    assert train.main(command(shop, tmp_path / "target", *NEW, *begun)) == 0
+    first, second = (Recommender.load(each).item_embeddings() for each in (source, tmp_path / "target"))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
+
+
+def test_adapters_stand_in_the_vision_model_that_the_source_has_made(shop, tmp_path):
+    """Adapter4Rec: the source learns whole, the target its adapters alone."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    assert train.main(command(shop, source, *WAYS["image-full"])) == 0
+    adapted = [*WAYS["image-houlsby"], "--init", str(source), "training.learns=new", "training.epochs=0"]
+    assert train.main(command(shop, target, *adapted)) == 0
+    first, second = (Recommender.load(each).item_embeddings() for each in (source, target))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
+    assert (source / "vision_model" / "model.safetensors").is_file()
+
+
+def refused(arguments) -> LlmrecError:
+    with pytest.raises(LlmrecError) as error:
+        options, modes = train.options_of(arguments)
+        train.run(options, **modes)
+    return error.value
+
+
+def test_what_cannot_be_is_refused_in_the_users_words(shop, tmp_path):
+    run = tmp_path / "run"
+    error = refused(command(shop, run, "--images", "resnet-mini"))
+    assert isinstance(error, ConfigError)
+    assert "resnet-mini has new weights, which must learn; take --tuning full" in str(error)
+    error = refused(command(shop, run, "--images", "resnt-18"))
+    assert "no model 'resnt-18'; did you mean 'resnet-18'" in str(error)
+    error = refused(command(shop, run, *EYE, f"images.folder={tmp_path / 'nowhere'}", "--overwrite"))
+    assert isinstance(error, DataError)
+    assert "does not exist" in str(error)
+    error = refused(command(shop, run, *BOTH, "--tuning", "soft_prompt", "--overwrite"))
+    assert "soft_prompt stands beside words, and images have none" in str(error)
+    error = refused(command(shop, run, "--images", str(tiny_eyes.folder("swin")), "--tuning", "houlsby", "--overwrite"))
+    assert "2 stages of unlike width" in str(error)
+    error = refused(command(shop, run, "--overwrite", *EYE, "encoder=text"))
+    assert "has no encoder 'text' (have: image)" in str(error)
+
+
+def test_a_data_set_without_images_asks_where_they_are(shop, tmp_path):
+    arguments = [word for word in command(shop, tmp_path / "run", *EYE) if not word.startswith("images.folder")]
+    assert "say where they are: images.folder=FOLDER" in str(refused(arguments))
+
+
+def test_a_source_of_another_eye_or_kind_is_refused_by_name(shop, tmp_path):
+    source = tmp_path / "source"
+    assert train.main(command(shop, source, *EYE)) == 0
+    error = refused(command(shop, tmp_path / "a", "--images", str(tiny_eyes.folder("beit")), "--init", str(source)))
+    assert isinstance(error, RunError)
+    assert "vision model" in str(error)
+    error = refused(command(shop, tmp_path / "b", *BOTH, "--init", str(source)))
+    assert "has the encoder 'image', and this run has the encoder 'mixture'" in str(error)
