@@ -1,6 +1,7 @@
 """What a run knows of its items' images: which pixels show each, and on demand their vectors."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import polars as pl
