@@ -223,3 +223,10 @@ def test_of_several_platforms_in_a_folder_one_is_named(tmp_path):
         read(tmp_path, "KU")
     with pytest.raises(DataError, match=r"holds no platform 'KU' \(have: QB, TN\)"):
         read(tmp_path, platform="KU")
+
+
+def test_an_item_that_the_table_lacks_does_not_hide_the_order(tmp_path):
+    rows = "".join(f"u{number},v{(1, 3, 4, 7)[number % 4]},{number}\n" for number in range(19))
+    data = read(write(tmp_path, pair=f"{rows}u19,v999,19\n"))
+    assert histories(data)["u19"] == ["v999"]
+    assert "1 items of the log are not in the item table" in data.notes
