@@ -1,6 +1,6 @@
 """MicroLens: a log of micro-videos with titles, categories and covers."""
 
-import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources._histories import ITEM_NAMES, bare
 from llmrec.sources._images import image_folder, image_notes
+from llmrec.sources._lines import lines
 from llmrec.sources._pairs import Columns, read_log
 from llmrec.sources._video_titles import in_language
 
 _TITLES = ("*_title_en.csv", "*_titles.csv")
 _TAGS = "tags_to_summary.csv"
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _UNREAD = ("*_likes_and_views.txt", "*_comment*.txt")
 
 
@@ -78,27 +80,31 @@ def _sizes(folder: Path) -> dict[str, Path]:
 
 
 def _pairs_of_texts(path: Path) -> tuple[pl.Series, pl.Series, list[str]]:
-    """Ids, texts and notes of lines ``id,text``; a text may hold commas that no quotes enclose."""
+    """Ids, texts and notes of lines ``id,text``; a text may hold commas and quotes that no quotes enclose."""
     texts: dict[str, str] = {}
-    header, bare_commas = 0, 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            for fields in reader:
-                item, text = (fields[0].strip(), ",".join(fields[1:])) if fields else ("", "")
-                if bare(item) in ITEM_NAMES:
-                    header += 1
-                elif not item or len(fields) < 2 or item in texts:
-                    fault = f"the id {item!r} stands a second time" if item in texts else "expected id,text"
-                    raise DataError(f"{path}, line {reader.line_num}: {fault}; found {','.join(fields)!r}")
-                else:
-                    texts[item] = text
-                    bare_commas += len(fields) > 2
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}, line {reader.line_num + 1}: {error}; a field begins and ends with a quote") from None
-    notes = [f"{path.name}: {header} lines are a header, no item"] if header else []
+    headers, bare_commas = 0, 0
+    for number, line in lines(path):
+        item, comma, text = line.partition(",")
+        item, quoted = item.strip().strip('"'), _QUOTED.fullmatch(text.strip())
+        if bare(item) in ITEM_NAMES:
+            headers += 1
+        elif line.strip():
+            if fault := _fault(item, comma, text, item in texts):
+                raise DataError(f"{path}, line {number}: {fault}; found {line[:200]!r}")
+            texts[item] = quoted[1].replace('""', '"') if quoted else text
+            bare_commas += not quoted and "," in text
+    notes = [f"{path.name}: {headers} lines are a header, no item"] if headers else []
     notes += [f"{path.name}: {bare_commas} texts hold commas without quotes, read whole"] if bare_commas else []
     return pl.Series("item_id", list(texts), dtype=pl.String), pl.Series(list(texts.values()), dtype=pl.String), notes
+
+
+def _fault(item: str, comma: str, text: str, again: bool) -> str:
+    if not item or not comma:
+        return "expected id,text"
+    if again:
+        return f"the id {item!r} stands a second time"
+    open_quote = text.lstrip().startswith('"') and text.count('"') % 2
+    return "the text has a quote that is not closed; a text is one line" if open_quote else ""
 
 
 def _with_categories(items: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[str]]:
