@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -15,14 +16,27 @@ BETWEEN = "|"
 _WHOLE = r"\.0+$"
 _FORMS = 3
 """A column may hold so many: dates alone, with a time, with a zone."""
-_DATE = r"^\s*\d{4}-\d{2}-\d{2}"
+DATE = r"^\s*\d{4}-\d{2}-\d{2}"
+"""How the text of a date begins."""
+
+
+@runtime_checkable
+class Located(Protocol):
+    """Rows of a file that know where they stand."""
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+
+    def where(self, row: int) -> str:
+        """How a message names a row."""
 
 
 @dataclass(frozen=True)
 class Typed:
     """Some columns of a file by our names, checked when they are asked for."""
 
-    file: File
+    file: Located
     frame: pl.DataFrame
 
     @classmethod
@@ -106,7 +120,7 @@ class Typed:
 def _dates(texts: pl.Series) -> pl.Series:
     """One pass takes the form of its first text, such as with a zone or without; null where there is no date."""
     dates = pl.Series(texts.name, [None] * len(texts), dtype=pl.Datetime("us", "UTC"))
-    left = texts.str.contains(_DATE)
+    left = texts.str.contains(DATE)
     for _ in range(_FORMS):
         if not left.any():
             break

@@ -7,15 +7,14 @@ import polars as pl
 
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
-from llmrec.sources._images import image_folder
+from llmrec.sources._histories import ITEM_NAMES, USER_NAMES, bare, drop_header, read_histories
+from llmrec.sources._images import image_folder, image_notes
 from llmrec.sources._lines import first_line, rows
 from llmrec.sources._orders import numbered
 from llmrec.sources._texts import clean
 
 _LOG = "behaviors.tsv"
 _ITEMS = ("items.tsv", "news.tsv", "videos.tsv")
-_USER_NAMES = {"user", "userid", "uid"}
-_ITEM_NAMES = {"newsid", "itemid", "videoid", "id", "iid", "nid", "vid", "item", "news", "video"}
 _TEXT_NAMES = {"title", "description", "text", "name", "abstract", "caption"}
 
 
@@ -49,39 +48,28 @@ class Behaviors:
         tables = _tables(folder)
         if len(tables) != 1:
             raise DataError(f"{folder} does not hold {self.expects}; of these tables there must be one")
-        log = _read_log(folder / _LOG)
+        log = read_histories(folder / _LOG)
         table, width = _read_items(tables[0])
         notes = [f"{tables[0].name}: the third field of the lines is not read"] if width == 3 else []
         first = next(iter(log))
-        titled = _bare(first) in _USER_NAMES and {_bare(item) for item in log[first]} <= _ITEM_NAMES
+        titled = bare(first) in USER_NAMES and {bare(item) for item in log[first]} <= ITEM_NAMES
         met = {item for user, items in log.items() for item in items if not (titled and user == first)}
         column, header = _header(table, met)
         if header:
             del table[header]
             notes.append(f"{tables[0].name}: line 1 is a header ({header}), no item; its texts are the {column}")
-        notes += _drop_log_header(log, table)
+        notes += drop_header(folder / _LOG, log, table)
         ids = pl.Series("item_id", list(table), dtype=pl.String)
         texts, told = clean(ids, pl.Series(column, list(table.values()), dtype=pl.String), column)
         lists = pl.DataFrame({"user_id": list(log), "item_id": list(log.values())})
         data = Dataset.from_tables(name, numbered(lists), pl.DataFrame([ids, texts]), time_unit="order")
-        return replace(data, notes=(*notes, *told, *data.notes), images=image_folder(folder))
+        images = image_folder(folder)
+        notes += [*told, *image_notes(data.items["item_id"], images)]
+        return replace(data, notes=(*notes, *data.notes), images=images)
 
 
 def _tables(folder: Path) -> list[Path]:
     return [folder / name for name in _ITEMS if first_line(folder / name).count("\t") in (1, 2)]
-
-
-def _read_log(path: Path) -> dict[str, list[str]]:
-    log: dict[str, list[str]] = {}
-    for number, (user, items) in rows(path, {2: "user, items with blanks between"}):
-        if user in log:
-            raise DataError(f"{path}, line {number}: user {user!r} has a second line; which comes first is not known")
-        log[user] = items.split()
-        if not (user and log[user]):
-            raise DataError(
-                f"{path}, line {number}: a line has a user and one item at least, found {items!r} of {user!r}"
-            )
-    return log
 
 
 def _read_items(path: Path) -> tuple[dict[str, str], int]:
@@ -99,19 +87,7 @@ def _read_items(path: Path) -> tuple[dict[str, str], int]:
 def _header(table: dict[str, str], met: set[str]) -> tuple[str, str]:
     """What the texts are, and the id in line 1 if that is a header."""
     item, text = next(iter(table.items()))
-    title = _bare(text)
-    if item in met or not (_bare(item) in _ITEM_NAMES or (title in _TEXT_NAMES and item.isalpha())):
+    title = bare(text)
+    if item in met or not (bare(item) in ITEM_NAMES or (title in _TEXT_NAMES and item.isalpha())):
         return "title", ""
     return "description" if title == "description" else "title", item
-
-
-def _drop_log_header(log: dict[str, list[str]], table: dict[str, str]) -> list[str]:
-    user, items = next(iter(log.items()))
-    if _bare(user) not in _USER_NAMES or not table.keys().isdisjoint(items):
-        return []
-    del log[user]
-    return [f"{_LOG}: line 1 is a header ({user}), no user"]
-
-
-def _bare(name: str) -> str:
-    return name.strip().lower().replace("_", "")

@@ -8,7 +8,7 @@ from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources import _ml_100k, _ml_csv, _ml_dat
 from llmrec.sources._encodings import Encoding
-from llmrec.sources._images import image_folder
+from llmrec.sources._images import image_folder, image_notes
 
 _USERS = {_ml_100k: "u.user", _ml_dat: "users.dat"}
 
@@ -66,8 +66,9 @@ class Movielens:
         data = Dataset.from_tables(name, log, items, users)
         unrated = data.num_items - data.interactions["item"].n_unique()
         rest = [f"{unrated} films were never rated; they stay in the catalogue"] if unrated else []
-        notes = (*log_notes, *item_notes, *data.notes, *rest)
-        return replace(data, notes=notes, images=image_folder(folder) if form is _ml_csv else None)
+        images = image_folder(folder) if form is _ml_csv else None
+        notes = (*log_notes, *item_notes, *data.notes, *rest, *image_notes(data.items["item_id"], images))
+        return replace(data, notes=notes, images=images)
 
 
 def _forms(folder: Path) -> list:
