@@ -24,6 +24,7 @@ BENCHMARKS = {
     "train": "targets a second of SASRec against RecTools and RePlay, and minutes to RecTools' quality",
     "heads": "targets a second of NextItNet against SASRec with as many weights",
     "encode": "texts a second of the item encoder against sentence-transformers",
+    "images": "images a second and core from the store to a model against decoding them anew with PIL",
     "top_blocks": "training the top blocks of a language model over kept hidden states against running all of it",
     "p5": "examples a second of a language model that learns to write names against a plain loop of transformers",
     "zeroshot": "users a second of a prompted ranker that reads letters off against plain generate",

@@ -18,7 +18,7 @@ from llmrec.errors import DataError
 from llmrec.runs import write_atomically, write_json
 
 MAX_PIXELS = 50_000_000
-"""Of an image in memory; 200 MB if it has an alpha channel. A JPEG is made smaller while it is decoded, by up to 8."""
+"""Of an image in memory, 400 MB for a moment if it has an alpha channel. A JPEG is made smaller by up to 8 before."""
 REDUCING_GAP = 2.0
 """How many times the size wanted a cheap reduction leaves for the bicubic filter."""
 _ORIENTATION = 0x0112

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class PixelStore:
         """
         pixels = torch.empty(len(keys), 3, self.size, self.size, dtype=torch.uint8)
         rows = pixels.numpy().reshape(len(keys), self.image_bytes)
-        for shard, first, places in self._runs(self._numbers(keys)):
+        for shard, first, places in self._runs(self._numbers(keys)) if keys else ():
             self._fill([memoryview(rows[place]) for place in places], self._shards[shard], first)
         return pixels
 
@@ -119,8 +120,7 @@ class PixelStore:
         ordered = numbers[order]
         shards = np.searchsorted(self._starts, ordered, side="right") - 1
         ends = (np.diff(ordered) != 1) | (np.diff(shards) != 0) | (np.arange(1, len(order)) % _VECTORS == 0)
-        begins = np.flatnonzero(np.concatenate([np.ones(min(1, len(order)), dtype=bool), ends]))
-        for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
+        for begin, end in pairwise([0, *(np.flatnonzero(ends) + 1), len(order)]):
             shard = int(shards[begin])
             yield shard, int(ordered[begin]) - self._starts[shard], order[begin:end]
 

@@ -50,6 +50,17 @@ def test_the_ranking_benchmark_runs_saves_and_names_its_conditions(tmp_path: Pat
     assert f"Load average before: {saved['load_average']:.2f}" in printed
 
 
+def test_the_benchmark_of_images_runs_and_leaves_nothing_behind(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    assert speed.main(["images", "--images", "3", "--batch", "2", "--catalogue", "5", "--repeats", "1"]) == 0
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    assert "| llmrec, from the store to PIL and NumPy, anew each epoch |" in printed
+    assert "over a catalogue of 5 images (0.0 GB on disk)" in printed
+    assert list((tmp_path / "runs" / "speed").iterdir()) == []
+
+
 def test_a_missing_peer_is_named(tmp_path: Path, capsys):
     assert speed.main(["train", "--rectools-python", str(tmp_path / "python")]) == 2
     assert f"{tmp_path / 'python'} is missing; make peers" in capsys.readouterr().err
