@@ -73,10 +73,9 @@ class Sequences:
 class Batch(NamedTuple):
     """One process's share of a batch of training windows.
 
-    ``target`` are the last items of each window, left-padded with 0 like all here: position by position the item that
-    followed in ``history``, or with futures all items behind it. ``user`` is whose window each is, by index.
-    ``windows`` are those of the whole batch, each with its last target, and ``rows`` says which of them are this
-    process's.
+    ``target`` holds the last items of each window: the one that followed each position of ``history``, or with futures
+    those behind it. Items are left-padded with 0. ``user`` is whose window each is, by index. ``windows`` are those of
+    the whole batch, each with its last target, and ``rows`` says which of them are this process's.
     """
 
     history: Int[Tensor, "batch seq"]
@@ -103,9 +102,9 @@ class TrainingBatches:
         seed: of the cuts and of the order.
         future: 0: each position of a history has the next item as target. From 1 on the last so many items of a window
             are all targets of its one history, which ends before them: fewer where the window would be left without a
-            history, and no user of two items or more is left out. Windows are longer by ``future - 1`` items, and an
-            item is a target in about ``future`` of ``max_seq_len + future - 1`` epochs: all but the first of a sequence
-            are, a last one far more often, since every epoch has a window that ends with it.
+            history, and no user of two items or more is left out. A window has ``max_seq_len + future`` items at most.
+            With ``all`` any item but the first of a sequence is a target in about ``future`` of ``max_seq_len + future
+            - 1`` epochs, the last ones far more often, since a window ends with them in each.
     """
 
     def __init__(
