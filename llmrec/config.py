@@ -112,8 +112,13 @@ class ImageOptions(_Options):
     """Pixels to a side; null: as the model reads them."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the vision model while encoding."""
-    learning_rate: float | None = Field(None, gt=0)
-    """Of the vision model's weights, where the tuning lets them learn; null: that of the tuning."""
+    tuning: Spec | None = None
+    """Which parameters of the vision model learn, with a rate of their own; null: as ``tuning`` has it for both."""
+
+    @field_validator("tuning", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class TrainingOptions(_Options):
@@ -317,6 +322,12 @@ class RunConfig(_Options):
         return self.uses_text or self.images is not None
 
     @property
+    def image_tuning(self) -> Spec:
+        """What of the vision model learns."""
+        assert self.images is not None
+        return self.images.tuning or self.tuning
+
+    @property
     def encoder_name(self) -> str:
         """The encoder asked for, or the one that comes with the models.
 
@@ -351,6 +362,8 @@ class RunConfig(_Options):
         parts += [Path(self.images.model).name] if self.images else []
         parts += [self.encoder_name] if self.encoder_name == "id_from_text" else []
         parts += [self.tuning["name"]] if self.reads_items else []
+        own = self.image_tuning["name"] if self.images else self.tuning["name"]
+        parts += [own] if own != self.tuning["name"] else []
         return Path("runs") / "-".join([*parts, self.loss["name"], f"s{self.seed}"])
 
     def resolved(self) -> "RunConfig":
@@ -363,6 +376,9 @@ class RunConfig(_Options):
         kinds = {field: kind for field, kind in _KINDS.items() if field != "item_ids" or self.p5 is not None}
         specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in kinds.items()}
         resolved = self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
+        if self.images is not None and self.images.tuning is not None:
+            tuning = components.resolve("tuning", self.images.tuning)
+            resolved = resolved.model_copy(update={"images": self.images.model_copy(update={"tuning": tuning})})
         if self.transfer is not None:
             method = components.resolve("transfer", self.transfer.method)
             resolved = resolved.model_copy(update={"transfer": self.transfer.model_copy(update={"method": method})})

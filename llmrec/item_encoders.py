@@ -36,10 +36,9 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
         return module
     counts = torch.from_numpy(split.train.counts(split.dataset.num_items))
     transform = components.create("transforms", config.transform)
-    tuning = components.create("tuning", config.tuning)
 
     def described(items: ItemText | ItemImages) -> Described:
-        trunk = tuning.trunk(items.source())
+        trunk = _tuning(config, items).trunk(items.source())
         if isinstance(items, ItemImages) and items.from_nothing:  # its vectors are those of the trunk alone
             with torch.no_grad():
                 seen = ((counts > 0) & items.present).nonzero()[:FITTED, 0]
@@ -50,6 +49,11 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
         return Described(trunk, shift, matrix, items.present)
 
     return _assembled(config, described(text) if config.uses_text else None, described(images) if images else None)
+
+
+def _tuning(config: RunConfig, items: ItemText | ItemImages) -> Any:
+    spec = config.image_tuning if isinstance(items, ItemImages) else config.tuning
+    return components.create("tuning", spec)
 
 
 def _assembled(config: RunConfig, text: Described | None, image: Described | None) -> nn.Module:
@@ -66,10 +70,11 @@ def _saved_encoder(
     config: RunConfig, state: dict[str, Tensor], text: ItemText | None, images: ItemImages | None
 ) -> nn.Module:
     """The same with the transforms of a saved run, whose weights ``state`` has by the encoder's own names."""
-    tuning = components.create("tuning", config.tuning)
 
     def described(items: ItemText | ItemImages, part: str) -> Described:
-        return Described(tuning.trunk(items.source()), state[f"{part}shift"], state[f"{part}matrix"], items.present)
+        return Described(
+            _tuning(config, items).trunk(items.source()), state[f"{part}shift"], state[f"{part}matrix"], items.present
+        )
 
     both = text is not None and images is not None
     return _assembled(

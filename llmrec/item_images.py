@@ -76,8 +76,7 @@ class ItemImages:
 
     def source(self) -> ImageSource:
         """What a tuning makes its trunk of."""
-        options = self.options
-        return ImageSource(self.vectors, self.keys, self._eye, self.store, options.precision, options.learning_rate)
+        return ImageSource(self.vectors, self.keys, self._eye, self.store, self.options.precision)
 
     def vectors(self) -> Float[Tensor, "catalogue dim"]:
         """Vectors of the vision model as it comes, kept in the feature store; zeros for items without an image.
@@ -86,7 +85,7 @@ class ItemImages:
             ConfigError: the model begins as nothing, so that these would stay random.
         """
         if self.from_nothing:
-            raise ConfigError(f"{self.options.model} has new weights, which must learn; take --tuning full")
+            raise ConfigError(f"{self.options.model} has new weights, which must learn; take images.tuning=full")
         if self._vectors is None:
             self._vectors = self._made()
         return self._vectors

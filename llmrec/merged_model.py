@@ -32,7 +32,7 @@ def of_run(run: Path) -> tuple[str, str]:
     RunFolder(run).require_finished()
     options = configuration.parse(read_json(run / "config.json"))
     pooling = pooling_of(options.model, options.features.pooling)
-    if not learned(options):
+    if options.tuning["name"] in KEEP_THE_MODEL:
         return options.model, pooling
     require_merged(options.tuning["name"], str(run))
     return str(_written(run, FOLDER)), pooling
@@ -48,9 +48,9 @@ def eye_of_run(run: Path) -> str:
     RunFolder(run).require_finished()
     options = configuration.parse(read_json(run / "config.json"))
     assert options.images is not None
-    if not learned(options):
+    if options.image_tuning["name"] in KEEP_THE_MODEL:
         return options.images.model
-    require_merged(options.tuning["name"], str(run))
+    require_merged(options.image_tuning["name"], str(run))
     return str(_written(run, EYE))
 
 
@@ -87,4 +87,6 @@ def require_merged(tuning: str, whose: str) -> None:
 
 def learned(options: RunConfig) -> bool:
     """Whether what reads the items of such a run is another model afterwards."""
-    return options.reads_items and options.tuning["name"] not in KEEP_THE_MODEL
+    named = [options.tuning["name"]] if options.uses_text else []
+    named += [options.image_tuning["name"]] if options.images else []
+    return any(name not in KEEP_THE_MODEL for name in named)

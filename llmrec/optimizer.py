@@ -11,8 +11,9 @@ from llmrec.config import TrainingOptions
 def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
     """Decay for the weights of linear layers and convolutions only.
 
-    A tuned language model has a rate and a decay of its own. Tables of embeddings may learn at another rate, for each
-    of their rows is in few batches; not those of a module that says it is ``pretrained``, which need not travel far.
+    A tuned language or vision model has a rate and a decay of its own. Tables of embeddings may learn at another rate,
+    for each of their rows is in few batches; not those of a module that says it is ``pretrained``, which need not
+    travel far.
     """
     learning = [each for each in module.parameters() if each.requires_grad]
     models: list[Any] = [each for each in module.modules() if hasattr(each, "own_learning_rate")]
@@ -25,13 +26,15 @@ def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[s
     recurrent = [each for each in module.modules() if isinstance(each, nn.RNNBase)]
     decayed |= {id(weight) for each in recurrent for weight in each.parameters() if weight.dim() > 1}
     groups: list[dict[str, Any]] = []
-    for own in (False, True) if models else (False,):
-        rate = float(models[0].own_learning_rate) if own else options.learning_rate
-        decay = float(models[0].own_weight_decay) if own else options.weight_decay
-        some = [each for each in learning if (id(each) in tuned) == own]
+    for model in (None, *models):
+        rate = options.learning_rate if model is None else float(model.own_learning_rate)
+        decay = options.weight_decay if model is None else float(model.own_weight_decay)
+        inside = tuned if model is None else {id(weight) for weight in model.parameters()}
+        some = [each for each in learning if (id(each) in inside) == (model is not None)]
         for decays in (True, False):
             # Of a language model all matrices but the embeddings decay, whatever its layers are called.
-            chosen = [each for each in some if (_is_matrix(each, tables) if own else id(each) in decayed) == decays]
+            by_name = {id(each) for each in some if _is_matrix(each, tables)} if model is not None else decayed
+            chosen = [each for each in some if (id(each) in by_name) == decays]
             groups.append({"params": chosen, "weight_decay": decay if decays else 0.0, "peak": rate})
     if options.embedding_learning_rate is not None:
         begun = [each for each in module.modules() if getattr(each, "pretrained", False)]

@@ -139,10 +139,12 @@ def _rows(folder: Path, model: Recommender) -> list[int]:
     return [place[item] for item in here]
 
 
-def _form(config: RunConfig) -> dict[str, Any]:
-    """What of a tuning tells where its weights stand and what they do."""
-    tuning = components.resolve("tuning", config.tuning)
-    return {name: value for name, value in tuning.items() if name not in _RATES}
+def _form(config: RunConfig) -> list[dict[str, Any]]:
+    """What of the tunings tells where their weights stand and what they do."""
+    tunings = [config.tuning] if config.uses_text else []
+    tunings += [config.image_tuning] if config.images else []
+    resolved = [components.resolve("tuning", tuning) for tuning in tunings]
+    return [{name: value for name, value in each.items() if name not in _RATES} for each in resolved]
 
 
 def _own_model(config: RunConfig, folder: Path) -> bool:

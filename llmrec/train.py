@@ -220,6 +220,7 @@ def check(options: RunConfig) -> None:
         making.check(options)
     if options.images is not None:
         vision.check_name(options.images.model)
+        components.create("tuning", options.image_tuning)
     if options.transfer is not None:
         components.create("transfer", options.transfer.method)
     recommender.check_head(options)

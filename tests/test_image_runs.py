@@ -14,6 +14,7 @@ from small_runs import QUICK
 
 from llmrec import train
 from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
+from llmrec.optimizer import parameter_groups
 from llmrec.recommender import Recommender
 
 ITEMS = 24
@@ -61,7 +62,7 @@ def command(shop, output, *more):
 
 EYE = ["--images", str(tiny_eyes.folder("vit"))]
 BOTH = [*EYE, "--model", str(tiny_models.folder("bert"))]
-NEW = ["--images", "resnet-mini", "images.size=16", "--tuning", "full", "tuning.learning_rate=0.001"]
+NEW = ["--images", "resnet-mini", "images.size=16", "images.tuning={name: full, learning_rate: 0.001}"]
 WAYS = {
     "image": EYE,
     "image-top_blocks": [*EYE, "--tuning", "top_blocks", "tuning.blocks=1"],
@@ -70,7 +71,7 @@ WAYS = {
     "image-houlsby": [*EYE, "--tuning", "houlsby", "tuning.bottleneck=4", "tuning.head_bottleneck=4"],
     "image-new": NEW,
     "mixture": BOTH,
-    "mixture-full": [*BOTH, "--tuning", "full", "images.learning_rate=0.002"],
+    "mixture-full": [*BOTH, "--tuning", "full"],
     "mixture-new": [*NEW, "--model", str(tiny_models.folder("bert"))],
 }
 
@@ -135,7 +136,7 @@ def test_what_cannot_be_is_refused_in_the_users_words(shop, tmp_path):
     run = tmp_path / "run"
     error = refused(command(shop, run, "--images", "resnet-mini"))
     assert isinstance(error, ConfigError)
-    assert "resnet-mini has new weights, which must learn; take --tuning full" in str(error)
+    assert "resnet-mini has new weights, which must learn; take images.tuning=full" in str(error)
     error = refused(command(shop, run, "--images", "resnt-18"))
     assert "no model 'resnt-18'; did you mean 'resnet-18'" in str(error)
     error = refused(command(shop, run, *EYE, f"images.folder={tmp_path / 'nowhere'}", "--overwrite"))
@@ -162,3 +163,26 @@ def test_a_source_of_another_eye_or_kind_is_refused_by_name(shop, tmp_path):
     assert "vision model" in str(error)
     error = refused(command(shop, tmp_path / "b", *BOTH, "--init", str(source)))
     assert "has the encoder 'image', and this run has the encoder 'mixture'" in str(error)
+
+
+def test_two_towers_learn_at_rates_of_their_own(shop, tmp_path):
+    """MoRec: the modality encoders' rate is not that of the rest."""
+    rates = ["--tuning", "full", "tuning.learning_rate=0.0001", "tuning.weight_decay=0.2"]
+    eye = ["images.tuning={name: full, learning_rate: 0.003, weight_decay: 0.5}"]
+    options, _ = train.options_of(command(shop, tmp_path / "run", *BOTH, *rates, *eye, "training.weight_decay=0.1"))
+    train.run(options, show="nothing")
+    encoder = Recommender.load(tmp_path / "run", to_train=True).encoder
+    groups = parameter_groups(encoder, options.training)
+    of = {id(weight): group for group in groups for weight in group["params"]}
+    assert len(of) == sum(len(group["params"]) for group in groups) == len(list(encoder.parameters()))
+    told = {
+        name: {(of[id(weight)]["peak"], of[id(weight)]["weight_decay"]) for weight in module.parameters()}
+        for name, module in (
+            ("text", encoder.text.trunk),
+            ("image", encoder.image.trunk),
+            ("rest", encoder.text.projection),
+        )
+    }
+    assert told["text"] == {(0.0001, 0.2), (0.0001, 0.0)}
+    assert told["image"] == {(0.003, 0.5), (0.003, 0.0)}
+    assert told["rest"] == {(0.001, 0.1), (0.001, 0.0)}

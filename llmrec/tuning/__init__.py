@@ -57,8 +57,6 @@ class ImageSource:
     eye: Callable[[], VisionModel]
     pixels: PixelStore
     precision: Precision
-    learning_rate: float | None
-    """Of the vision model, where it is not that of the tuning."""
     loading: Loading = "resident"
     pooling: Pooling = "mean"
     """Over the one token that a vision model gives."""

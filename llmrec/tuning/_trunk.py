@@ -15,7 +15,7 @@ from llmrec.features import pool
 from llmrec.loading import Loading
 from llmrec.loading.products import quick_products
 from llmrec.tokens import batches_by_length
-from llmrec.tuning import ImageSource, Source
+from llmrec.tuning import Source
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,7 @@ class Trunk(nn.Module):
         place = {text: number for number, text in enumerate(texts)}
         self.register_buffer("row", torch.tensor([place.get(text, 0) for text in source.texts]), persistent=False)
         model: Any = source.model(source.loading if source.loading in ways else "resident")
-        self.language_model, self.fresh = model, False
-        if isinstance(source, ImageSource):
-            self.own_learning_rate = source.learning_rate or learning.learning_rate
-            self.fresh = model.files is None
+        self.language_model, self.fresh = model, model.files is None
         self.tokens: Any = source.read(texts, model)
         encoder = model.model
         if hasattr(encoder, "pooler"):
