@@ -77,14 +77,20 @@ class PixelStore:
         """Keys that the store lacks, each once, in the order given."""
         return [key for key in dict.fromkeys(keys) if key not in self._number]
 
-    def read(self, keys: Sequence[str]) -> UInt8[Tensor, "n 3 size size"]:
+    def read(
+        self, keys: Sequence[str], out: UInt8[Tensor, "n 3 size size"] | None = None
+    ) -> UInt8[Tensor, "n 3 size size"]:
         """Pixels of images, in the order of their keys, which may repeat.
+
+        Args:
+            keys: of the images.
+            out: contiguous; is filled, where given.
 
         Raises:
             DataError: a key that the store lacks, or a shard that was cut short.
         """
-        pixels = torch.empty(len(keys), 3, self.size, self.size, dtype=torch.uint8)
-        rows = pixels.numpy().reshape(len(keys), self.image_bytes)
+        pixels = torch.empty(len(keys), 3, self.size, self.size, dtype=torch.uint8) if out is None else out
+        rows = pixels.view(len(keys), self.image_bytes).numpy()
         for shard, first, places in self._runs(self._numbers(keys)) if keys else ():
             self._fill([memoryview(rows[place]) for place in places], self._shards[shard], first)
         return pixels
