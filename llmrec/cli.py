@@ -186,7 +186,8 @@ def recommend(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Recomputes every number of ``metrics.json`` and compares."""
-    from llmrec import evaluation, report
+    from llmrec import evaluation, report, slices
+    from llmrec.recommender import read_items
     from llmrec.runs import RunFolder, RunTable, read_json
 
     run = RunFolder(arguments.run)
@@ -200,7 +201,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     else:
         for metric, fields in again["test"].items():
             print(f"{metric:10} {fields['value']:.4f} [{fields['low']:.4f}, {fields['high']:.4f}]  n {fields['n']}")
-        print(report.show_slices(run.path.name, tables["test"], tables["shuffled"]))
+        shown = slices.shown(read_items(run.path))
+        print(report.show_slices(run.path.name, tables["test"], tables["shuffled"], shown=shown))
     print(f"largest difference from metrics.json: {worst:.1e}", file=sys.stderr)
     return 0 if worst <= 1e-9 else 1
 

@@ -44,6 +44,8 @@ class _Options(BaseModel):
 class FilterOptions(_Options):
     """Which interactions count at all; applied before the split, in this order."""
 
+    with_image: bool = False
+    """Whether items that no image file is named after leave."""
     dedupe: Literal["none", "first", "last"] = "none"
     """Which of a user's repeated interactions with one item stays."""
     k_core: int = Field(0, ge=0)
@@ -67,9 +69,10 @@ class FilterOptions(_Options):
     @property
     def words(self) -> str:
         """The filter as the protocol states it: ``none``, or its steps in order."""
+        image = "items with an image" if self.with_image else ""
         dedupe = "" if self.dedupe == "none" else f"dedupe {self.dedupe}"
         recent = "" if self.max_history is None else f"last {self.max_history} of each user"
-        return ", ".join(step for step in (dedupe, self.core_words, recent) if step) or "none"
+        return ", ".join(step for step in (image, dedupe, self.core_words, recent) if step) or "none"
 
 
 class FeatureOptions(_Options):

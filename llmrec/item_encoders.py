@@ -105,7 +105,7 @@ def describer(
             require_revision(config, revision)
             text = ItemText.of(config, items, progress=_quietly)
         if config.images:
-            images = ItemImages.of(config, items, _quietly, items.images)
+            images = ItemImages.of(config, items, _quietly)
         encoder = _saved_encoder(config, state, text, images)
         encoder.load_state_dict(state)
         vectors: Tensor = encoder.eval()()[1:]

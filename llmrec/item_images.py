@@ -1,7 +1,6 @@
 """What a run knows of its items' images: which pixels show each, and on demand their vectors."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -38,21 +37,15 @@ class ItemImages:
         self._vectors: Tensor | None = None
 
     @classmethod
-    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress, folder: Path | None = None) -> "ItemImages":
+    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemImages":
         """Finds every item's image and decodes what the store does not hold yet.
-
-        Args:
-            config: of the run.
-            dataset: with the items.
-            progress: called with images done and images to do.
-            folder: of the images; None: that of the options, or that of the data set.
 
         Raises:
             ConfigError: no folder is named, and the data set has none.
             DataError: no such folder, or no file in it is that of an item.
         """
         assert config.images is not None
-        folder = folder or config.images.folder or dataset.images
+        folder = dataset.images or config.images.folder
         if folder is None:
             raise ConfigError(
                 f"{dataset.name} comes without images; say where they are: images.folder=FOLDER with <item id>.jpg"

@@ -93,8 +93,22 @@ def show(runs: Runs, pairs: Iterable[tuple[str, str]], width: int | None = None)
     return captured.get()
 
 
-def show_slices(name: str, test: RunTable, shuffled: RunTable | None = None, width: int | None = None) -> str:
-    """One run by groups of its cases, and with its histories shuffled, as text for a terminal."""
+def show_slices(
+    name: str,
+    test: RunTable,
+    shuffled: RunTable | None = None,
+    width: int | None = None,
+    shown: pl.Series | None = None,
+) -> str:
+    """One run by groups of its cases, and with its histories shuffled, as text for a terminal.
+
+    Args:
+        name: of the run.
+        test: its run table.
+        shuffled: the same with shuffled histories.
+        width: of the terminal; None: as it is.
+        shown: ids of the items with an image, in a run over images.
+    """
     result = Table(title=escape(name), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, title_style="")
     result.add_column("cases", overflow="fold")
     for heading in ("users", *slices.SHOWN, "chance"):
@@ -102,7 +116,7 @@ def show_slices(name: str, test: RunTable, shuffled: RunTable | None = None, wid
     result.add_row("all", *_slice_cells(test))
     if shuffled is not None:
         result.add_row("histories shuffled", *_slice_cells(shuffled))
-    for part in slices.slices(test):
+    for part in slices.slices(test, shown):
         cells = [str(part.users), *(interval(part.metrics[each]) for each in slices.SHOWN)]
         result.add_row(f"{part.by} {part.group}", *cells, _number(part.chance[TESTED]))
     console = Console(width=width, highlight=False)

@@ -45,16 +45,31 @@ def shuffled(cases: Cases, seed: int) -> Cases:
     return replace(cases, histories=mixed)
 
 
-def slices(table: RunTable) -> list[Slice]:
+def shown(items: pl.DataFrame) -> pl.Series | None:
+    """The ids of the items with an image, of the item table of a run over images; None of another run."""
+    return items.filter(pl.col("pixels").is_not_null())["item_id"] if "pixels" in items.columns else None
+
+
+def slices(table: RunTable, shown: pl.Series | None = None) -> list[Slice]:
     """Groups of a run table by the target's popularity and by history length; empty where neither is known.
 
     Cold targets, without a training row or with at most three, are groups of their own; the others make three groups
     of as equal numbers of cases as ties in popularity allow.
+
+    Args:
+        table: of the run.
+        shown: ids of the items with an image; whether the target has one makes two more groups.
     """
     known = table.cases.filter(pl.col("target_count").is_not_null())
     groups = [("target seen", group, rows) for group, rows in _by_popularity(known)]
     lengths = table.cases.filter(pl.col("history_length").is_not_null())
     groups += [("history", group, rows) for group, rows in _by_length(lengths)]
+    if shown is not None:
+        seen = pl.col("target").is_in(shown.implode())
+        groups += [
+            ("target image:", "there", table.cases.filter(seen)),
+            ("target image:", "none", table.cases.filter(~seen)),
+        ]
     return [_slice(table, by, group, rows) for by, group, rows in groups if len(rows)]
 
 

@@ -102,7 +102,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import building, evaluation, runs, starting
+    from llmrec import building, evaluation, runs, slices, starting
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -152,7 +152,8 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     model.save(folder.path, writes=processes.is_main)
     if processes.is_main:
         baselines = evaluation.baseline_tables(built.known, split.test, dataset, protocol)
-        present(folder.path.name, save(folder, built.items, tables, baselines), tables, baselines, show)
+        saved = save(folder, built.items, tables, baselines)
+        present(folder.path.name, saved, tables, baselines, show, slices.shown(built.items))
     processes.close()
     return folder.path
 
@@ -237,7 +238,10 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
     """
     from llmrec import explanations, filtering
 
-    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
+    if options.images is not None and options.images.folder is not None:
+        data = replace(data, images=options.images.folder)
+    named_by = options.images.named_by if options.images is not None else "auto"
+    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter, named_by)
     split = components.create("splits", options.split).split(filtered.dataset)
     if options.protocol.users is not None:
         split = split.of_users(options.protocol.users)
@@ -289,7 +293,9 @@ def measure(rank: Any, split: Any, protocol: Any, provenance: dict[str, Any]) ->
     return tables
 
 
-def present(name: str, metrics: dict[str, Any], tables: dict[str, Any], baselines: dict[str, Any], show: str) -> None:
+def present(
+    name: str, metrics: dict[str, Any], tables: dict[str, Any], baselines: dict[str, Any], show: str, shown: Any
+) -> None:
     """Prints the table with its paired tests and the groups of cases, ``metrics.json``, or nothing."""
     from llmrec import report
 
@@ -298,7 +304,7 @@ def present(name: str, metrics: dict[str, Any], tables: dict[str, Any], baseline
     elif show == "table":
         compared = {label: [table] for label, table in {**baselines, name: tables["test"]}.items()}
         print(report.show(compared, [(name, baseline) for baseline in baselines]))
-        print(report.show_slices(name, tables["test"], tables["shuffled"]))
+        print(report.show_slices(name, tables["test"], tables["shuffled"], shown=shown))
 
 
 def save(folder: Any, items: Any, tables: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:

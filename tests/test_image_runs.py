@@ -76,7 +76,12 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", sorted(WAYS))
+QUICKEST = ("image", "image-new")
+
+
+@pytest.mark.parametrize(
+    "way", [way if way in QUICKEST else pytest.param(way, marks=pytest.mark.slow) for way in sorted(WAYS)]
+)
 def test_a_run_over_images_is_saved_loaded_and_ranks_the_same(way, shop, tmp_path, capsys):
     assert train.main(command(shop, tmp_path / "run", *WAYS[way])) == 0, capsys.readouterr().err
     told = capsys.readouterr().err
@@ -91,6 +96,7 @@ def test_a_run_over_images_is_saved_loaded_and_ranks_the_same(way, shop, tmp_pat
     assert ranked.height == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["image", "mixture", "image-new"])
 def test_new_items_are_ranked_by_what_they_show(way, shop, tmp_path):
     assert train.main(command(shop, tmp_path / "run", *WAYS[way])) == 0
@@ -104,6 +110,7 @@ def test_new_items_are_ranked_by_what_they_show(way, shop, tmp_path):
     torch.testing.assert_close(vectors[-1], vectors[5], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_platform_begins_with_what_was_learned(shop, tmp_path):
     """As TransRec and NineRec go on: all weights; zero epochs measure the source as it is."""
     source = tmp_path / "source"
@@ -114,6 +121,7 @@ def test_another_platform_begins_with_what_was_learned(shop, tmp_path):
     torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapters_stand_in_the_vision_model_that_the_source_has_made(shop, tmp_path):
     """Adapter4Rec: the source learns whole, the target its adapters alone."""
     source, target = tmp_path / "source", tmp_path / "target"
@@ -132,6 +140,7 @@ def refused(arguments) -> LlmrecError:
     return error.value
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_in_the_users_words(shop, tmp_path):
     run = tmp_path / "run"
     error = refused(command(shop, run, "--images", "resnet-mini"))
@@ -155,6 +164,7 @@ def test_a_data_set_without_images_asks_where_they_are(shop, tmp_path):
     assert "say where they are: images.folder=FOLDER" in str(refused(arguments))
 
 
+@pytest.mark.slow
 def test_a_source_of_another_eye_or_kind_is_refused_by_name(shop, tmp_path):
     source = tmp_path / "source"
     assert train.main(command(shop, source, *EYE)) == 0
@@ -165,6 +175,7 @@ def test_a_source_of_another_eye_or_kind_is_refused_by_name(shop, tmp_path):
     assert "has the encoder 'image', and this run has the encoder 'mixture'" in str(error)
 
 
+@pytest.mark.slow
 def test_two_towers_learn_at_rates_of_their_own(shop, tmp_path):
     """MoRec: the modality encoders' rate is not that of the rest."""
     rates = ["--tuning", "full", "tuning.learning_rate=0.0001", "tuning.weight_decay=0.2"]
@@ -186,3 +197,18 @@ def test_two_towers_learn_at_rates_of_their_own(shop, tmp_path):
     assert told["text"] == {(0.0001, 0.2), (0.0001, 0.0)}
     assert told["image"] == {(0.003, 0.5), (0.003, 0.0)}
     assert told["rest"] == {(0.001, 0.1), (0.001, 0.0)}
+
+
+@pytest.mark.slow
+def test_items_without_an_image_can_be_left_out_for_every_system(shop, tmp_path, capsys):
+    """So ids, texts and images compare on the same items; 22 of 24 have one."""
+    options, _ = train.options_of(command(shop, tmp_path / "run", *EYE, "filter.with_image=true"))
+    train.run(options)
+    told = capsys.readouterr()
+    assert "items with an image: 2 without leave, with" in told.err
+    assert small_runs.metrics(tmp_path / "run")["provenance"]["images"]["items_without_image"] == 0
+    assert len(pl.read_parquet(tmp_path / "run" / "items.parquet")) == ITEMS - len(BARE)
+    assert "target image: there" in told.out
+    assert "target image: none" not in told.out
+    arguments = [word for word in command(shop, tmp_path / "b") if not word.startswith("images.folder")]
+    assert "filter.with_image asks for items with one" in str(refused([*arguments, "filter.with_image=true"]))
