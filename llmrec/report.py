@@ -168,6 +168,7 @@ def provenance_lines(runs: Runs) -> list[str]:
             if any(fact.get("pieces_per_id") == 1 for fact in facts):
                 parts.insert(0, "an ID-token model: some items are pieces of their own, not texts that it reads")
             parts += _distinct("revision", [fact.get("revision", "")[:12] for fact in facts])
+            parts += _distinct("images", [_seen(fact.get("images", {})) for fact in facts])
             parts += _distinct("prompt", [fact.get("features", {}).get("prompt", "") for fact in facts])
             parts += _distinct("transform", [fact.get("transform", {}).get("name", "") for fact in facts])
             parts += _distinct("input changes:", [str(fact.get("input_changes") or "") for fact in facts])
@@ -176,6 +177,14 @@ def provenance_lines(runs: Runs) -> list[str]:
             parts += _distinct("commit", [fact.get("commit") or "" for fact in facts])
             lines.append(f"{name}: {'; '.join(parts)}")
     return lines
+
+
+def _seen(images: dict[str, Any]) -> str:
+    """The vision model of a run and what it read, in words."""
+    if not images:
+        return ""
+    revision = f" ({images['revision'][:12]})" if images["revision"] else ", from nothing"
+    return f"{images['model']}{revision} at {images['size']} pixels, {images['items_without_image']} items without"
 
 
 def as_json(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
