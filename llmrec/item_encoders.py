@@ -1,6 +1,7 @@
 """Item encoders of a run: new ones, those of a saved run, and what describes items that training never saw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -85,14 +86,14 @@ def _saved_encoder(
 
 
 def describer(
-    config: RunConfig, weights: Callable[[], dict[str, Tensor]], revision: str | None = None
+    config: RunConfig, weights: Callable[[], dict[str, Tensor]], provenance: Mapping[str, Any] = MappingProxyType({})
 ) -> Describe | None:
     """What encodes new items as the trained encoder would; None where it has a table of ids.
 
     Args:
         config: of the run.
         weights: of the recommender, at the time of the call.
-        revision: of the language model that the run was trained on; None: the one that is there.
+        provenance: of a saved run, which tells the revisions of the models that it was trained on.
     """
     if config.encoder_name not in ("text", "image", "mixture"):
         return None
@@ -100,9 +101,9 @@ def describer(
     @torch.no_grad()
     def describe(items: Dataset) -> Float[Tensor, "n dim"]:
         state = _own(weights())
+        _require_revisions(config, provenance)
         text = images = None
         if config.uses_text:
-            require_revision(config, revision)
             text = ItemText.of(config, items, progress=_quietly)
         if config.images:
             images = ItemImages.of(config, items, _quietly)
@@ -114,27 +115,29 @@ def describer(
     return describe
 
 
-def require_revision(config: RunConfig, revision: str | None) -> None:
-    """Raises RunError if the language model is not the one that a run was trained on: its vectors fit no other."""
-    found = loading.find(config.model).revision
-    if revision not in (None, found):
-        raise RunError(f"{config.model} has the revision {found} now, and the run was trained on {revision}")
+def _require_revisions(config: RunConfig, provenance: Mapping[str, Any]) -> None:
+    """Raises RunError if a model is not the one that a run was trained on: its vectors fit no other."""
+    pairs = [(config.model, provenance.get("revision"))] if config.uses_text else []
+    pairs += [(config.images.model, provenance.get("images", {}).get("revision"))] if config.images else []
+    for model, revision in pairs:
+        if revision is not None and revision != (found := loading.find(model).revision):
+            raise RunError(f"{model} has the revision {found} now, and the run was trained on {revision}")
 
 
 def restore_encoder(
-    config: RunConfig, items: pl.DataFrame, state: dict[str, Tensor], revision: str | None
+    config: RunConfig, items: pl.DataFrame, state: dict[str, Tensor], provenance: Mapping[str, Any]
 ) -> nn.Module:
     """The encoder of a saved run, still without its weights; text vectors come from the store or the model.
 
     Raises:
-        RunError: the language model is not the one that the run was trained on.
+        RunError: a language or vision model is not the one that the run was trained on.
     """
     if not config.reads_items:
         module: nn.Module = components.create("encoders", config.encoder, len(items), config.embedding_dim)
         return module
+    _require_revisions(config, provenance)
     text = images = None
     if config.uses_text:
-        require_revision(config, revision)
         text = ItemText(config, ["", *items["text"]], progress=_quietly)
     if config.images:
         images = item_images.of_run(config, items)

@@ -255,8 +255,8 @@ class Recommender(nn.Module):
         state = read_weights(run.path)
         users = _read_table(run.path / USERS)["user_id"].fill_null("").to_list() if _by_user(config) else None
         user_ids = None if users is None else np.array(["", *users], dtype=object)
-        revision = read_json(run.path / "metrics.json").get("provenance", {}).get("revision")
-        encoder = restore_encoder(config, items, state, revision) if to_train else None
+        provenance = read_json(run.path / "metrics.json").get("provenance", {})
+        encoder = restore_encoder(config, items, state, provenance) if to_train else None
         item_ids = np.array(["", *items["item_id"]], dtype=object)
         recommender = cls(encoder, _head(config, user_ids), item_ids, config.max_seq_len, user_ids)
         wanted = state if to_train else {name: value for name, value in state.items() if name.startswith("head.")}
@@ -268,7 +268,7 @@ class Recommender(nn.Module):
         if vectors is None or vectors.shape != (len(items) + 1, config.embedding_dim):
             raise RunError(f"{run.path}: item_embeddings.safetensors does not fit items.parquet and config.json")
         recommender._embeddings = vectors
-        recommender.describe = describer(config, recommender.state_dict if to_train else lambda: state, revision)
+        recommender.describe = describer(config, recommender.state_dict if to_train else lambda: state, provenance)
         return recommender.eval()
 
 

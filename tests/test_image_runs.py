@@ -1,6 +1,7 @@
 """Runs over images and over texts and images, from files to a saved recommender that ranks new items too."""
 
 import json
+import shutil
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import tiny_eyes
 import tiny_models
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from small_runs import QUICK
 
 from llmrec import train
@@ -131,6 +133,18 @@ def test_adapters_stand_in_the_vision_model_that_the_source_has_made(shop, tmp_p
     first, second = (Recommender.load(each).item_embeddings() for each in (source, target))
     torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
     assert (source / "vision_model" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_vision_model_that_changed_since_is_refused(shop, tmp_path):
+    """Its vectors would fit neither projection nor head."""
+    eye = shutil.copytree(tiny_eyes.folder("vit"), tmp_path / "eye")
+    assert train.main(command(shop, tmp_path / "run", "--images", str(eye))) == 0
+    assert Recommender.load(tmp_path / "run", to_train=True) is not None
+    weights = load_file(eye / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in weights.items()}, eye / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RunError, match=r"has the revision \w+ now, and the run was trained on \w+"):
+        Recommender.load(tmp_path / "run", to_train=True)
 
 
 def refused(arguments) -> LlmrecError:
