@@ -20,14 +20,15 @@ def asked() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-def check_launch(tuning: str) -> None:
+def check_launch(tuning: str, *, images: bool = False) -> None:
     """Refuses what the launcher was told and cannot be done.
 
     Args:
         tuning: its name.
+        images: whether a vision model takes part.
 
     Raises:
-        ConfigError: DeepSpeed, or FSDP where the tuning has nothing to spread.
+        ConfigError: DeepSpeed, FSDP of a vision model, or FSDP where the tuning has nothing to spread.
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         raise ConfigError(
@@ -36,6 +37,8 @@ def check_launch(tuning: str) -> None:
         )
     if not asked():
         return
+    if images:
+        raise ConfigError("a vision model is not spread over processes: launch a run over images without FSDP")
     able = [name for name in components.names("tuning") if getattr(components.load("tuning", name), "spreads", False)]
     if tuning not in able:
         raise ConfigError(f"tuning {tuning} has nothing to spread: launch without FSDP, or take {' or '.join(able)}")

@@ -225,7 +225,7 @@ def check(options: RunConfig) -> None:
     if options.transfer is not None:
         components.create("transfer", options.transfer.method)
     recommender.check_head(options)
-    fsdp.check_launch(options.tuning["name"])
+    fsdp.check_launch(options.tuning["name"], images=options.images is not None)
 
 
 def cut(options: RunConfig, data: Any, console: Any) -> Any:

@@ -173,6 +173,11 @@ def test_what_cannot_be_is_refused_in_the_users_words(shop, tmp_path):
     assert "has no encoder 'text' (have: image)" in str(error)
 
 
+def test_a_vision_model_is_not_spread_over_processes(shop, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "launch a run over images without FSDP" in str(refused(command(shop, tmp_path / "run", *EYE)))
+
+
 def test_a_data_set_without_images_asks_where_they_are(shop, tmp_path):
     arguments = [word for word in command(shop, tmp_path / "run", *EYE) if not word.startswith("images.folder")]
     assert "say where they are: images.folder=FOLDER" in str(refused(arguments))
