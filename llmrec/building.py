@@ -83,7 +83,7 @@ def load(folder: str | Path) -> Recommender | GenerativeRecommender:
 
 def _matching(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:
     """The items' texts, encoded where the model reads them, and a recommender of vectors."""
-    with console.counting(f"encoding items with {options.model}") as progress:
+    with console.counting(f"encoding items with {_readers(options)}") as progress:
         with processes.main_first():
             text = ItemText.of(options, split.dataset, progress)
             console.say_texts(text.missing, text.fallbacks)
@@ -97,6 +97,8 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
         with processes.main_first():
             if options.uses_text:
                 text.vectors()
+            if images is not None and not images.from_nothing:
+                images.vectors()
             # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
             training.seed_step(options.seed, 0, 0)
             model = recommender.build(options, split, text, images)
@@ -122,6 +124,12 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
         ),
         text.provenance() | (images.provenance() if images is not None else {}),
     )
+
+
+def _readers(options: RunConfig) -> str:
+    """The models that read items, in words."""
+    text = [options.model] if options.uses_text or options.images is None else []
+    return " and ".join(text + ([options.images.model] if options.images else []))
 
 
 def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> Built:

@@ -118,6 +118,11 @@ class ImageOptions(_Options):
     tuning: Spec | None = None
     """Which parameters of the vision model learn, with a rate of their own; null: as ``tuning`` has it for both."""
 
+    @field_validator("folder")
+    @classmethod
+    def _at_home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value else None
+
     @field_validator("tuning", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
@@ -153,7 +158,7 @@ class TrainingOptions(_Options):
     """Folder of a finished run whose weights training begins with: one over texts, one over ids of the same items, or
     one that writes names, whose pieces are taken too."""
     learns: Literal["all", "projection", "new"] = "all"
-    """Of what begins with ``init_from``: all that the tuning lets learn; the projection of texts alone; or only what
+    """Of what begins with ``init_from``: all that the tuning lets learn; the projections alone; or only what
     that run has not, such as adapters."""
     stacking: Literal["none", "adjacent", "cross"] = "none"
     """How the blocks of ``init_from`` become twice as many in this run's head, see :func:`llmrec.stacking.stack`."""
@@ -364,9 +369,9 @@ class RunConfig(_Options):
         parts = [part for part in parts if part != "id" or not self.images]
         parts += [Path(self.images.model).name] if self.images else []
         parts += [self.encoder_name] if self.encoder_name == "id_from_text" else []
-        parts += [self.tuning["name"]] if self.reads_items else []
-        own = self.image_tuning["name"] if self.images else self.tuning["name"]
-        parts += [own] if own != self.tuning["name"] else []
+        tunings = [self.tuning["name"]] if self.uses_text else []
+        tunings += [self.image_tuning.get("name", self.tuning["name"])] if self.images else []
+        parts += dict.fromkeys(tunings)
         return Path("runs") / "-".join([*parts, self.loss["name"], f"s{self.seed}"])
 
     def resolved(self) -> "RunConfig":
@@ -380,7 +385,7 @@ class RunConfig(_Options):
         specs = {field: components.resolve(kind, getattr(self, field)) for field, kind in kinds.items()}
         resolved = self.model_copy(update={"encoder": encoder, **specs, "output": self.folder})
         if self.images is not None and self.images.tuning is not None:
-            tuning = components.resolve("tuning", self.images.tuning)
+            tuning = components.resolve("tuning", {"name": self.tuning["name"]} | self.images.tuning)
             resolved = resolved.model_copy(update={"images": self.images.model_copy(update={"tuning": tuning})})
         if self.transfer is not None:
             method = components.resolve("transfer", self.transfer.method)
@@ -405,6 +410,8 @@ class RunConfig(_Options):
                 f"a run that {what} has no {', '.join(changed)}; leave {'them' if changed[1:] else 'it'} out"
             )
         self._require_reach_of_training()
+        if self.images is not None and not self.uses_text:
+            self._require_reach_of_images()
         if self.p5 is not None and self.model == "id":
             raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
         if self.p5 is not None and self.p5.lora is None:
@@ -414,6 +421,17 @@ class RunConfig(_Options):
                 )
         elif self.p5 is not None and self.training.embedding_learning_rate is not None:
             raise ConfigError("with p5.lora no table begins at random; leave training.embedding_learning_rate out")
+
+    def _require_reach_of_images(self) -> None:
+        """The same of what reads texts, where items are seen alone; the prompt writes those of the baselines."""
+        usual, own = FeatureOptions().model_dump(), self.features.model_dump()
+        unread = [f"features.{name}" for name in usual if name != "prompt" and own[name] != usual[name]]
+        if self.images is not None and self.images.tuning is not None:
+            unread += ["tuning"] if self.tuning != components.resolve("tuning", "frozen") else []
+        if unread:
+            raise ConfigError(
+                f"a run over images alone has no {', '.join(unread)}; see images.precision, images.tuning"
+            )
 
     def _require_reach_of_training(self) -> None:
         """The same of the options of training."""

@@ -87,7 +87,7 @@ def find(item_ids: Sequence[str], folder: Path, named_by: NamedBy = "auto") -> C
 def _files(folder: Path) -> tuple[list[Path], list[str]]:
     """Images in the order in which they count, and the names of all other files."""
     images, others = [], []
-    for place, below, names in os.walk(folder):
+    for place, below, names in os.walk(folder, followlinks=True):
         below.sort()
         for name in sorted(names):
             path = Path(place, name)

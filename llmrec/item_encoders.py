@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from llmrec import components, item_images, loading
 from llmrec.config import RunConfig
 from llmrec.encoders._tower import Described
-from llmrec.errors import RunError
+from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
 from llmrec.item_images import ItemImages
 from llmrec.item_text import ItemText
+from llmrec.loading.vision import check_tuning
 from llmrec.splits import Split
 
 Describe = Callable[[Dataset], Float[Tensor, "n dim"]]
@@ -40,12 +41,15 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
 
     def described(items: ItemText | ItemImages) -> Described:
         trunk = _tuning(config, items).trunk(items.source())
+        seen = ((counts > 0) & items.present).nonzero()[:, 0]
+        if not len(seen):
+            what = "an image" if isinstance(items, ItemImages) else "a text"
+            raise DataError(f"no item that training shows has {what}, so that nothing could be learned of them")
         if isinstance(items, ItemImages) and items.from_nothing:  # its vectors are those of the trunk alone
             with torch.no_grad():
-                seen = ((counts > 0) & items.present).nonzero()[:FITTED, 0]
-                vectors = trunk.eval()(seen)
+                vectors = trunk.eval()(seen[:FITTED])
         else:
-            vectors = items.vectors()[(counts > 0) & items.present]
+            vectors = items.vectors()[seen]
         shift, matrix = transform.fit(vectors)
         return Described(trunk, shift, matrix, items.present)
 
@@ -53,8 +57,10 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
 
 
 def _tuning(config: RunConfig, items: ItemText | ItemImages) -> Any:
-    spec = config.image_tuning if isinstance(items, ItemImages) else config.tuning
-    return components.create("tuning", spec)
+    if not isinstance(items, ItemImages):
+        return components.create("tuning", config.tuning)
+    check_tuning(items.options.model, config.image_tuning["name"])
+    return components.create("tuning", config.image_tuning)
 
 
 def _assembled(config: RunConfig, text: Described | None, image: Described | None) -> nn.Module:
@@ -73,9 +79,9 @@ def _saved_encoder(
     """The same with the transforms of a saved run, whose weights ``state`` has by the encoder's own names."""
 
     def described(items: ItemText | ItemImages, part: str) -> Described:
-        return Described(
-            _tuning(config, items).trunk(items.source()), state[f"{part}shift"], state[f"{part}matrix"], items.present
-        )
+        # What no item has is never asked for.
+        trunk = _tuning(config, items).trunk(items.source()) if items.present.any() else nn.Identity()
+        return Described(trunk, state[f"{part}shift"], state[f"{part}matrix"], items.present)
 
     both = text is not None and images is not None
     return _assembled(
@@ -104,11 +110,11 @@ def describer(
         _require_revisions(config, provenance)
         text = images = None
         if config.uses_text:
-            text = ItemText.of(config, items, progress=_quietly)
+            text = ItemText.of(config, items, _quietly, required=config.images is None)
         if config.images:
-            images = ItemImages.of(config, items, _quietly)
+            images = item_images.of_new(config, items)
         encoder = _saved_encoder(config, state, text, images)
-        encoder.load_state_dict(state)
+        encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
         vectors: Tensor = encoder.eval()()[1:]
         return vectors
 

@@ -16,6 +16,7 @@ from llmrec.interactions import Dataset
 from llmrec.loading.vision import SHAPES, VisionModel, load_vision, size_of
 from llmrec.pictures import Pictures
 from llmrec.pixels import PixelStore
+from llmrec.protocol import digest
 from llmrec.tokens import batches_by_length
 from llmrec.tuning import ImageSource
 
@@ -30,10 +31,16 @@ class ItemImages:
         notes: what the run is to tell: who has none, what is broken.
     """
 
-    def __init__(self, options: ImageOptions, keys: list[str], progress: Progress, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        options: ImageOptions,
+        keys: list[str],
+        progress: Progress,
+        notes: tuple[str, ...] = (),
+        store: PixelStore | None = None,
+    ) -> None:
         self.options, self.keys, self.progress, self.notes = options, keys, progress, notes
-        self.size = size_of(options.model, options.size)
-        self.store = PixelStore(assets.cache_folder() / "pixels", self.size)
+        self.store = store or _store(options)
         self._vectors: Tensor | None = None
 
     @classmethod
@@ -50,12 +57,13 @@ class ItemImages:
             raise ConfigError(
                 f"{dataset.name} comes without images; say where they are: images.folder=FOLDER with <item id>.jpg"
             )
-        empty = cls(config.images, [], progress)
-        found = covers.find(dataset.item_ids.tolist(), folder, config.images.named_by)
-        keys, notes = pixels.decode(found, empty.store, workers=os.cpu_count() or 1, progress=progress)
+        store = _store(config.images)
+        # Whether names count rows is told from the whole catalogue, before some of it is filtered out.
+        found = covers.find(dataset.item_ids.tolist(), folder, "id")
+        keys, notes = pixels.decode(found, store, workers=os.cpu_count() or 1, progress=progress)
         if not any(keys):
             raise DataError(f"{folder}: no item has an image that can be read; {'; '.join(notes)}")
-        return cls(config.images, keys, progress, (*found.notes, *notes))
+        return cls(config.images, keys, progress, (*found.notes, *notes), store)
 
     @property
     def present(self) -> Bool[Tensor, " catalogue"]:
@@ -72,13 +80,7 @@ class ItemImages:
         return ImageSource(self.vectors, self.keys, self._eye, self.store, self.options.precision)
 
     def vectors(self) -> Float[Tensor, "catalogue dim"]:
-        """Vectors of the vision model as it comes, kept in the feature store; zeros for items without an image.
-
-        Raises:
-            ConfigError: the model begins as nothing, so that these would stay random.
-        """
-        if self.from_nothing:
-            raise ConfigError(f"{self.options.model} has new weights, which must learn; take images.tuning=full")
+        """Vectors of the vision model as it comes, kept in the feature store; zeros for items without an image."""
         if self._vectors is None:
             self._vectors = self._made()
         return self._vectors
@@ -87,7 +89,8 @@ class ItemImages:
         """Model, revision, size of the pixels, and how many items have none."""
         name = self.options.model
         missing = self.keys[1:].count("")
-        facts = {"model": name, "size": self.size, "items_without_image": missing, "precision": self.options.precision}
+        facts = {"model": name, "size": self.store.size, "items_without_image": missing}
+        facts |= {"precision": self.options.precision, "pixels": digest({"keys": self.keys})}
         return {"images": facts | {"revision": None if self.from_nothing else loading.find(name).revision}}
 
     def column(self) -> pl.Series:
@@ -99,7 +102,7 @@ class ItemImages:
 
     @torch.no_grad()
     def _made(self) -> Tensor:
-        way = {"model": loading.find(self.options.model).revision, "size": self.size, "of": "images"}
+        way = {"model": loading.find(self.options.model).revision, "size": self.store.size, "of": "images"}
         shelf = FeatureStore(assets.cache_folder() / "features", way | {"precision": self.options.precision})
         unique = [key for key in dict.fromkeys(self.keys) if key]
         missing, found = shelf.read(unique)
@@ -116,6 +119,26 @@ class ItemImages:
         by_key = {key: found[row][0] for row, key in enumerate(unique)}
         nothing = torch.zeros_like(next(iter(by_key.values())))
         return torch.stack([by_key.get(key, nothing) for key in self.keys])
+
+
+def _store(options: ImageOptions) -> PixelStore:
+    return PixelStore(assets.cache_folder() / "pixels", size_of(options.model, options.size))
+
+
+def of_new(config: RunConfig, items: Dataset) -> ItemImages:
+    """The images of items that training never saw.
+
+    Raises:
+        DataError: a run over images alone, and no folder of theirs is named.
+    """
+    assert config.images is not None
+    if items.images is not None:
+        return ItemImages.of(config, items, lambda done, total: None)
+    if not config.uses_text:
+        raise DataError(
+            "this recommender knows items by their images; say where those of the new ones are: images=FOLDER"
+        )
+    return ItemImages(config.images, [""] * (items.num_items + 1), lambda done, total: None)
 
 
 def of_run(config: RunConfig, items: pl.DataFrame) -> ItemImages:

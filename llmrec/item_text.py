@@ -13,7 +13,7 @@ from llmrec.config import RunConfig
 from llmrec.errors import DataError, PromptError
 from llmrec.features import Features, Progress, item_features
 from llmrec.interactions import Dataset
-from llmrec.prompting import Prompt, fallbacks, item_texts
+from llmrec.prompting import Needed, Prompt, fallbacks, item_texts
 from llmrec.splits import Split
 from llmrec.tuning import TextSource
 
@@ -43,16 +43,23 @@ class ItemText:
         self._features: Features | None = None
 
     @classmethod
-    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemText":
+    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress, *, required: bool = True) -> "ItemText":
         """Renders every item with the run's prompt.
+
+        Args:
+            config: of the run.
+            dataset: with the items.
+            progress: called with texts encoded and texts to encode.
+            required: whether some item must have a text, in a run over images too; in any other all must.
 
         Raises:
             PromptError: no such prompt, or one that cannot be read.
             DataError, PromptError: no text, where the model needs it; an ID model goes without.
         """
         prompt, seen = Prompt.load(config.features.prompt), config.uses_text and config.images is not None
+        needed: Needed = ("some" if required else "none") if seen else "all"
         try:
-            return cls(config, item_texts(dataset, prompt, some=seen), progress, fallbacks(dataset, prompt))
+            return cls(config, item_texts(dataset, prompt, needed), progress, fallbacks(dataset, prompt))
         except (DataError, PromptError) as error:
             if config.uses_text:
                 raise

@@ -54,4 +54,5 @@ def learned_weight(layer: nn.Module) -> nn.Parameter:
 
 
 def _is_matrix(weight: Tensor, tables: set[int]) -> bool:
-    return weight.dim() > 1 and min(weight.shape) > 1 and id(weight) not in tables
+    """Also a convolution's kernel, and none of one row, as a token of a class or positions are."""
+    return weight.dim() > 1 and len(weight) > 1 and weight[0].numel() > 1 and id(weight) not in tables

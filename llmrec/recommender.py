@@ -179,8 +179,8 @@ class Recommender(nn.Module):
             images: folder of the items' images, for a run over images.
 
         Raises:
-            DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, or an
-                item has no text.
+            DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, an
+                item has no text, or no image of them is there; where a run reads both, items have what they have.
         """
         items = replace(Dataset.of_items("new items", table), images=images)
         ids = items.items["item_id"].to_list()
@@ -227,9 +227,10 @@ class Recommender(nn.Module):
             names = [user or None for user in self.user_ids[1:].tolist()]
             users = pl.DataFrame({"user_id": names}, schema={"user_id": pl.String})
             write_atomically(folder / USERS, users.write_parquet)
-        trunk: Any = getattr(self.encoder, "trunk", None)
-        if hasattr(trunk, "save_pretrained"):
-            trunk.save_pretrained(folder / "adapter")
+        trunks: list[tuple[str, Any]] = [pair for pair in self.named_modules() if pair[0].endswith(".trunk")]
+        for name, trunk in trunks:
+            if hasattr(trunk, "save_pretrained"):
+                trunk.save_pretrained(folder / "adapter" / name.removeprefix("encoder.").removesuffix("trunk"))
         embeddings = {"item_embeddings": vectors.cpu().contiguous()}
         write_atomically(folder / "item_embeddings.safetensors", lambda path: save_file(embeddings, path))
         write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
@@ -344,7 +345,7 @@ def _head(config: RunConfig, user_ids: np.ndarray | None) -> nn.Module:
     table = () if user_ids is None else (len(user_ids) - 1,)
     head: nn.Module = components.create("heads", config.head, config.embedding_dim, config.max_seq_len, *table)
     if config.reads_items:
-        tuning = components.create("tuning", config.tuning)
+        tuning = components.create("tuning", config.tuning if config.uses_text else config.image_tuning)
         if hasattr(tuning, "adapt_head"):
             tuning.adapt_head(head)
     return head

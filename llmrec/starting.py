@@ -9,12 +9,11 @@ from llmrec import config as configuration
 from llmrec.config import RunConfig, TrainingOptions
 from llmrec.errors import ConfigError, RunError
 from llmrec.loading import pooling_of
-from llmrec.loading.vision import size_of
+from llmrec.loading.vision import SHAPES, size_of
 from llmrec.recommender import Recommender, read_items, read_weights
 from llmrec.runs import RunFolder, read_json
 
 _TABLE = "encoder.embedding"
-_TRUNK = ".trunk."
 _PROJECTIONS = ("encoder.projection.", "encoder.text.projection.", "encoder.image.projection.")
 _RATES = ("learning_rate", "weight_decay", "gradient_checkpointing")
 """Options of tunings that say how weights learn, and nothing of what they are."""
@@ -26,19 +25,17 @@ def over_learned_model(config: RunConfig) -> RunConfig:
     A tuning that goes on as it was, but for its rates, takes its weights along instead.
 
     Raises:
-        RunError: no finished run, or one of another language model.
-        ConfigError: what that run learned is no part of a language model.
+        RunError: no finished run, or one of other models.
+        ConfigError: what that run learned is no part of a model.
     """
     origin = config.training.init_from
     if origin is None or not config.reads_items:
         return config
     RunFolder(origin).require_finished()
     begun = configuration.parse(read_json(origin / "config.json"))
-    if not merged_model.learned(begun) or _form(begun) == _form(config):
-        return config
-    _require_encoder(begun, config, origin)
-    changes: dict[str, Any] = {"output": config.folder}
-    if config.uses_text:
+    changes: dict[str, Any] = {}
+    if config.uses_text and begun.uses_text and _rewritten(begun.tuning, config.tuning):
+        _require_encoder(begun, config, origin)
         model, pooling = merged_model.of_run(origin)
         if config.model not in (begun.model, model):
             raise RunError(
@@ -47,14 +44,15 @@ def over_learned_model(config: RunConfig) -> RunConfig:
         same = pooling_of(model, config.features.pooling) == pooling
         features = {"pooling": config.features.pooling if same else pooling, "blocks": None}
         changes |= {"model": model, "features": config.features.model_copy(update=features)}
-    if config.images is not None and begun.images is not None:
+    if config.images and begun.images and _rewritten(begun.image_tuning, config.image_tuning):
+        _require_encoder(begun, config, origin)
         eye = merged_model.eye_of_run(origin)
         if config.images.model not in (begun.images.model, eye):
-            raise RunError(
-                f"{origin} is of the vision model {begun.images.model}; leave --images {config.images.model} for that"
-            )
-        changes["images"] = config.images.model_copy(update={"model": eye})
-    return config.model_copy(update=changes)
+            told = f"leave --images {config.images.model} for that"
+            raise RunError(f"{origin} is of the vision model {begun.images.model}; {told}")
+        size = config.images.size or read_json(origin / "metrics.json")["provenance"]["images"]["size"]
+        changes["images"] = config.images.model_copy(update={"model": eye, "size": size})
+    return config.model_copy(update=changes | {"output": config.folder}) if changes else config
 
 
 def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]:
@@ -89,8 +87,9 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
     saved, own = read_weights(folder), model.state_dict()
     if config.encoder_name == "id":
         saved[_TABLE] = saved[_TABLE][_rows(folder, model)]
-    if _own_model(config, folder):  # what the models learned is in their weights
-        saved = {name: weight for name, weight in saved.items() if _TRUNK not in name}
+    # What a model learned is in its weights, where it was worked into them.
+    gone = tuple(_trunk(config, part) for part in ("text", "image") if _own_model(config, folder, part))
+    saved = {name: weight for name, weight in saved.items() if not name.startswith(gone)}
     if config.training.stacking != "none":
         _require_half(stacking.num_blocks(saved), stacking.num_blocks(own), folder)
         saved = stacking.stack(saved, config.training.stacking)
@@ -139,19 +138,27 @@ def _rows(folder: Path, model: Recommender) -> list[int]:
     return [place[item] for item in here]
 
 
-def _form(config: RunConfig) -> list[dict[str, Any]]:
-    """What of the tunings tells where their weights stand and what they do."""
-    tunings = [config.tuning] if config.uses_text else []
-    tunings += [config.image_tuning] if config.images else []
-    resolved = [components.resolve("tuning", tuning) for tuning in tunings]
-    return [{name: value for name, value in each.items() if name not in _RATES} for each in resolved]
+def _rewritten(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether what a tuning learned must become a model of its own, for another one goes on."""
+    return then["name"] not in merged_model.KEEP_THE_MODEL and _form(then) != _form(now)
 
 
-def _own_model(config: RunConfig, folder: Path) -> bool:
-    """Whether a run reads items with what the models of the run it begins with have become."""
-    pairs = [(config.model, merged_model.FOLDER)]
-    pairs += [(config.images.model, merged_model.EYE)] if config.images else []
-    return any(Path(model).absolute() == (folder / name).absolute() for model, name in pairs)
+def _form(tuning: dict[str, Any]) -> dict[str, Any]:
+    """What of a tuning tells where its weights stand and what they do."""
+    resolved = components.resolve("tuning", tuning)
+    return {name: value for name, value in resolved.items() if name not in _RATES}
+
+
+def _own_model(config: RunConfig, folder: Path, part: str) -> bool:
+    """Whether a run reads texts or images with what the model of the run it begins with has become."""
+    if part == "text":
+        return Path(config.model).absolute() == (folder / merged_model.FOLDER).absolute()
+    return config.images is not None and Path(config.images.model).absolute() == (folder / merged_model.EYE).absolute()
+
+
+def _trunk(config: RunConfig, part: str) -> str:
+    """What names of the weights of a model begin with."""
+    return f"encoder.{part}.trunk." if config.encoder_name == "mixture" else "encoder.trunk."
 
 
 def _require_half(there: int, here: int, folder: Path) -> None:
@@ -167,16 +174,17 @@ def _require_same_reading(config: RunConfig, folder: Path) -> None:
     if config.encoder_name == "id":
         return
     pairs: dict[str, tuple[Any, ...]] = {"transform": (saved.transform["name"], config.transform["name"])}
-    own, known = _own_model(config, folder), read_json(folder / "metrics.json")["provenance"]
+    known = read_json(folder / "metrics.json")["provenance"]
     if config.uses_text:
         pooled = (loading.pooling_of(each.model, each.features.pooling) for each in (saved, config))
         pairs["features.pooling"] = tuple(pooled)
-        if not own:
+        if not _own_model(config, folder, "text"):
             pairs["revision of the language model"] = known["revision"], loading.find(config.model).revision
             pairs["features.blocks"] = (saved.features.blocks, config.features.blocks)
-    if config.images is not None and not own:
-        pairs["vision model"] = known["images"]["model"], config.images.model
+    if config.images is not None:
         pairs["images.size"] = known["images"]["size"], size_of(config.images.model, config.images.size)
+        if not _own_model(config, folder, "image"):
+            pairs["vision model"] = _eye(known["images"]), _eye(config.images.model_dump())
     if different := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
         told = "; ".join(f"{name}: {then} there, {now} here" for name, (then, now) in different.items())
         raise RunError(f"{folder} reads items otherwise ({told})")
@@ -186,3 +194,9 @@ def _require_encoder(saved: RunConfig, config: RunConfig, folder: Path) -> None:
     if saved.p5 is not None or saved.encoder_name != config.encoder_name:
         came = "writes names (p5)" if saved.p5 is not None else f"has the encoder {saved.encoder_name!r}"
         raise RunError(f"{folder} {came}, and this run has the encoder {config.encoder_name!r}")
+
+
+def _eye(images: dict[str, Any]) -> str:
+    """The revision of a vision model, or the name of the shape of one from nothing."""
+    shape = images["model"] in SHAPES
+    return str(images["model"] if shape else images.get("revision") or loading.find(images["model"]).revision)

@@ -131,6 +131,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     model, encoded = built.model, time.perf_counter() - started
 
     basis = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
+    basis |= {"images": built.facts["images"]} if "images" in built.facts else {}
     same = {"model revision": "revision", "item ids": "item_ids_hash", "prompts": "prompts_hash"}
     folder = replace(folder, basis=basis | {words: built.facts.get(fact) for words, fact in same.items()})
     position = learn(options, split, built, folder, processes, console)
@@ -221,6 +222,8 @@ def check(options: RunConfig) -> None:
         making.check(options)
     if options.images is not None:
         vision.check_name(options.images.model)
+        if begun is None:  # that of another run may be a model of its own by now
+            vision.check_tuning(options.images.model, options.image_tuning["name"])
         components.create("tuning", options.image_tuning)
     if options.transfer is not None:
         components.create("transfer", options.transfer.method)
@@ -236,12 +239,13 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
     Raises:
         DataError: no interaction or no case is left, or nothing to derive explanations from.
     """
-    from llmrec import explanations, filtering
+    from llmrec import covers, explanations, filtering
 
     if options.images is not None and options.images.folder is not None:
         data = replace(data, images=options.images.folder)
-    named_by = options.images.named_by if options.images is not None else "auto"
-    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter, named_by)
+    if options.images is not None and data.images is not None:
+        covers.find(data.item_ids.tolist(), data.images, options.images.named_by)  # of the whole catalogue
+    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
     split = components.create("splits", options.split).split(filtered.dataset)
     if options.protocol.users is not None:
         split = split.of_users(options.protocol.users)

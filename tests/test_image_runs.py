@@ -18,6 +18,7 @@ from llmrec import train
 from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
 from llmrec.optimizer import parameter_groups
 from llmrec.recommender import Recommender
+from llmrec.runs import RunFolder
 
 ITEMS = 24
 BARE = ("3", "7")
@@ -159,7 +160,11 @@ def test_what_cannot_be_is_refused_in_the_users_words(shop, tmp_path):
     run = tmp_path / "run"
     error = refused(command(shop, run, "--images", "resnet-mini"))
     assert isinstance(error, ConfigError)
-    assert "resnet-mini has new weights, which must learn; take images.tuning=full" in str(error)
+    for partial in ("frozen", "lora"):
+        error = refused(command(shop, run, *NEW, f"images.tuning={partial}"))
+        assert f"resnet-mini has new weights, all of which must learn; take images.tuning=full, came {partial}" in str(
+            error
+        )
     error = refused(command(shop, run, "--images", "resnt-18"))
     assert "no model 'resnt-18'; did you mean 'resnet-18'" in str(error)
     error = refused(command(shop, run, *EYE, f"images.folder={tmp_path / 'nowhere'}", "--overwrite"))
@@ -168,7 +173,15 @@ def test_what_cannot_be_is_refused_in_the_users_words(shop, tmp_path):
     error = refused(command(shop, run, *BOTH, "--tuning", "soft_prompt", "--overwrite"))
     assert "soft_prompt stands beside words, and images have none" in str(error)
     error = refused(command(shop, run, "--images", str(tiny_eyes.folder("swin")), "--tuning", "houlsby", "--overwrite"))
-    assert "2 stages of unlike width" in str(error)
+    assert "a swin has 2 stages of unlike width" in str(error)
+    error = refused(command(shop, run, "--images", str(tiny_eyes.folder("resnet")), "--tuning", "lora", "--overwrite"))
+    assert "a resnet has no linear layers that additions could learn beside" in str(error)
+    error = refused(command(shop, run, *EYE, "features.precision=bf16", "--tuning", "lora", "images.tuning=full"))
+    assert "a run over images alone has no features.precision, tuning" in str(error)
+    error = refused(
+        command(shop, run, *NEW[:-1], "images.tuning={name: full, gradient_checkpointing: true}", "--overwrite")
+    )
+    assert "takes no tuning.gradient_checkpointing" in str(error)
     error = refused(command(shop, run, "--overwrite", *EYE, "encoder=text"))
     assert "has no encoder 'text' (have: image)" in str(error)
 
@@ -231,3 +244,87 @@ def test_items_without_an_image_can_be_left_out_for_every_system(shop, tmp_path,
     assert "target image: none" not in told.out
     arguments = [word for word in command(shop, tmp_path / "b") if not word.startswith("images.folder")]
     assert "filter.with_image asks for items with one" in str(refused([*arguments, "filter.with_image=true"]))
+
+
+@pytest.mark.slow
+def test_a_mixture_takes_new_items_with_a_title_or_a_picture_alone(shop, tmp_path):
+    assert train.main(command(shop, tmp_path / "run", *BOTH)) == 0
+    saved = Recommender.load(tmp_path / "run")
+    (tmp_path / "new").mkdir()
+    paint(tmp_path / "new" / "seen.png", 7)
+    saved.add_items(pl.DataFrame({"item_id": ["told"], "title": ["Film 3"]}))
+    saved.add_items(pl.DataFrame({"item_id": ["seen"], "title": [""]}), images=tmp_path / "new")
+    vectors = saved.item_embeddings()
+    torch.testing.assert_close(vectors[-2], vectors[3], rtol=0, atol=1e-5)  # film 3 has no picture in training either
+    assert (vectors[-1] - vectors[7]).abs().max() > 1e-3, "film 7 has neither"
+    alone = tmp_path / "alone"
+    assert train.main(command(shop, alone, *EYE)) == 0
+    with pytest.raises(DataError, match="say where those of the new ones are: images=FOLDER"):
+        Recommender.load(alone).add_items(pl.DataFrame({"item_id": ["told"], "title": ["Film 3"]}))
+
+
+@pytest.mark.slow
+def test_an_eye_that_was_made_goes_on_at_its_size_beside_a_text_that_stays(shop, tmp_path):
+    """The source's pixels are 16 to a side, which no ResNet says of itself; the text's first block alone is read."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    shallow = ["--model", str(tiny_models.folder("bert")), "features.blocks=1"]
+    assert train.main(command(shop, source, *NEW, *shallow)) == 0
+    eye = ["--images", "resnet-mini", "images.tuning={name: top_blocks, blocks: 1}", "--init", str(source)]
+    assert train.main(command(shop, target, *eye, *shallow, "training.epochs=0")) == 0
+    first, second = (Recommender.load(each).item_embeddings() for each in (source, target))
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-4)
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    assert (config["images"]["size"], config["features"]["blocks"]) == (16, 1)
+
+
+@pytest.mark.slow
+def test_an_eye_whose_file_changed_is_no_beginning(shop, tmp_path):
+    eye = shutil.copytree(tiny_eyes.folder("vit"), tmp_path / "eye")
+    assert train.main(command(shop, tmp_path / "source", "--images", str(eye))) == 0
+    same = shutil.copytree(eye, tmp_path / "moved")
+    begun = ["--init", str(tmp_path / "source"), "training.epochs=0"]
+    assert train.main(command(shop, tmp_path / "a", "--images", str(same), *begun)) == 0, "only its folder is another"
+    weights = load_file(eye / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in weights.items()}, eye / "model.safetensors", {"format": "pt"})
+    assert "vision model: " in str(refused(command(shop, tmp_path / "b", "--images", str(eye), *begun)))
+
+
+@pytest.mark.slow
+def test_training_does_not_go_on_over_other_pictures(shop, tmp_path):
+    covers = shutil.copytree(shop / "covers", tmp_path / "covers")
+    given = [*command(shop, tmp_path / "run", *EYE), f"images.folder={covers}", "training.checkpoint_steps=1"]
+    options, _ = train.options_of(given)
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "measure", stopped)
+        train.run(options)
+    assert folder.checkpoint.is_file()
+    paint(covers / "5.png", 6)
+    with pytest.raises(RunError, match="was made on another basis \\(images: "):
+        train.run(options, resume=True)
+
+
+def stopped(*given):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_a_network_from_nothing_whose_projection_alone_learns_keeps_its_statistics(shop, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    assert train.main(command(shop, source, *NEW)) == 0
+    assert train.main(command(shop, target, *NEW, "--init", str(source), "training.learns=projection")) == 0
+    first, second = (load_file(each / "model.safetensors") for each in (source, target))
+    assert [name for name in first if ".trunk." in name and not torch.equal(first[name], second[name])] == []
+    assert [name for name in first if ".projection." in name and not torch.equal(first[name], second[name])]
+
+
+@pytest.mark.slow
+def test_pictures_that_training_never_shows_are_refused(shop, tmp_path):
+    (tmp_path / "covers").mkdir()
+    paint(tmp_path / "covers" / "cold.png", 1)
+    rows = (shop / "items.csv").read_text(encoding="utf-8") + "cold,Film 200\n"
+    for name in ("log.csv", "shop.yaml"):
+        shutil.copy(shop / name, tmp_path / name)
+    (tmp_path / "items.csv").write_text(rows, encoding="utf-8")
+    given = [*command(tmp_path, tmp_path / "run", *BOTH), f"images.folder={tmp_path / 'covers'}"]
+    assert "no item that training shows has an image" in str(refused(given))

@@ -80,7 +80,7 @@ def test_a_folder_without_a_finished_run_is_refused(toy_folder: Path, tmp_path: 
 
 def test_weights_of_a_tuning_go_along_where_they_mean_the_same() -> None:
     def form(*words: str) -> dict:
-        return starting._form(config.load(None, [*words], {"model": "minilm-l6"}))
+        return starting._form(config.load(None, [*words], {"model": "minilm-l6"}).tuning)
 
     assert form("tuning=lora") == form("tuning=lora", "tuning.learning_rate=0.1", "tuning.weight_decay=0")
     assert form("tuning=lora") != form("tuning=lora", "tuning.alpha=8")

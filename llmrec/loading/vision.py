@@ -41,6 +41,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIZE = 224
 _FIRST_TOKEN = ("vit", "deit", "vit_mae")
 """Kinds whose vector is the first token; what they call a pooler belongs to a classifier, or there is none."""
+_ANY_SIZE = ("dinov2", "dinov2_with_registers")
+"""Kinds that interpolate their positions; the size in their config is that of their training's last part."""
 _PARTS = {"clip": "vision_config", "siglip": "vision_config"}
 """Kinds that read texts too, and which of their configs is that of the eye."""
 
@@ -108,6 +110,16 @@ class VisionModel:
     std: tuple[float, ...]
 
 
+def check_tuning(name: str, tuning: str) -> None:
+    """Refuses to leave weights as they are that nobody trained: they are drawn anew whenever the model is loaded.
+
+    Raises:
+        ConfigError: a model from nothing, not all of which learns.
+    """
+    if name in SHAPES and tuning != "full":
+        raise ConfigError(f"{name} has new weights, all of which must learn; take images.tuning=full, came {tuning}")
+
+
 def check_name(name: str) -> None:
     """Refuses what can be neither a shape nor a pre-trained model.
 
@@ -138,7 +150,9 @@ def size_of(name: str, asked: int | None) -> int:
     config = _config(find(name))
     own = getattr(config, "image_size", None)
     own = own[0] if isinstance(own, list | tuple) else own
-    if asked and own and asked != own and not getattr(config, "depths", None):
+    if getattr(config, "depths", None) or config.model_type in _ANY_SIZE:
+        return asked or (_SIZE if config.model_type in _ANY_SIZE else own or _SIZE)
+    if asked and own and asked != own:
         raise ConfigError(f"{name} reads images of {own} pixels a side; leave images.size={asked} out, or set {own}")
     return asked or own or _SIZE
 
@@ -161,13 +175,13 @@ def load_vision(name: str, precision: Precision, size: int | None = None) -> Vis
         return VisionModel(Eye(_new(name, side)), None, side, _MEAN, _STD)
     files = find(name)
     try:
-        network = _read(files, precision)
+        network, (mean, std) = _read(files, precision), _normalisation(files)
     except LlmrecError:
         raise
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise DataError(f"{files.path} cannot be read as a vision model: {type(error).__name__}: {error}") from error
     eye = Eye(network.eval().requires_grad_(False))
-    return VisionModel(eye.to("cuda") if fits_on_gpu(network) else eye, files, side, *_normalisation(files))
+    return VisionModel(eye.to("cuda") if fits_on_gpu(network) else eye, files, side, mean, std)
 
 
 def _new(name: str, side: int) -> Any:
@@ -227,6 +241,8 @@ def _normalisation(files: ModelFiles) -> tuple[tuple[float, ...], tuple[float, .
     """Mean and standard deviation by channel as the model's preprocessor has them."""
     path = files.path / "preprocessor_config.json"
     told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if told.get("do_rescale") is False or abs((told.get("rescale_factor") or 1 / 255) * 255 - 1) > 1e-3:
+        raise DataError(f"{path} asks for pixels of another scale than 0 to 1, which are not made here")
     if told.get("do_normalize") is False:
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    return tuple(told.get("image_mean", _MEAN)), tuple(told.get("image_std", _STD))
+    return tuple(told.get("image_mean") or _MEAN), tuple(told.get("image_std") or _STD)

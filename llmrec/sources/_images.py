@@ -4,11 +4,11 @@ from pathlib import Path
 
 import polars as pl
 
+from llmrec.covers import ENDINGS
 from llmrec.sources._tables import note
 
 _NAMES = ("images", "covers", "cover", "posters")
 _ENDINGS = ("_cover", "_covers")
-_FORMATS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 def image_folder(folder: Path) -> Path | None:
@@ -27,7 +27,7 @@ def image_notes(ids: pl.Series, images: Path | None) -> list[str]:
     """
     if images is None:
         return []
-    found = {path.stem for path in images.rglob("*") if path.suffix.lower() in _FORMATS}
+    found = {path.stem for path in images.rglob("*") if path.suffix.lower() in ENDINGS}
     strangers = len(found.difference(ids))
     notes = note(ids, ~ids.is_in(sorted(found)), f"no image in {images.name}/")
     return [*notes, f"{images.name}/: {strangers} images are named after no item"] if strangers else notes

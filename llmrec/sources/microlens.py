@@ -62,7 +62,8 @@ class Microlens:
             told += tags
         log = read_log(folder / f"{size}_pairs.csv", folder / f"{size}_pairs.tsv", set(ids), self.columns)
         data = Dataset.from_tables(name, log.frame, items, time_unit=log.unit)
-        images = image_folder(folder)
+        own = folder / f"{size}_covers"
+        images = own if own.is_dir() else image_folder(folder)
         covers = image_notes(data.items["item_id"], images)
         notes = [*log.notes, *notes, *told, *data.notes, *covers, *_unread(folder)]
         return replace(data, notes=tuple(notes), images=images)

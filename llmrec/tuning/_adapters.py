@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from llmrec.errors import ConfigError
 from llmrec.loading import additions
 from llmrec.loading.blocks import block_list
@@ -26,6 +28,11 @@ class Adapted(Trunk):
         super().__init__(source, learning, ("8bit", "4bit"))
         blocks = block_list(self.encoder)[1]
         eye = self.encoder if isinstance(self.encoder, Eye) else None
+        if eye is not None and not any(isinstance(each, nn.Linear) for each in eye.network.modules()):
+            raise ConfigError(
+                f"a {eye.config.model_type} has no linear layers that additions could learn beside; take the tuning "
+                "top_blocks or full"
+            )
         # The additions are fp32 whatever the model is.
         adapted = additions.adapted(self.encoder if eye is None else eye.network, config)
         object.__setattr__(self, "adapted", adapted)  # as the encoder, it is not registered

@@ -76,8 +76,8 @@ class Bottlenecks(Trunk):
         super().__init__(source, learning, ("8bit", "4bit"))
         if stages := getattr(self.encoder.config, "depths", None):
             raise ConfigError(
-                f"{type(self.encoder).__name__} has {len(stages)} stages of unlike width and no blocks that take "
-                "adapters; take a vision model like ViT, or --tuning top_blocks, lora or full"
+                f"a {self.encoder.config.model_type} has {len(stages)} stages of unlike width and no blocks that take "
+                "adapters; take a vision model like ViT, or the tuning top_blocks or full"
             )
         batch = {key: value.to(self.encoder.device) for key, value in self.tokens.batch([0])[0].items()}
         self.adapters = nn.ModuleList()

@@ -57,9 +57,9 @@ class Trunk(nn.Module):
     """
 
     row: Tensor
-    """Which of the distinct texts each item has; the padding's entry is not used."""
+    """Which of the distinct texts or images each item has; not used for the padding and for items that have none."""
     encoder: Any
-    """The language model. Not registered: only what learns is saved."""
+    """The language or vision model. Not registered: only what learns is saved."""
     learning_blocks: list[str]
     """Names of the classes of the blocks that take part in learning."""
 
@@ -83,7 +83,7 @@ class Trunk(nn.Module):
         object.__setattr__(self, "encoder", encoder)
 
     def forward(self, items: Tensor | None = None) -> Tensor:
-        """Text vectors of these items or of all; the padding has that of some text, which the encoder sets to zero."""
+        """Vectors of these items or of all; the padding has that of some text, which the encoder sets to zero."""
         wanted, back = (self.row if items is None else self.row[items]).unique(return_inverse=True)
         vectors: list[Tensor] = [torch.empty(0)] * len(wanted)
         groups = list(batches_by_length(self.tokens.lengths[wanted.cpu().numpy()]))
@@ -99,12 +99,13 @@ class Trunk(nn.Module):
 
     def train(self, mode: bool = True) -> "Trunk":
         """Only says so, and tells a vision model from nothing."""
-        super().train(mode and self.fresh)
+        learns = any(weight.requires_grad for weight in self.parameters())
+        super().train(mode and self.fresh and learns)
         self.training = mode
         return self
 
     def pooled(self, texts: list[int]) -> Tensor:
-        """Vectors of some of the distinct texts."""
+        """Vectors of some of the distinct texts or images."""
         batch, own = self.tokens.batch(texts)
         device = self.row.device
         self.place(device)
@@ -132,6 +133,8 @@ class Trunk(nn.Module):
             ConfigError: they are to be spread and would be whole again in bf16.
         """
         blocks = list(blocks)
+        if self.fresh and self.learning.gradient_checkpointing:  # statistics of batch norms would move twice
+            raise ConfigError("a vision model from nothing takes no tuning.gradient_checkpointing; leave it out")
         if fsdp.asked():
             self.place(torch.device("cpu"))  # only a part of it belongs on the GPU
             if self.mixed and not self.learning.gradient_checkpointing:
@@ -147,7 +150,7 @@ class Trunk(nn.Module):
                 block.forward = once  # not transformers' own way, which asks for a training mode with dropout
 
     def merged(self) -> Any:
-        """The language model with what it learned, in fp32 as transformers has it; this trunk is of no use afterwards.
+        """The model with what it learned, in fp32 as transformers has it; this trunk is of no use afterwards.
 
         Raises:
             ConfigError: what learned cannot go into the model's own weights.

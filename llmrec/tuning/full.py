@@ -10,10 +10,10 @@ from llmrec.tuning._trunk import Learning, Trunk
 
 
 class Full:
-    """Every weight of the language model learns, word embeddings included; no vector is kept between steps.
+    """Every weight of the language or vision model learns, word embeddings included; no vector is kept between steps.
 
     A step runs the model over the items of the batch, so take a loss that compares these alone, such as
-    in_batch_softmax. Dropout of the language model stays off.
+    in_batch_softmax. Dropout of the model stays off; a vision model from nothing alone is in training mode.
 
     Args:
         learning_rate: of the language model's weights.

@@ -113,4 +113,4 @@ class _TopOfEye(Trunk):
 
     def merged(self) -> Any:
         """The whole model, in which these blocks stand."""
-        return self.encoder
+        return self.encoder.float()
