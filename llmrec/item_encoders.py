@@ -42,7 +42,8 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
         if isinstance(items, ItemImages) and items.from_nothing:  # its vectors are those of the trunk alone
             with torch.no_grad():
                 seen = ((counts > 0) & items.present).nonzero()[:FITTED, 0]
-                vectors = trunk.eval()(seen)
+                vectors = trunk.train()(seen)  # as training has them, whose batch norms have no statistics yet
+                trunk.eval()
         else:
             vectors = items.vectors()[(counts > 0) & items.present]
         shift, matrix = transform.fit(vectors)

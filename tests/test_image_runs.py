@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from small_runs import QUICK
 
-from llmrec import train
+from llmrec import train, transforms
 from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
 from llmrec.optimizer import parameter_groups
 from llmrec.recommender import Recommender
@@ -186,3 +186,12 @@ def test_two_towers_learn_at_rates_of_their_own(shop, tmp_path):
     assert told["text"] == {(0.0001, 0.2), (0.0001, 0.0)}
     assert told["image"] == {(0.003, 0.5), (0.003, 0.0)}
     assert told["rest"] == {(0.001, 0.1), (0.001, 0.0)}
+
+
+def test_the_transform_of_an_eye_from_nothing_is_fitted_on_what_training_sees(shop, tmp_path):
+    """Batch norms without statistics give vectors so small that standardised ones would be thousands in training."""
+    assert train.main(command(shop, tmp_path / "run", *NEW, "training.epochs=0")) == 0
+    encoder = Recommender.load(tmp_path / "run", to_train=True).train().encoder
+    seen = torch.arange(len(encoder.present))[encoder.present]
+    spread = transforms.apply(encoder.trunk(seen), encoder.shift, encoder.matrix).std(dim=0, correction=0)
+    assert spread[spread > 0].median().item() == pytest.approx(1, abs=0.1)
