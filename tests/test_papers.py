@@ -222,12 +222,12 @@ def test_tables_have_the_papers_figures_beside_ours(monkeypatch, tmp_path: Path)
 # Miniatures
 
 
-QUICK = ("training.epochs=2", "training.warmup_steps=1")
+QUICK = ("training.epochs=1", "training.warmup_steps=1")
 
 
 def run(name: str, folder: Path, output: Path, *words: str) -> dict:
     flags = ["--benchmark", name, "--miniature", "--data-dir", str(folder), "--seeds", "1", "--output", str(output)]
-    assert papers.main([*flags, *words]) == 0
+    assert papers.main([*QUICK, *flags, *words]) == 0
     groups: dict = json.loads(output.with_name(output.name + ".json").read_text(encoding="utf-8"))["groups"]
     return groups
 
@@ -258,17 +258,17 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_pixels_on_a_miniature_and_cells_are_found_again(data: Path, tmp_path: Path, capsys) -> None:
     systems = ["--systems", "sasrec-id", "sasrec-resnet-50"]
-    groups = run("pixelrec", data, tmp_path / "a", *systems, *QUICK)
+    groups = run("pixelrec", data, tmp_path / "a", *systems)
     assert trained(groups["pixelrec"]) == ["sasrec-id", "sasrec-resnet-50"]
     assert {"random", "popularity"} <= {row["name"] for row in groups["pixelrec"]["rows"]}
-    again = run("pixelrec", data, tmp_path / "b", *systems, *QUICK, "--minutes", "0")
+    again = run("pixelrec", data, tmp_path / "b", *systems, "--minutes", "0")
     assert again["pixelrec"]["rows"] == groups["pixelrec"]["rows"]
     assert "Missing" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, quickly) -> None:
-    groups = run("adapter4rec", data, tmp_path / "out", "--targets", "pixelrec", *QUICK)
+    groups = run("adapter4rec", data, tmp_path / "out", "--targets", "pixelrec")
     assert trained(groups["pixelrec"]) == ["sasrec-vit", "sasrec-vit-fta", "sasrec-vit-adat"]
     learned = {row["name"]: row["trainable_parameters"] for row in groups["pixelrec"]["rows"]}
     assert learned["sasrec-vit-adat"] < 0.2 * learned["sasrec-vit-fta"] == 0.2 * learned["sasrec-vit"]
@@ -309,6 +309,6 @@ def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, qu
     ],
 )
 def test_a_benchmark_runs_on_its_miniature(name: str, words, found, data: Path, tmp_path: Path, quickly) -> None:
-    groups = run(name, data, tmp_path / "out", *words, *QUICK)
+    groups = run(name, data, tmp_path / "out", *words)
     assert {target: trained(group) for target, group in groups.items()} == found
     assert all(group["missing"] == [] for group in groups.values())
