@@ -8,6 +8,7 @@ most frequent in training.
 A method may have options behind a colon: clue:tuning=full. head_only:network=new is a probe of a random network.
 
 With --source instead of --tasks nothing is shared but language: see python -m eval.transfer --source A --help.
+With --benchmark a paper's comparison is run from its file: see python -m eval.transfer --benchmark ninerec --help.
 """
 
 import argparse
@@ -30,13 +31,19 @@ EXAMPLES = """examples:
   python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --config configs/clue.yaml \
       --methods clue head_only:pooling=mean --rivals head_only:pooling=mean
   python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER
+  python -m eval.transfer --benchmark ninerec --data-dir FOLDER --targets QB --systems sasrec-id sasrec-text
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if any(word.partition("=")[0] == "--source" for word in argv):
+    given = {word.partition("=")[0] for word in argv}
+    if "--benchmark" in given:
+        from eval import papers
+
+        return papers.main(argv)
+    if "--source" in given:
         from eval import domains
 
         return domains.main(argv)

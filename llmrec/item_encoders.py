@@ -47,7 +47,8 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
             raise DataError(f"no item that training shows has {what}, so that nothing could be learned of them")
         if isinstance(items, ItemImages) and items.from_nothing:  # its vectors are those of the trunk alone
             with torch.no_grad():
-                vectors = trunk.eval()(seen[:FITTED])
+                vectors = trunk.train()(seen[:FITTED])  # as training has them: batch norms have no statistics yet
+                trunk.eval()
         else:
             vectors = items.vectors()[seen]
         shift, matrix = transform.fit(vectors)

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_runs import QUICK
 
-from llmrec import train
+from llmrec import train, transforms
 from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
 from llmrec.optimizer import parameter_groups
 from llmrec.recommender import Recommender
@@ -328,3 +328,12 @@ def test_pictures_that_training_never_shows_are_refused(shop, tmp_path):
     (tmp_path / "items.csv").write_text(rows, encoding="utf-8")
     given = [*command(tmp_path, tmp_path / "run", *BOTH), f"images.folder={tmp_path / 'covers'}"]
     assert "no item that training shows has an image" in str(refused(given))
+
+
+def test_the_transform_of_an_eye_from_nothing_is_fitted_on_what_training_sees(shop, tmp_path):
+    """Batch norms without statistics give vectors so small that standardised ones would be thousands in training."""
+    assert train.main(command(shop, tmp_path / "run", *NEW, "training.epochs=0")) == 0
+    encoder = Recommender.load(tmp_path / "run", to_train=True).train().encoder
+    seen = torch.arange(len(encoder.present))[encoder.present]
+    spread = transforms.apply(encoder.trunk(seen), encoder.shift, encoder.matrix).std(dim=0, correction=0)
+    assert spread[spread > 0].median().item() == pytest.approx(1, abs=0.1)

@@ -39,6 +39,8 @@ CASES = [
     ("items/title_brand", {}, "Mug, Kiln"),
     ("items/title_brand", {"brand": None}, "Mug"),
     ("items/title_brand", {"title": None}, "Holds tea., Kiln"),
+    ("items/title_or_untitled", {}, "Mug"),
+    ("items/title_or_untitled", {"title": None}, "Untitled"),
     ("items/title_categories", {"categories": ["Home", "Kitchen"]}, "Mug, Home, Kitchen"),
     ("items/title_categories", {"title": None}, "Holds tea."),
     ("items/title_description", {}, "Mug. Holds tea."),

@@ -1,0 +1,146 @@
+"""What ``eval.transfer --benchmark`` says: for each data set our figures beside the paper's, and paired tests."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from eval import cells, terminal
+from eval.paper_cells import Cells
+from eval.paper_files import Benchmark
+from eval.terminal import Line
+from llmrec import report
+from llmrec.evaluation import Interval
+from llmrec.report import SHOWN, TESTED, Runs, interval
+from llmrec.runs import write_json, write_text
+
+Told = Callable[[Interval, str], str]
+MADE = "The data are made, so that the paper's figures say nothing of them."
+
+
+class Report:
+    """A benchmark on one data set.
+
+    Args:
+        benchmark: with the published figures.
+        target: the data set.
+        found: cells by system.
+        missing: systems that lack a cell.
+    """
+
+    def __init__(self, benchmark: Benchmark, target: str, found: Cells, missing: Sequence[str] = ()) -> None:
+        self.benchmark, self.target, self.found, self.missing = benchmark, target, found, missing
+        self.published = benchmark.published.fractions(target)
+        self.runs: Runs = {**self._free(), **{name: [run.table for run in runs] for name, runs in found.items()}}
+        self.rows = {row.name: row for row in report.rows(self.runs)} if self.runs else {}
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """What goes on from a source with what does not, and what reads several things with what reads fewer."""
+        systems = self.benchmark.systems
+        twins = [(name, systems[name].pretrained or "") for name in self.found]
+        parts = [(first, second) for first in self.found for second in self.found if self._reads_more(first, second)]
+        return [pair for pair in twins if pair[1] in self.found] + parts
+
+    def parts(self, told: Told) -> Iterator[tuple[str, list[str], list[Line]]]:
+        """Tables: what the first column is, the other headings, and the rows."""
+        ours = [(name, [told(row.metrics[metric], "") for metric in SHOWN]) for name, row in self.rows.items()]
+        ours += [(name, [""] * len(SHOWN)) for name in self.published if name not in self.rows]
+        theirs = {name: [_printed(self.published.get(name, {}).get(metric)) for metric in SHOWN] for name, _ in ours}
+        heads = [*SHOWN, *(f"{metric} of the paper" for metric in SHOWN)]
+        filled = [place for place in range(len(heads)) if any([*line, *theirs[name]][place] for name, line in ours)]
+        lines = [(name, [[*line, *theirs[name]][place] for place in filled]) for name, line in ours]
+        yield "system", [heads[place] for place in filled], lines
+        tests = report.paired_tests(self.runs, self.pairs)
+        told_tests = [(f"{test.first} - {test.second}", [told(test.difference, "+"), test.verdict]) for test in tests]
+        if told_tests:
+            yield "paired test", [f"difference in {TESTED}", "verdict"], told_tests
+
+    def notes(self) -> Iterator[str]:
+        """Sentences below the tables."""
+        if self.missing:
+            yield f"Missing: {', '.join(self.missing)}."
+        if self.runs:
+            yield f"Protocol: {next(iter(self.runs.values()))[0].protocol.line()}."
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values, and what the paper has."""
+        measured = report.as_json(self.runs, self.pairs) if self.runs else {}
+        return {**measured, "published": self.published, "missing": [*self.missing]}
+
+    def _free(self) -> Runs:
+        """Rows without training, of the first run that has each; those of vectors say what these were made of."""
+        free: Runs = {}
+        for name, runs in self.found.items():
+            if not self.benchmark.systems[name].pretrained:
+                own = cells.baselines(cells.Chosen(runs, runs), " and ".join(self.benchmark.reads(name)))
+                free = {**own, **free}
+        return free
+
+    def _reads_more(self, first: str, second: str) -> bool:
+        """Whether two systems differ in nothing but that the first reads something of items besides."""
+        more, less = (set(self.benchmark.reads(name)) for name in (first, second))
+        head, other = (self.benchmark.options(name, self.target).get("head") for name in (first, second))
+        begun, new = (bool(self.benchmark.systems[name].pretrained) for name in (first, second))
+        return bool(less) and less < more and head == other and begun == new
+
+
+def show(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, str], width: int | None = None) -> str:
+    """All for a terminal."""
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(benchmark.paper, markup=False, style="bold")
+        for each in reports:
+            console.print(f"\n{each.target}", markup=False, style="bold")
+            for title, heads, lines in each.parts(terminal.short):
+                for table in terminal.fitting(title, heads, lines, console.width):
+                    console.print(table)
+            for note in each.notes():
+                console.print(note, markup=False, style="dim")
+        for note in _notes(benchmark, absent):
+            console.print(note, markup=False, style="dim")
+    return captured.get()
+
+
+def text(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, str]) -> str:
+    """All as Markdown."""
+    result = [benchmark.paper, ""]
+    for each in reports:
+        result += [f"**{each.target}**", ""]
+        for title, heads, lines in each.parts(interval):
+            result += ["| " + " | ".join([title, *heads]) + " |", "|---" * (1 + len(heads)) + "|"]
+            result += ["| " + " | ".join([name, *line]) + " |" for name, line in lines] + [""]
+        result += [*(f"- {note}" for note in each.notes()), ""]
+    return "\n".join([*result, *(f"- {note}" for note in _notes(benchmark, absent)), ""])
+
+
+def as_json(reports: Sequence[Report]) -> dict[str, Any]:
+    """All data sets with a row."""
+    return {"groups": {each.target: each.as_json() for each in reports if each.runs}}
+
+
+def save(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, str], path: Path) -> None:
+    """Writes Markdown and JSON beside each other; nothing where there is no row yet."""
+    if not (reports := [each for each in reports if each.runs]):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path.with_name(path.name + ".md"), text(benchmark, reports, absent))
+    write_json(path.with_name(path.name + ".json"), as_json(reports))
+
+
+def _notes(benchmark: Benchmark, absent: Mapping[str, str]) -> Iterator[str]:
+    for target, why in absent.items():
+        yield f"No data of {target}: {why}"
+    if not benchmark.published.figures:
+        yield MADE
+    if benchmark.departures:
+        yield f"Otherwise than in the paper: {' '.join(benchmark.departures)}"
+    yield (
+        "Means over seeds, 95 % bootstrap over users; random: the exact expectation of chance. beats: the whole "
+        "interval above 0; not worse: it reaches 0."
+    )
+
+
+def _printed(figure: float | None) -> str:
+    return "" if figure is None else terminal.value(Interval(figure, figure, figure))

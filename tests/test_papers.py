@@ -1,0 +1,314 @@
+"""The papers' benchmarks as files: options that runs have, the papers' figures, tables, and each on its miniature."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import miniature
+import pytest
+from tables import counted
+
+from eval import cells, paper_cells, paper_files, paper_report, papers, transfer
+from eval.paper_files import Benchmark, merged
+from llmrec import train
+from llmrec.errors import ConfigError
+from llmrec.sources import load_dataset
+
+NAMES = ("adapter4rec", "morec", "ninerec", "pixelrec", "tcf", "transrec")
+USERS = [f"u{number}" for number in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+paper = cache(paper_files.load)
+
+
+def loaded(name: str) -> list[Benchmark]:
+    """As in the paper, and small."""
+    return [paper(name), paper(name).small()]
+
+
+def published(name: str, target: str, system: str, metric: str = "HR@10") -> float:
+    return paper(name).published.fractions(target)[system][metric]
+
+
+# Files
+
+
+def test_there_is_a_file_for_each_paper() -> None:
+    assert paper_files.names() == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_of_a_file_is_one_that_its_runs_have(name: str, tmp_path: Path) -> None:
+    for benchmark in loaded(name):
+        study = paper_cells.Study(benchmark, tmp_path)
+        for target in {json.dumps(each.model_dump()): target for target, each in benchmark.targets.items()}.values():
+            found = {}
+            for system in benchmark.systems_of(target):
+                options = train.options_of(study.flags(target, system, 1))[0].resolved()
+                found[system] = options.model_dump_json()
+                begun = options.training.init_from
+                assert (begun is not None) == (benchmark.systems[system].pretrained is not None)
+                if begun is not None:
+                    assert begun.name.startswith(f"{benchmark.name}-{benchmark.source_of(target)}-")
+                assert options.protocol.mask_history and options.split["name"] == "leave_one_out"
+                assert options.reads_items == bool(benchmark.reads(system))
+            assert len(set(found.values())) == len(found), "no two systems are the same"
+
+
+def test_a_system_has_the_options_of_all_parts_and_later_ones_win() -> None:
+    whole = paper("morec")
+    hm = whole.options("sasrec-resnet-50", "hm")
+    assert hm["filter"] == {"min_history": 5, "max_history": 13} and hm["max_seq_len"] == 10
+    assert hm["images"]["model"] == "resnet-50" and "model" not in hm
+    assert whole.options("sasrec-id", "mind")["training"]["batch_size"] == 128
+    assert whole.options("dssm-id", "mind")["head"] == {"name": "dssm_id", "num_layers": 0}
+    adapted = paper("adapter4rec").options("sasrec-bert-adat", "adressa")
+    assert adapted["tuning"]["name"] == "houlsby" and adapted["model"] == "bert-base"
+    assert adapted["training"]["learns"] == "new" and adapted["training"]["batch_size"] == 32
+
+
+def test_what_is_exchanged_takes_its_options_with_it() -> None:
+    head = {"head": {"name": "sasrec", "num_layers": 2}}
+    assert merged(head, {"head": {"num_layers": 1}}) == {"head": {"name": "sasrec", "num_layers": 1}}
+    assert merged(head, {"head": {"name": "gru4rec"}}) == {"head": {"name": "gru4rec"}}
+    assert merged(head, {"head": "cpc"}) == {"head": "cpc"}
+    assert head == {"head": {"name": "sasrec", "num_layers": 2}}
+
+
+def test_the_figures_are_those_of_the_papers() -> None:
+    for target, gain in (("Bili_Food", 19.59 - 18.03), ("KU", 31.36 - 30.77), ("DY", 14.49 - 14.35)):
+        text = [published("ninerec", target, f"sasrec-text{ending}") for ending in ("-pretrained", "")]
+        assert 100 * (text[0] - text[1]) == pytest.approx(gain)
+    gains = {
+        target: [
+            published("ninerec", target, f"sasrec-{what}-pretrained") - published("ninerec", target, f"sasrec-{what}")
+            for what in ("text", "image")
+        ]
+        for target in miniature.TARGETS
+    }
+    assert [target for target, (text, _) in gains.items() if text <= 0] == []
+    assert [target for target, (_, image) in gains.items() if image <= 0] == ["KU"]
+    ratio = published("transrec", "TN-mixed", "mixture-pretrained") / published("transrec", "TN-mixed", "mixture")
+    assert ratio == pytest.approx(0.0478 / 0.0428)
+    assert published("transrec", "DouYin", "sasrec-id", "nDCG@5") == 0.0014
+    assert published("morec", "mind", "sasrec-roberta") == pytest.approx(0.1868)
+    assert published("morec", "bili", "dssm-resnet-50", "nDCG@10") == pytest.approx(0.0018)
+    more = published("tcf", "mind", "sasrec-opt-66b-top") - published("tcf", "mind", "sasrec-id")
+    assert 100 * more == pytest.approx(21.07 - 20.05)
+    lost = published("adapter4rec", "amazon", "sasrec-vit-fta") - published("adapter4rec", "amazon", "sasrec-vit-adat")
+    assert 100 * lost == pytest.approx(29.00 - 27.66)
+    assert published("pixelrec", "Pixel200K", "sasrec-id") == pytest.approx(0.025)
+    assert paper("ninerec").small().published.fractions("KU") == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"papers": "x"}, "papers: Extra inputs are not permitted"),
+        ({"systems": {"a": {"reads": "txt"}}}, r"systems.a.reads: there is no 'txt'; did you mean 'text'"),
+        ({"systems": {"a": {"pretrained": "b"}}}, r"systems.a.pretrained: there is no 'b' \(have: a\)"),
+        ({"targets": {"QB": {"sytems": []}}}, "targets.QB.sytems: Extra inputs"),
+        (
+            {"published": {"unit": "percent", "metrics": ["HR@10"], "figures": {"QA": {}}}},
+            r"published.figures: there is no 'QA' \(have: QB\)",
+        ),
+        (
+            {"published": {"unit": "percent", "metrics": ["HR@10"], "figures": {"QB": {"b": [1.0]}}}},
+            r"published.figures.QB: there is no 'b' \(have: a\)",
+        ),
+    ],
+)
+def test_a_fault_in_a_file_is_named(change: dict, message: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(paper_files, "FOLDER", tmp_path)
+    whole = {
+        "paper": "A paper",
+        "protocol": {},
+        "settings": {},
+        "items": {"text": {}},
+        "systems": {"a": {}},
+        "targets": {"QB": {}},
+        "published": {"unit": "percent", "metrics": ["HR@10"]},
+        "miniature": {"systems": {"a": {}}},
+    }
+    (tmp_path / "mine.yaml").write_text(json.dumps(whole), encoding="utf-8")
+    assert paper_files.load("mine").systems_of("QB") == ["a"]
+    (tmp_path / "mine.yaml").write_text(json.dumps({**whole, **change}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        paper_files.load("mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--benchmark", "ninrec"], "no benchmark 'ninrec'; did you mean 'ninerec'"),
+        (["--benchmark=ninerec", "--systems", "sasrec-txt"], "no system 'sasrec-txt'; did you mean 'sasrec-text'"),
+        (["--benchmark", "ninerec", "--targets", "QBB"], "no target 'QBB'; did you mean 'QB'"),
+        (["head.layers=2", "--benchmark", "ninerec", "--systems", "sasrec-id"], "has no option 'layers'"),
+        (["--benchmark", "ninerec", "--targets", "KU"], "no data set of the benchmark ninerec: KU: "),
+    ],
+)
+def test_what_does_not_exist_is_refused_before_anything_is_trained(words, message, tmp_path: Path, capsys) -> None:
+    assert transfer.main([*words, "--data-dir", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/study/*-s0"))
+
+
+def test_a_file_says_in_which_language_titles_are(tmp_path: Path) -> None:
+    miniature.write("ninerec", tmp_path)
+    for benchmark, script in zip(loaded("ninerec"), (False, True)):
+        name, folder = paper_cells.Study(benchmark, tmp_path)._place("KU")
+        data = load_dataset(name, folder)
+        assert data.name == "KU" and data.items["title"][0].isascii() == script
+    (tmp_path / "TN" / "TN_item.csv").unlink()
+    study = paper_cells.Study(paper("ninerec"), tmp_path)
+    absent = study.absent({"KU": ["sasrec-id"], "TN": ["mixture"]})
+    assert list(absent) == ["TN"] and absent["TN"].startswith("TN: ")
+    (tmp_path / "Bili_500K" / "Bili_500K_item.csv").unlink()
+    absent = study.absent({"KU": ["mixture"], "DY": ["mixture", "mixture-pretrained"]})
+    assert list(absent) == ["DY"] and absent["DY"].startswith("Bili_500K: ")
+
+
+# Tables
+
+
+def runs(places: int, seed: int = 0) -> cells.Cell:
+    """A cell whose targets all stand at one place, over 40 users."""
+    return cells.Cell({}, seed, 0.5, counted([(user, places, 0) for user in USERS], seed=seed))
+
+
+def reported(monkeypatch: pytest.MonkeyPatch) -> paper_report.Report:
+    monkeypatch.setattr(cells, "baselines", lambda chosen, reads: {})
+    places = {"sasrec-id": 20, "sasrec-text": 3, "sasrec-text-pretrained": 1, "mixture": 0, "mixture-pretrained": 0}
+    return paper_report.Report(
+        paper("ninerec"), "QB", {name: [runs(place)] for name, place in places.items()}, ["gru4rec-id"]
+    )
+
+
+def test_what_goes_on_is_tested_against_what_does_not_and_both_against_one(monkeypatch) -> None:
+    assert reported(monkeypatch).pairs == [
+        ("sasrec-text-pretrained", "sasrec-text"),
+        ("mixture-pretrained", "mixture"),
+        ("mixture", "sasrec-text"),
+        ("mixture-pretrained", "sasrec-text-pretrained"),
+    ]
+
+
+def test_tables_have_the_papers_figures_beside_ours(monkeypatch, tmp_path: Path) -> None:
+    found, benchmark = reported(monkeypatch), paper("ninerec")
+    text = paper_report.text(benchmark, [found], {"TN": "TN: there is nothing"})
+    assert "| system | HR@10 | nDCG@10 | HR@10 of the paper |" in text
+    assert "| sasrec-id | .0000 [.0000, .0000] | .0000 [.0000, .0000] | .3392 |" in text
+    assert "| bert4rec-text-pretrained |  |  | .3340 |" in text
+    assert "| mixture-pretrained - mixture | +.0000 [+.0000, +.0000] | not worse |" in text
+    assert "| sasrec-text-pretrained - sasrec-text | +.2003 [+.2003, +.2003] | beats |" in text  # 1/log2(3) - 1/log2(5)
+    for note in ("Missing: gru4rec-id.", "No data of TN: TN: there is nothing", f"{benchmark.departures[0]}"):
+        assert note in text
+    for width in (80, 120):
+        shown = paper_report.show(benchmark, [found], {}, width)
+        assert max(map(len, shown.splitlines())) <= width and "…" not in shown
+    paper_report.save(benchmark, [found], {}, tmp_path / "out")
+    group = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["groups"]["QB"]
+    assert group["published"]["sasrec-id"] == {"HR@10": pytest.approx(0.3392)} and group["missing"] == ["gru4rec-id"]
+    assert group["protocol"]["k"] == 10 and len(group["rows"]) == 5
+    paper_report.save(benchmark, [paper_report.Report(benchmark, "KU", {}, ["a"])], {}, tmp_path / "none")
+    assert not (tmp_path / "none.md").exists()
+
+
+# Miniatures
+
+
+QUICK = ("training.epochs=1", "training.warmup_steps=1")
+
+
+def run(name: str, folder: Path, output: Path, *words: str) -> dict:
+    flags = ["--benchmark", name, "--miniature", "--data-dir", str(folder), "--seeds", "1", "--output", str(output)]
+    assert papers.main([*QUICK, *flags, *words]) == 0
+    groups: dict = json.loads(output.with_name(output.name + ".json").read_text(encoding="utf-8"))["groups"]
+    return groups
+
+
+def trained(group: dict) -> list[str]:
+    return [row["name"] for row in group["rows"] if row["seconds"] is not None]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("miniatures")
+    for name in ("mind", "bili", "pixelrec"):
+        miniature.write(name, folder / name)
+    miniature.write("ninerec", folder)
+    return folder
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells are trained in this process: each one of its own would import all libraries anew."""
+
+    def run_here(arguments: list[str], folder: Path) -> None:
+        assert train.main(arguments) == 0
+
+    monkeypatch.setattr(cells, "run", run_here)
+
+
+@pytest.mark.slow
+def test_pixels_on_a_miniature_and_cells_are_found_again(data: Path, tmp_path: Path, capsys) -> None:
+    systems = ["--systems", "sasrec-id", "sasrec-resnet-50"]
+    groups = run("pixelrec", data, tmp_path / "a", *systems)
+    assert trained(groups["pixelrec"]) == ["sasrec-id", "sasrec-resnet-50"]
+    assert {"random", "popularity"} <= {row["name"] for row in groups["pixelrec"]["rows"]}
+    again = run("pixelrec", data, tmp_path / "b", *systems, "--minutes", "0")
+    assert again["pixelrec"]["rows"] == groups["pixelrec"]["rows"]
+    assert "Missing" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, quickly) -> None:
+    groups = run("adapter4rec", data, tmp_path / "out", "--targets", "pixelrec")
+    assert trained(groups["pixelrec"]) == ["sasrec-vit", "sasrec-vit-fta", "sasrec-vit-adat"]
+    learned = {row["name"]: row["trainable_parameters"] for row in groups["pixelrec"]["rows"]}
+    assert learned["sasrec-vit-adat"] < 0.2 * learned["sasrec-vit-fta"] == 0.2 * learned["sasrec-vit"]
+    tested = [(test["first"], test["second"]) for test in groups["pixelrec"]["paired_tests"]]
+    assert ("sasrec-vit-adat", "sasrec-vit") in tested
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("name", "words", "found"),
+    [
+        (
+            "morec",
+            ["--systems", "sasrec-bert-base", "sasrec-resnet-50", "dssm-id"],
+            {"mind": ["sasrec-bert-base", "dssm-id"], "bili": ["sasrec-resnet-50", "dssm-id"]},
+        ),
+        (
+            "tcf",
+            ["--systems", "sasrec-opt-125m", "sasrec-opt-125m-top"],
+            {target: ["sasrec-opt-125m", "sasrec-opt-125m-top"] for target in ("mind", "bili")},
+        ),
+        (
+            "transrec",
+            ["--targets", "TN", "--systems", "gru4rec-id", "mixture", "mixture-pretrained"],
+            {"TN": ["gru4rec-id", "mixture", "mixture-pretrained"]},
+        ),
+        (
+            "ninerec",
+            ["--targets", "QB", "DY", "--systems", "mixture", "mixture-pretrained"],
+            {target: ["mixture", "mixture-pretrained"] for target in ("QB", "DY")},
+        ),
+        (
+            "adapter4rec",
+            ["--targets", "bili"],
+            {"bili": ["sasrec-bert", "sasrec-bert-fta", "sasrec-bert-adat"]},
+        ),
+    ],
+)
+def test_a_benchmark_runs_on_its_miniature(name: str, words, found, data: Path, tmp_path: Path, quickly) -> None:
+    groups = run(name, data, tmp_path / "out", *words)
+    assert {target: trained(group) for target, group in groups.items()} == found
+    assert all(group["missing"] == [] for group in groups.values())
