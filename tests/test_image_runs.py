@@ -337,3 +337,15 @@ def test_the_transform_of_an_eye_from_nothing_is_fitted_on_what_training_sees(sh
     seen = torch.arange(len(encoder.present))[encoder.present]
     spread = transforms.apply(encoder.trunk(seen), encoder.shift, encoder.matrix).std(dim=0, correction=0)
     assert spread[spread > 0].median().item() == pytest.approx(1, abs=0.1)
+
+
+def test_one_image_alone_is_read_by_a_network_from_nothing_too(shop, tmp_path):
+    """Batch norms have no statistics of one place of one image, which the last stage leaves of 16 pixels."""
+    assert train.main(command(shop, tmp_path / "run", *NEW, "training.epochs=0")) == 0
+    trunk = Recommender.load(tmp_path / "run", to_train=True).train().encoder.trunk
+    item, before = torch.tensor([5]), {name: each.clone() for name, each in trunk.named_buffers()}
+    alone = trunk(item)
+    assert torch.isfinite(alone).all()
+    assert all(torch.equal(before[name], each) for name, each in trunk.named_buffers())
+    assert trunk.encoder.training
+    torch.testing.assert_close(trunk.eval()(item), alone)

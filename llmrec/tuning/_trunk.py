@@ -1,6 +1,7 @@
 """What all tunings that run the language model in training have in common."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,6 +39,16 @@ class Learning:
             raise ValueError(f"learning_rate must be above 0, came {self.learning_rate}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must be at least 0, came {self.weight_decay}")
+
+
+@contextmanager
+def evaluated(encoder: nn.Module) -> Iterator[None]:
+    """Has batch norms take the statistics that they have kept so far."""
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train()
 
 
 class Trunk(nn.Module):
@@ -87,6 +98,8 @@ class Trunk(nn.Module):
         wanted, back = (self.row if items is None else self.row[items]).unique(return_inverse=True)
         vectors: list[Tensor] = [torch.empty(0)] * len(wanted)
         groups = list(batches_by_length(self.tokens.lengths[wanted.cpu().numpy()]))
+        if self.fresh and len(groups) > 1 and len(groups[-1]) == 1:  # one image alone has no statistics
+            groups[-2].extend(groups.pop())
         # Where weights are spread, a process that runs the model once less than the others would leave them waiting.
         more = range(len(groups), fsdp.most(len(groups), self.modules(), self.row.device))
         for group in groups:
@@ -112,7 +125,8 @@ class Trunk(nn.Module):
         given = {key: value.to(device) for key, value in self.given(batch, texts).items()}
         # What autocast keeps of a weight would outlive its being whole.
         rounding = torch.autocast(device.type, torch.bfloat16, enabled=self.mixed, cache_enabled=not fsdp.asked())
-        with quick_products(), rounding:
+        alone = self.fresh and self.encoder.training and len(texts) == 1
+        with quick_products(), rounding, evaluated(self.encoder) if alone else nullcontext():
             hidden = self.read(given)
         return pool(hidden, own.to(device), self.pooling)
 
