@@ -222,7 +222,7 @@ def test_tables_have_the_papers_figures_beside_ours(monkeypatch, tmp_path: Path)
 # Miniatures
 
 
-QUICK = ("training.epochs=1", "training.warmup_steps=1")
+QUICK = ("training.epochs=1", "training.warmup_steps=1", "training.users=40")
 
 
 def run(name: str, folder: Path, output: Path, *words: str) -> dict:
