@@ -222,7 +222,7 @@ def test_tables_have_the_papers_figures_beside_ours(monkeypatch, tmp_path: Path)
 # Miniatures
 
 
-QUICK = ("training.epochs=1", "training.warmup_steps=1", "training.users=40")
+QUICK = ("training.epochs=1", "training.warmup_steps=1")
 
 
 def run(name: str, folder: Path, output: Path, *words: str) -> dict:
@@ -303,7 +303,7 @@ def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, qu
         ),
         (
             "adapter4rec",
-            ["--targets", "bili"],
+            ["training.users=40", "--targets", "bili"],
             {"bili": ["sasrec-bert", "sasrec-bert-fta", "sasrec-bert-adat"]},
         ),
     ],
