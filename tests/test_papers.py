@@ -303,7 +303,7 @@ def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, qu
         ),
         (
             "adapter4rec",
-            ["--targets", "bili"],
+            ["training.users=40", "--targets", "bili"],
             {"bili": ["sasrec-bert", "sasrec-bert-fta", "sasrec-bert-adat"]},
         ),
     ],
