@@ -86,7 +86,7 @@ def test_a_hub_id_is_itself():
     [
         ("smollm-135m", "did you mean 'smollm2-135m'"),
         ("minilm", "did you mean 'minilm-l6'"),
-        ("ID", "have: bert-base, "),
+        ("ID", "have: beit-base, bert-base, "),
         ("./models/mine", "a folder that exists"),
         ("a/b/c", "a folder that exists or a .gguf file"),
         ("owner/", "hub id (owner/name)"),

@@ -57,7 +57,7 @@ def test_the_benchmark_of_images_runs_and_leaves_nothing_behind(tmp_path: Path, 
     torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     assert "| llmrec, from the store to PIL and NumPy, anew each epoch |" in printed
-    assert "over a catalogue of 5 images (0.0 GB on disk)" in printed
+    assert "over 5 images (0.0 GB on disk)" in printed
     assert list((tmp_path / "runs" / "speed").iterdir()) == []
 
 
