@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 
 from llmrec.candidates import Candidates, Scores, generator
-from llmrec.config import P5Options
 from llmrec.errors import DataError
 from llmrec.generative.examples import HISTORY
 from llmrec.generative.recommender import GenerativeRecommender
 from llmrec.generative.trie import Trie
 from llmrec.generative.vocabulary import pieces_of
+from llmrec.options import P5Options
 from llmrec.prompt_rows import PromptRows
 from llmrec.prompting import Prompt
 from llmrec.runs import PREDICTIONS

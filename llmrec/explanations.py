@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from llmrec.config import P5Options
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.markup import plain
+from llmrec.options import P5Options
 
 WORDS = (
     "derived (first sentence of the review, if of 3 words or more; feature: the rarest content word of the title that "

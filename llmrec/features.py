@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmrec import loading
-from llmrec.config import FeatureOptions
 from llmrec.errors import DataError
 from llmrec.loading import Pooling
 from llmrec.loading.streamed import NotFinite
+from llmrec.options import FeatureOptions
 from llmrec.runs import write_atomically, write_json
 from llmrec.tokens import Tokens, batches_by_length
 

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from llmrec import covers
-from llmrec.config import FilterOptions
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
+from llmrec.options import FilterOptions
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from llmrec import assets, covers, loading, pixels
-from llmrec.config import ImageOptions, RunConfig
+from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, DataError
 from llmrec.features import FeatureStore, Progress
 from llmrec.interactions import Dataset
 from llmrec.loading.vision import SHAPES, VisionModel, load_vision, size_of
+from llmrec.options import ImageOptions
 from llmrec.pictures import Pictures
 from llmrec.pixels import PixelStore
 from llmrec.protocol import digest

@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmrec import components, task_losses
-from llmrec.config import RunConfig, TrainingOptions
+from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, DataError
 from llmrec.losses import Loss
+from llmrec.options import TrainingOptions
 from llmrec.phases import Phase
 from llmrec.sequences import Sequences, TrainingBatches
 from llmrec.task_results import SELECTION, validation

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from llmrec.config import TrainingOptions
+from llmrec.options import TrainingOptions
 
 
 def parameter_groups(module: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:

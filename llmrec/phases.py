@@ -13,8 +13,8 @@ from torch import nn
 
 from llmrec import training
 from llmrec.checkpoints import Progress
-from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
+from llmrec.options import TrainingOptions
 from llmrec.runs import RunFolder, write_atomically
 
 

@@ -17,8 +17,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 
 from llmrec import evaluation, fsdp
-from llmrec.config import ProtocolOptions
 from llmrec.interactions import Dataset
+from llmrec.options import ProtocolOptions
 from llmrec.scoring import Scorer
 from llmrec.splits import Cases
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from llmrec import components, loading, merged_model, stacking
 from llmrec import config as configuration
-from llmrec.config import RunConfig, TrainingOptions
+from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, RunError
 from llmrec.loading import pooling_of
 from llmrec.loading.vision import SHAPES, size_of
+from llmrec.options import TrainingOptions
 from llmrec.recommender import Recommender, read_items, read_weights
 from llmrec.runs import RunFolder, read_json
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from llmrec import fsdp
 from llmrec.checkpoints import Progress, copy_of, load_checkpoint, save_checkpoint
-from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
 from llmrec.optimizer import parameter_groups
+from llmrec.options import TrainingOptions
 from llmrec.runs import RunFolder
 
 Validate = Callable[[Any], dict[str, float]]
@@ -71,7 +71,7 @@ def fit(
         model: on the accelerator's device; trained in place.
         step: makes the mean loss of a share, in nats; called with its tensors and a generator for what it draws.
         batches: of the training part.
-        options: see :class:`llmrec.config.TrainingOptions`.
+        options: see :class:`llmrec.options.TrainingOptions`.
         seed: of order, cuts and dropout.
         validate: gives the validation metrics, the same on every process.
         folder: where ``metrics.jsonl`` and the checkpoint go; a checkpoint found there is resumed.

@@ -10,8 +10,8 @@ from conftest import ROOT, write_recbole
 
 from llmrec import cli, data_report, filtering
 from llmrec.assets import ASSETS
-from llmrec.config import FilterOptions
 from llmrec.interactions import Dataset
+from llmrec.options import FilterOptions
 from llmrec.splits.leave_one_out import LeaveOneOut
 
 ML_100K = ROOT.parent / "shared" / "data" / "ml-100k"

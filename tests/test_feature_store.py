@@ -16,9 +16,9 @@ from conftest import ROOT
 from safetensors.torch import load_file
 
 from llmrec import features, loading
-from llmrec.config import FeatureOptions
 from llmrec.errors import DataError
 from llmrec.features import Features, FeatureStore, encode, item_features
+from llmrec.options import FeatureOptions
 
 TEXTS = ["", "Heat", "Alien (1)", "Seven Samurai (2), Drama War", "Toy Story (3), Comedy", "Film 4", "Film 5"]
 WRITER = """
@@ -39,7 +39,7 @@ ENCODER = """
 import sys
 from pathlib import Path
 from llmrec import loading
-from llmrec.config import FeatureOptions
+from llmrec.options import FeatureOptions
 from llmrec.features import item_features
 model, store = sys.argv[1:]
 texts = ["", *(f"{a} {b} Film {c}" for a in range(50) for b in range(50) for c in range(40))]

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from small_logs import LOG, letters, log_of, rows_of
 
 from llmrec import config, evaluation, filtering
-from llmrec.config import FilterOptions, RunConfig
+from llmrec.config import RunConfig
 from llmrec.console import Console
 from llmrec.errors import DataError
 from llmrec.filtering import Filtered
 from llmrec.interactions import Dataset
+from llmrec.options import FilterOptions
 from llmrec.sources import load_dataset
 from llmrec.splits.leave_one_out import LeaveOneOut
 from llmrec.splits.temporal import Temporal

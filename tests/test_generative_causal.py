@@ -14,13 +14,13 @@ from small_writers import causal_folder, options, split_of, t5_folder, teacher_f
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from llmrec import building, loading, train, training
-from llmrec.config import LoraOptions, P5Options
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.generative.causal_writer import CausalWriter
 from llmrec.generative.trie import Trie
 from llmrec.item_ids import ItemIds
 from llmrec.optimizer import parameter_groups
+from llmrec.options import LoraOptions, P5Options
 
 pytestmark = pytest.mark.slow
 NO_TOKENS = ItemIds(("", "item_1"))

@@ -13,11 +13,11 @@ from small_writers import options, split_of, t5_folder
 from transformers import AutoModelForSeq2SeqLM
 
 from llmrec import building, loading, train, training
-from llmrec.config import P5Options, TrainingOptions
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.item_ids import ItemIds
 from llmrec.optimizer import parameter_groups
+from llmrec.options import P5Options, TrainingOptions
 
 pytestmark = pytest.mark.slow
 NO_TOKENS = ItemIds(("", "item_1"))

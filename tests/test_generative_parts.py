@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from small_writers import END, PADDING, build, tiny_writer
 from torch.nn.functional import pad
 
-from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError, DataError
 from llmrec.generative.batches import WritingStep
 from llmrec.generative.trie import Trie
@@ -18,6 +17,7 @@ from llmrec.generative.vocabulary import keep_whole, pieces_of, train_vocabulary
 from llmrec.interactions import Dataset
 from llmrec.item_ids import ItemIds
 from llmrec.optimizer import parameter_groups
+from llmrec.options import TrainingOptions
 
 START = 0
 NAMES = st.lists(st.lists(st.integers(2, 6), max_size=4).map(tuple), min_size=1, max_size=12, unique=True)

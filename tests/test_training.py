@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from llmrec import components, matching, optimizer, recommender, training
-from llmrec.config import TrainingOptions
 from llmrec.errors import RunError
 from llmrec.matching import MatchingStep
+from llmrec.options import TrainingOptions
 from llmrec.sequences import TrainingBatches
 
 STILL = ["head.dropout=0", "training.learning_rate=1e-12"]

@@ -9,9 +9,9 @@ from test_top_blocks import TEXTS, Whole, learn
 from torch import nn
 
 from llmrec import components, loading, optimizer
-from llmrec.config import TrainingOptions
 from llmrec.errors import ConfigError
 from llmrec.features import encode
+from llmrec.options import TrainingOptions
 from llmrec.tuning import TextSource
 
 KINDS = list(tiny_models.ARCHITECTURES)

@@ -6,10 +6,10 @@ The vectors of pieces that were added for the names of items learn too; those th
 from pathlib import Path
 from typing import Any
 
-from llmrec.config import LoraOptions
 from llmrec.generative.causal_writer import CausalWriter
 from llmrec.generative.writer import Writer
 from llmrec.loading import additions
+from llmrec.options import LoraOptions
 
 FOLDER = "adapter"
 """In the folder of a run."""

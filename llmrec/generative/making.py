@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from llmrec import components, fsdp, id_leak
 from llmrec import config as configuration
-from llmrec.config import FeatureOptions, P5Options, RunConfig
+from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, LlmrecError, RunError, nearest
 from llmrec.features import Progress
 from llmrec.generative import origins
@@ -21,6 +21,7 @@ from llmrec.generative.recommender import KNOWN, Asking, GenerativeRecommender
 from llmrec.generative.vocabulary import keep_whole, require_pieces, train_vocabulary, unwritten
 from llmrec.item_ids import ItemIds, Naming, TextVectors
 from llmrec.item_text import ItemText
+from llmrec.options import FeatureOptions, P5Options
 from llmrec.prompt_rows import PromptRows, columns, filled
 from llmrec.prompting import Prompt
 from llmrec.runs import read_json

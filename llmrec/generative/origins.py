@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from llmrec import loading
-from llmrec.config import P5Options
 from llmrec.errors import ConfigError, DataError, RunError, nearest
 from llmrec.generative import additions
 from llmrec.generative.causal_writer import CausalWriter
 from llmrec.generative.vocabulary import keep_whole, word_starts
 from llmrec.generative.writer import Writer
 from llmrec.item_ids import ItemIds
+from llmrec.options import P5Options
 from llmrec.runs import read_json, write_text
 
 SHAPES: dict[str, dict[str, Any]] = {
