@@ -98,7 +98,10 @@ def _report(seeds: int, missing: list[str]) -> None:
         if films == ALL and (KEPT / "shown.txt").is_file():
             groups |= _by_poster(groups[f"{films} films"])
         found = [system for system in systems if system in groups[f"{films} films"]]
-        pairs = [(system, other) for other in (IDS, TEXTS) for system in found if system != other and other in found]
+        rivals = ((IDS, ()), (TEXTS, (IDS,)))
+        pairs = [
+            (each, other) for other, told in rivals for each in found if other in found and each not in (other, *told)
+        ]
         if found:
             compare.save_groups(groups, pairs, RESULTS / f"posters-{films}", note)
             for words, part in groups.items():

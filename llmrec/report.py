@@ -232,9 +232,9 @@ def _plot(panels: list[tuple[str, list[Row], str]], path: Path) -> None:
     from matplotlib import pyplot
 
     names = [row.name for row in panels[0][1]][::-1]
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(2 + 4 * len(panels), 1.4 + 0.42 * len(names)), sharey=True, layout="constrained"
-    )
+    size = (2 + 4 * len(panels), 1.4 + 0.42 * len(names))
+    figure, grid = pyplot.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    axes = grid[0]
     for axis, (title, table, name) in zip(axes, panels, strict=True):
         for place, row in enumerate(table[::-1]):
             value = row.metrics[name]

@@ -296,3 +296,8 @@ def test_the_command_compares_in_a_process_of_its_own(tmp_path: Path):
     assert refused.stderr.startswith("error: ") and "mask_history: True against False" in refused.stderr
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "masked - popularity" in shown.stdout and PROTOCOL.hash in shown.stdout
+
+
+def test_one_group_alone_is_plotted_too(tmp_path: Path):
+    report.plot_groups({"all": {"toy": [model()], "popularity": [popularity()]}}, tmp_path / "one.png")
+    assert image.imread(tmp_path / "one.png").shape[0] > 100
