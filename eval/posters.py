@@ -18,7 +18,7 @@ from eval.kept import Kept
 from llmrec import report, slices, train
 from llmrec.errors import LlmrecError
 from llmrec.recommender import read_items
-from llmrec.runs import RunTable
+from llmrec.runs import RunTable, write_text
 
 DATA = Path("configs/data/ml-latest-small.yaml")
 RESULTS = Path("eval/results")
@@ -87,7 +87,7 @@ def study(data_dir: list[str], seeds: int, minutes: float) -> None:
         if films == ALL and system == MIXTURE:
             shown = slices.shown(read_items(trained.folder))
             assert shown is not None
-            (KEPT / "shown.txt").write_text("\n".join(shown) + "\n", encoding="utf-8")
+            write_text(KEPT / "shown.txt", "\n".join(shown) + "\n")
     _report(seeds, missing)
 
 

@@ -30,6 +30,7 @@ class ItemImages:
         keys: by item index.
         progress: called with images done and images to do.
         notes: what the run is to tell: who has none, what is broken.
+        store: of the pixels; None: it is opened.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class ItemImages:
         store: PixelStore | None = None,
     ) -> None:
         self.options, self.keys, self.progress, self.notes = options, keys, progress, notes
-        self.store = store or _store(options)
+        self.store = _store(options) if store is None else store
         self._vectors: Tensor | None = None
 
     @classmethod
