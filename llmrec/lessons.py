@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from llmrec import components, task_losses
 from llmrec.config import RunConfig
-from llmrec.errors import ConfigError, DataError
-from llmrec.losses import Loss
+from llmrec.errors import DataError
+from llmrec.losses import Loss, Targets, compared
 from llmrec.options import TrainingOptions
 from llmrec.phases import Phase
 from llmrec.sequences import Sequences, TrainingBatches
@@ -44,17 +44,8 @@ class Lesson:
 
     @classmethod
     def of_source(cls, task: Task, train: Sequences, network: UserNetwork, config: RunConfig) -> "Lesson":
-        """The source's own: ``config.training`` and ``config.loss`` are its.
-
-        Raises:
-            ConfigError: a loss that compares the items of a batch.
-        """
+        """The source's own: ``config.training`` and ``config.loss`` are its."""
         loss, training = components.create("losses", config.loss), config.training
-        if hasattr(loss, "columns"):
-            raise ConfigError(
-                f"loss {config.loss['name']!r} compares the items of a batch, and pre-training has an output layer for "
-                "all; take --loss softmax, or sampled_softmax for a large catalogue"
-            )
         counts = train.counts(len(task.classes))
         cut = (config.max_seq_len, training.batch_size, training.windows, config.seed)
         batches = TrainingBatches(train, *cut, future=network.future)
@@ -128,13 +119,11 @@ class NextItemStep(nn.Module):
     """The next item of the source at every position of a window; of a bidirectional trunk the items hidden from it, and
     of one with futures those behind the history."""
 
-    item_ids: Tensor
     log_popularity: Tensor
 
     def __init__(self, network: UserNetwork, loss: Loss, counts: Int[np.ndarray, " items"]) -> None:
         super().__init__()
-        self.network, self.loss = network, loss
-        self.register_buffer("item_ids", torch.arange(1, len(counts)), persistent=False)
+        self.network, self.loss, self.num_items = network, loss, len(counts) - 1
         share = torch.from_numpy(np.maximum(counts[1:], 1) / max(counts.sum(), 1)).float()
         self.register_buffer("log_popularity", share.log(), persistent=False)
 
@@ -154,17 +143,20 @@ class NextItemStep(nn.Module):
             history = windows[rows]
             masked = cloze.draw(history, generator)
             target = history * masked
-        asked, vectors = target > 0, self.network.hidden(history, masked)
+        row, column = torch.nonzero(target, as_tuple=True)
+        targets = Targets(windows, rows[row], column + windows.shape[1] - target.shape[1])
+        ids, right = compared(self.loss, targets, self.num_items, generator)
+        vectors, items = self.network.hidden(history, masked), self.network.source_items()
         if self.network.future:
             vectors = vectors[:, -1:].expand(-1, target.shape[1], -1)
         return self.loss(
-            with_one(vectors[asked]),
-            self.network.source_items(),
-            target[asked] - 1,
-            item_ids=self.item_ids,
-            log_popularity=self.log_popularity,
-            history_ids=windows[rows[asked.nonzero()[:, 0]]],
-            num_items=len(self.item_ids),
+            with_one(vectors[row, column]),
+            items[(ids - 1).clamp_min(0)] if hasattr(self.loss, "columns") else items,
+            right,
+            item_ids=ids,
+            log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
+            history_ids=windows[targets.row],
+            num_items=self.num_items,
             generator=generator,
         )
 

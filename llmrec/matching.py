@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmrec.losses import Loss
+from llmrec.losses import Loss, Targets, compared
 from llmrec.recommender import Recommender
 
 GROUP = 32
@@ -18,16 +18,14 @@ GROUP = 32
 class MatchingStep(nn.Module):
     """From a batch to the loss of a recommender: what is wrapped for several processes."""
 
-    item_ids: Tensor
     log_popularity: Tensor
 
     def __init__(self, recommender: Recommender, loss: Loss, counts: np.ndarray) -> None:
         super().__init__()
-        self.recommender, self.loss = recommender, loss
+        self.recommender, self.loss, self.num_items = recommender, loss, len(counts) - 1
         # By this name accelerate asks which modules FSDP is to spread each by itself.
         trunk = getattr(recommender.encoder, "trunk", None)
         self._no_split_modules = getattr(trunk, "learning_blocks", [])
-        self.register_buffer("item_ids", torch.arange(1, len(counts)), persistent=False)
         # A share of 0 has no logarithm: items that training never shows count as seen once.
         share = torch.from_numpy(np.maximum(counts[1:], 1) / max(counts.sum(), 1)).float()
         self.register_buffer("log_popularity", share.log(), persistent=False)
@@ -53,33 +51,36 @@ class MatchingStep(nn.Module):
             history = windows[rows]
             masked = cloze.draw(history, generator)
             target = history * masked
-        ids, right = self._columns(windows, rows, target, generator)
-        items, place = self._items(ids)
         if not len(history):  # a process without a share of the last batch still takes part in the average
-            history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
-            masked = None if masked is None else masked.new_zeros(1, 1)
-        places = torch.nonzero(target, as_tuple=True)
+            history, target, user = windows[:1, 1:], torch.zeros_like(windows[:1, 1:]), user.new_zeros(1)
+            masked = None if masked is None else torch.zeros_like(history, dtype=torch.bool)
+        row, column = torch.nonzero(target, as_tuple=True)
+        targets = Targets(windows, rows[row], column + windows.shape[1] - target.shape[1])
+        ids, right = compared(self.loss, targets, self.num_items, generator)
+        items, place = self._items(ids, history)
         users = self._user_embeddings(items, place[history], target, user, masked)
-        if not len(places[0]):
+        if not len(row):
             return (users.sum() + items.sum()) * 0.0
         return self.loss(
             users,
-            items[1:] if ids is self.item_ids else F.embedding(place[ids], items),
-            right[places],
+            F.embedding(place[ids], items) if hasattr(self.loss, "columns") else items[1:],
+            right,
             item_ids=ids,
             log_popularity=self.log_popularity[(ids - 1).clamp_min(0)],
-            history_ids=windows[rows[places[0]]],
-            num_items=len(self.item_ids),
+            history_ids=windows[targets.row],
+            num_items=self.num_items,
             generator=generator,
         )
 
-    def _items(self, ids: Int[Tensor, " m"]) -> tuple[Float[Tensor, "n dim"], Int[Tensor, " catalogue"]]:
-        """Vectors of the items that the batch holds or the loss compares, and at which row of them each item stands."""
+    def _items(
+        self, ids: Int[Tensor, " m"], history: Int[Tensor, "batch seq"]
+    ) -> tuple[Float[Tensor, "n dim"], Int[Tensor, " catalogue"]]:
+        """Vectors of the items that are read or that the loss compares, and at which row of them each item stands."""
         assert self.recommender.encoder is not None
-        place = torch.arange(len(self.item_ids) + 1, device=ids.device)
-        if ids is self.item_ids:
+        place = torch.arange(self.num_items + 1, device=ids.device)
+        if not hasattr(self.loss, "columns"):
             return self.recommender.encoder(), place
-        needed = torch.cat([ids.new_zeros(1), ids]).unique()
+        needed = torch.cat([ids.new_zeros(1), ids, history.flatten()]).unique()
         place[needed] = torch.arange(len(needed), device=ids.device)
         return self.recommender.encoder(needed), place
 
@@ -107,16 +108,3 @@ class MatchingStep(nn.Module):
         place = (target > 0)[order].nonzero()[:, 0]
         # From the order of the groups back to that of the rows; stable, so positions keep theirs.
         return torch.cat(parts)[torch.argsort(order[place], stable=True)]
-
-    def _columns(
-        self,
-        windows: Int[Tensor, "whole width"],
-        rows: Int[Tensor, " batch"],
-        target: Int[Tensor, "batch ahead"],
-        generator: torch.Generator,
-    ) -> tuple[Int[Tensor, " m"], Int[Tensor, "batch ahead"]]:
-        """The items that the loss compares, and which of them each target is: those it asks for, or the catalogue."""
-        if not hasattr(self.loss, "columns"):
-            return self.item_ids, target - 1
-        place = torch.arange(windows.numel(), device=windows.device).view_as(windows)
-        return self.loss.columns(windows, len(self.item_ids), generator), place[rows, -target.shape[1] :]

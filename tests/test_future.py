@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llmrec import components
 from llmrec.lessons import Lesson
-from llmrec.losses import _negatives
+from llmrec.losses import Targets, _negatives
 from llmrec.matching import MatchingStep
 from llmrec.sequences import Batch, Sequences, TrainingBatches
 
@@ -149,6 +149,21 @@ def test_a_history_of_two_items_is_one_item_and_one_future(tmp_path: Path) -> No
     assert step(*batch, torch.Generator()).item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["bce", "bpr"])
+def test_with_negatives_of_its_own_the_encoder_meets_no_other_item(tmp_path: Path, loss: str) -> None:
+    job = job_of(tmp_path, f"loss={loss}", future=5)
+    step, encoded = step_of(job), []
+    job.model.encoder.register_forward_pre_hook(lambda module, given: encoded.append(given[0].tolist()))
+    batch, _ = next(TrainingBatches(job.split.train, 10, 2, "all", 0, future=5).epoch(0))
+    row, column = batch.target.nonzero(as_tuple=True)
+    place = column + batch.windows.shape[1] - batch.target.shape[1]
+    drawn = _negatives.draw(batch.windows[row], 1, job.model.num_items, torch.Generator().manual_seed(5))
+    step(*batch, torch.Generator().manual_seed(5))
+    assert torch.equal(batch.windows[row, place], batch.target[row, column])
+    assert encoded == [sorted({0, *batch.windows.flatten().tolist(), *drawn.flatten().tolist()})]
+    assert len(encoded[0]) < job.model.num_items
+
+
 @pytest.mark.parametrize("loss", ["softmax", "in_batch_softmax"])
 def test_shares_of_a_batch_have_the_loss_of_the_whole(tmp_path: Path, loss: str) -> None:
     job = job_of(tmp_path, f"loss={loss}")
@@ -161,8 +176,9 @@ def test_shares_of_a_batch_have_the_loss_of_the_whole(tmp_path: Path, loss: str)
     torch.testing.assert_close(means[0], means[1])
 
 
-def test_a_process_without_a_share_of_the_batch_moves_nothing(tmp_path: Path) -> None:
-    step = step_of(job := job_of(tmp_path))
+@pytest.mark.parametrize("loss", ["softmax", "in_batch_softmax", "bce"])
+def test_a_process_without_a_share_of_the_batch_moves_nothing(tmp_path: Path, loss: str) -> None:
+    step = step_of(job := job_of(tmp_path, f"loss={loss}"))
     batch, _ = next(TrainingBatches(job.split.train, 10, 1, "all", 0, future=3).epoch(0, rank=1, world=2))
     assert not len(batch.rows)
     loss = step(*batch, torch.Generator())
@@ -218,6 +234,33 @@ def test_pre_training_asks_one_vector_for_every_future(tmp_path: Path) -> None:
         total += sum(F.cross_entropy(scores, target - 1).item() for target in targets if target)
     assert lesson.step(*batch, torch.Generator()).item() == pytest.approx(total / told, abs=1e-5)
     assert told == int((batch.windows.count_nonzero(dim=1) - 1).clamp_max(3).sum()) > len(batch.rows)
+
+
+@pytest.mark.parametrize("loss", ["bce", "bpr", "in_batch_softmax"])
+def test_pre_training_compares_the_columns_that_a_loss_asks_for(tmp_path: Path, loss: str) -> None:
+    plan = lifelong(tmp_path, "full", "head.name=transrec", "head.future=3", f"loss={loss}")
+    made = plan._new().eval()
+    lesson = Lesson.of_source(plan.course.source, plan.course.train, made, plan.config)
+    batch, _ = next(iter(lesson.batches.epoch(0, 0, 0, 1)))
+    row, column = batch.target.nonzero(as_tuple=True)
+    targets = Targets(batch.windows, row, column + batch.windows.shape[1] - batch.target.shape[1])
+    counts = plan.course.train.counts(len(plan.course.source.classes))[1:]
+    share = torch.from_numpy(counts).clamp_min(1).float() / len(plan.course.train.values)
+    ids, right = lesson.step.loss.columns(targets, len(counts), torch.Generator().manual_seed(3))
+    scores = made.output(made.hidden(batch.history)[:, -1])[row][:, ids - 1]
+    if loss == "in_batch_softmax":
+        own = (batch.windows[row][:, :, None] == ids).any(dim=1) | (ids == 0)
+        own[torch.arange(len(row)), right] = False
+        logits = (scores - share.log()[ids - 1]).masked_fill(own, -torch.inf)
+        expected = F.cross_entropy(logits, right)
+    else:
+        hit, miss = (
+            scores.gather(1, right[:, None])[:, 0],
+            scores[torch.arange(len(row)), len(row) + torch.arange(len(row))],
+        )
+        expected = F.softplus(miss - hit).mean() if loss == "bpr" else (F.softplus(-hit) + F.softplus(miss)).mean()
+    found = lesson.step(*batch, torch.Generator().manual_seed(3))
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_views_are_of_whole_windows_whatever_the_futures(tmp_path: Path) -> None:

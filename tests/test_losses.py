@@ -15,7 +15,7 @@ from llmrec.encoders.id import Id
 from llmrec.errors import ConfigError, DataError
 from llmrec.heads.sasrec import SASRec
 from llmrec.interactions import Dataset
-from llmrec.losses import Loss
+from llmrec.losses import Loss, Targets
 from llmrec.losses.softmax import Softmax
 from llmrec.matching import MatchingStep
 from llmrec.recommender import Recommender
@@ -56,8 +56,9 @@ def called(loss: Loss, users: Tensor, items: Tensor, target: Tensor, **changed: 
     more = {**context(users, items, target), **changed}
     if hasattr(loss, "columns"):
         windows = more["history_ids"]
-        ids = loss.columns(windows, len(items), more["generator"])
-        target = torch.arange(len(windows)) * windows.shape[1] + windows.shape[1] - 1
+        row = torch.arange(len(windows))
+        last = torch.full_like(row, windows.shape[1] - 1)
+        ids, target = loss.columns(Targets(windows, row, last), len(items), more["generator"])
         more |= {"item_ids": ids, "log_popularity": more["log_popularity"][(ids - 1).clamp_min(0)]}
         items = F.embedding(ids, F.pad(items, (0, 0, 1, 0)))
     return loss(users, items, target, **more)

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from test_losses import Largest
 from torch import Tensor
 
+from llmrec.losses import Targets
 from llmrec.losses.in_batch_softmax import InBatchSoftmax
 
 WINDOWS = torch.tensor([[0, 0, 4, 1, 2], [3, 1, 5, 3, 6], [0, 2, 7, 4, 7], [0, 0, 0, 8, 1]])
+TARGETS = Targets(WINDOWS, torch.tensor([0, 0, 1, 2, 3]), torch.tensor([4, 3, 1, 4, 4]))
 NUM_ITEMS, DIM = 9, 4
 SHARES = torch.tensor([0.3, 0.2, 0.12, 0.1, 0.08, 0.08, 0.06, 0.04, 0.02], dtype=torch.float64)
 
@@ -34,11 +36,11 @@ def step(
     if users is None:
         users = torch.randn(len(real), items.shape[1], generator=seeded(6), dtype=torch.float64)
     shares = changed.get("shares", SHARES)
-    ids = loss.columns(windows, len(shares), seeded())
+    ids, target = loss.columns(Targets(windows, real[:, 0], real[:, 1] + 1), len(shares), seeded())
     given = {
         "users": users.requires_grad_(),
         "items": F.embedding(ids, items),
-        "target": real[:, 0] * windows.shape[1] + real[:, 1] + 1,
+        "target": target,
         "item_ids": ids,
         "log_popularity": shares.log()[(ids - 1).clamp_min(0)],
         "history_ids": windows[real[:, 0]],
@@ -116,12 +118,15 @@ def test_items_of_the_own_window_are_never_wrong_in_whoevers_window_they_stand()
 
 
 def test_columns_are_the_windows_row_by_row_and_then_the_uniform_draws():
-    assert torch.equal(InBatchSoftmax().columns(WINDOWS, NUM_ITEMS, seeded()), WINDOWS.flatten())
-    ids = InBatchSoftmax(uniform_share=0.75).columns(WINDOWS, NUM_ITEMS, seeded())
+    ids, right = InBatchSoftmax().columns(TARGETS, NUM_ITEMS, seeded())
+    assert torch.equal(ids, WINDOWS.flatten())
+    assert torch.equal(ids[right], TARGETS.ids)
+    ids, right = InBatchSoftmax(uniform_share=0.75).columns(TARGETS, NUM_ITEMS, seeded())
+    assert torch.equal(ids[right], TARGETS.ids)
     assert torch.equal(ids[: WINDOWS.numel()], WINDOWS.flatten())
     real = int((WINDOWS > 0).sum())
     assert len(ids) - WINDOWS.numel() == 3 * real, "three quarters of the real columns are drawn"
-    many = InBatchSoftmax(uniform_share=0.999).columns(WINDOWS, NUM_ITEMS, seeded())[WINDOWS.numel() :]
+    many = InBatchSoftmax(uniform_share=0.999).columns(TARGETS, NUM_ITEMS, seeded()).ids[WINDOWS.numel() :]
     counts = torch.bincount(many, minlength=NUM_ITEMS + 1)
     assert counts[0] == 0
     expected = len(many) / NUM_ITEMS
@@ -132,7 +137,7 @@ def test_columns_are_the_windows_row_by_row_and_then_the_uniform_draws():
 def test_the_columns_depend_on_the_generator_alone():
     before = torch.get_rng_state()
     loss = InBatchSoftmax(uniform_share=0.5)
-    first, same, other = (loss.columns(WINDOWS, 1000, seeded(seed)) for seed in (1, 1, 2))
+    first, same, other = (loss.columns(TARGETS, 1000, seeded(seed)).ids for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)

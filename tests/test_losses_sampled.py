@@ -9,7 +9,7 @@ from test_losses import called, context, gradients, inputs
 from torch import Tensor
 
 from llmrec.errors import DataError
-from llmrec.losses import _negatives
+from llmrec.losses import Targets, _negatives
 from llmrec.losses.bce import Bce
 from llmrec.losses.bpr import Bpr
 from llmrec.losses.gbce import Gbce
@@ -199,6 +199,16 @@ def test_large_scores_keep_their_slope():
 def test_gradients_pass_gradcheck(loss):
     users, items, target = case(4, 6)
     assert torch.autograd.gradcheck(lambda *vectors: called(loss, *vectors, target), (users, items))
+
+
+@pytest.mark.parametrize("loss", [Bce(num_negatives=3), Bpr(num_negatives=3)])
+def test_bce_and_bpr_name_the_targets_and_behind_them_each_ones_negatives(loss):
+    windows = torch.tensor([[0, 4, 1, 2], [3, 1, 5, 6], [0, 0, 8, 1]])
+    targets = Targets(windows, torch.tensor([0, 0, 2]), torch.tensor([2, 3, 3]))
+    ids, right = loss.columns(targets, 9, seeded())
+    assert ids[right].tolist() == [1, 2, 1]
+    negatives = ids[3:].view(3, 3)
+    assert torch.equal(negatives, _negatives.draw(windows[[0, 0, 2]], 3, 9, seeded()))
 
 
 # Sampled softmax

@@ -17,6 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from llmrec import components, matching, optimizer, recommender, training
 from llmrec.errors import RunError
+from llmrec.losses import Columns, Targets
 from llmrec.matching import MatchingStep
 from llmrec.options import TrainingOptions
 from llmrec.sequences import TrainingBatches
@@ -229,7 +230,7 @@ def test_items_that_training_never_shows_count_as_seen_once(tmp_path: Path) -> N
     job = Job(tmp_path)
     step = MatchingStep(job.model, lambda *_, **__: torch.zeros(()), np.array([0, 6, 0, 2]))
     assert step.log_popularity.tolist() == pytest.approx([math.log(6 / 8), math.log(1 / 8), math.log(2 / 8)])
-    assert step.item_ids.tolist() == [1, 2, 3]
+    assert step.num_items == 3
 
 
 def test_a_loss_is_told_the_item_that_followed_the_window_it_is_in(tmp_path: Path) -> None:
@@ -294,8 +295,11 @@ def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_
     job, handed = Job(tmp_path, "head.dropout=0.0"), {}
 
     class InBatch:
-        def columns(self, windows: torch.Tensor, num_items: int, generator: torch.Generator) -> torch.Tensor:
-            return torch.cat([windows.flatten(), torch.tensor([1, num_items])])
+        def columns(self, targets: Targets, num_items: int, generator: torch.Generator) -> Columns:
+            handed.update(asked=targets.ids)
+            return Columns(
+                torch.cat([torch.tensor([1, num_items, 0]), targets.ids]), torch.arange(len(targets.row)) + 3
+            )
 
         def __call__(self, users: torch.Tensor, items: torch.Tensor, target: torch.Tensor, **more: torch.Tensor):
             handed.update(users=users, items=items, target=target, **more)
@@ -306,7 +310,9 @@ def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_
     step = MatchingStep(job.model.train(), InBatch(), job.split.train.counts(job.model.num_items))
     batch, _ = next(TrainingBatches(job.split.train, 10, 16, "all", seed=0).epoch(0))
     step(*batch, torch.Generator())
-    assert torch.equal(asked[0], torch.cat([torch.tensor([0]), handed["item_ids"]]).unique()), "and no others"
+    read = torch.cat([torch.tensor([0]), handed["item_ids"], batch.history.flatten()])
+    assert torch.equal(asked[0], read.unique()), "and no others"
+    assert torch.equal(handed["asked"], batch.target[batch.target > 0])
     whole = job.model.user_embedding(job.model.encoder(), batch.history, batch.user)[batch.target > 0]
     torch.testing.assert_close(handed["users"], whole, rtol=1e-5, atol=1e-6)
     assert torch.equal(handed["item_ids"][handed["target"]], batch.target[batch.target > 0])
@@ -316,7 +322,7 @@ def test_a_loss_that_names_its_columns_gets_these_and_the_right_one_of_them(tmp_
     assert torch.allclose(
         handed["log_popularity"][real].exp(), torch.from_numpy(shares).float()[handed["item_ids"][real]]
     )
-    assert handed["item_ids"][-2:].tolist() == [1, job.model.num_items]
+    assert handed["item_ids"][:3].tolist() == [1, job.model.num_items, 0]
 
 
 @pytest.mark.parametrize("loss", ["softmax", "in_batch_softmax"])

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmrec.errors import DataError
+from llmrec.losses import Columns, Targets
 
 
 def draw(
@@ -69,6 +70,26 @@ def draw_distinct(
     start = torch.randint(others, (len(target), 1), generator=generator, device=generator.device).to(target.device)
     rank = order[(start + torch.arange(min(number, others), device=target.device)) % others]
     return rank + (rank >= target[:, None])
+
+
+def beside(targets: Targets, number: int, num_items: int, generator: torch.Generator) -> Columns:
+    """The targets and behind them, for each in turn, ``number`` items outside its window.
+
+    Raises:
+        DataError: a window holds every item.
+    """
+    negatives = draw(targets.windows[targets.row], number, num_items, generator)
+    return Columns(
+        torch.cat([targets.ids, negatives.flatten()]), torch.arange(len(targets.row), device=negatives.device)
+    )
+
+
+def against_own(
+    users: Float[Tensor, "n dim"], items: Float[Tensor, "m dim"], target: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n number"]]:
+    """Scores of the right items, and of the negatives that :func:`beside` put behind them."""
+    right = (users * items[target]).sum(dim=1, keepdim=True)
+    return right, (items[len(users) :].unflatten(0, (len(users), -1)) @ users[:, :, None])[:, :, 0]
 
 
 def scores_of(

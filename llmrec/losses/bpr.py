@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmrec.losses import _negatives
+from llmrec.losses import Columns, Targets, _negatives
 
 
 class Bpr:
@@ -22,6 +22,14 @@ class Bpr:
             raise ValueError(f"num_negatives must be at least 1, came {num_negatives}")
         self.num_negatives = num_negatives
 
+    def columns(self, targets: Targets, num_items: int, generator: torch.Generator) -> Columns:
+        """The targets, then the negatives of the first, of the second and so on.
+
+        Raises:
+            DataError: a window holds every item.
+        """
+        return _negatives.beside(targets, self.num_negatives, num_items, generator)
+
     def __call__(
         self,
         users: Float[Tensor, "n dim"],
@@ -34,11 +42,6 @@ class Bpr:
         num_items: int,
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """Mean over the targets; see :mod:`llmrec.losses` for the arguments.
-
-        Raises:
-            DataError: a window holds every item.
-        """
-        negatives = _negatives.draw(history_ids, self.num_negatives, num_items, generator) - 1
-        scores = _negatives.scores_of(users, items, torch.cat([target[:, None], negatives], dim=1))
-        return F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+        """Mean over the targets; see :mod:`llmrec.losses` for the arguments."""
+        right, wrong = _negatives.against_own(users, items, target)
+        return F.softplus(wrong - right).mean()

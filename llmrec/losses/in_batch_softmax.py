@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmrec.losses import Columns, Targets
 from llmrec.losses._cross_entropy import cross_entropy
 
 
@@ -38,13 +39,13 @@ class InBatchSoftmax:
             raise ValueError(f"chunk_rows must be at least 1, came {chunk_rows}")
         self.power, self.uniform_share, self.chunk_rows = power, uniform_share, chunk_rows
 
-    def columns(
-        self, windows: Int[Tensor, "batch width"], num_items: int, generator: torch.Generator
-    ) -> Int[Tensor, " m"]:
-        """The ids of the batch's windows, row by row and with their padding, and those drawn uniformly."""
+    def columns(self, targets: Targets, num_items: int, generator: torch.Generator) -> Columns:
+        """The items of the batch's windows, row by row and with their padding, and those drawn uniformly."""
+        windows = targets.windows
         number = round(int((windows > 0).sum()) * self.uniform_share / (1 - self.uniform_share))
         drawn = torch.randint(1, num_items + 1, (number,), generator=generator, device=generator.device)
-        return torch.cat([windows.flatten(), drawn.to(windows)])
+        right = targets.row * windows.shape[1] + targets.place
+        return Columns(torch.cat([windows.flatten(), drawn.to(windows)]), right)
 
     def __call__(
         self,
