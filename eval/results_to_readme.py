@@ -1,4 +1,4 @@
-"""Writes the tables of README.md from the files in eval/results/: ``make results``.
+"""Writes the tables of eval/README.md from the files in eval/results/: ``make results``.
 
 Between ``<!-- results: NAME -->`` and ``<!-- end -->`` stands ``eval/results/NAME.md``, word for word.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmrec.runs import write_text
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
 _PLACE = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""The commands that people copy: out of README.md, out of --help, and the literal one of the project's goal."""
+"""The commands that people copy: out of the READMEs, out of --help, and the literal one of the project's goal."""
 
 import json
 import re
@@ -31,7 +31,8 @@ def commands(text: str) -> list[str]:
     return list(dict.fromkeys(whole))
 
 
-README_TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "eval" / "README.md"]
+README_TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 README = commands(README_TEXT)
 EXAMPLES = [line.split("   ")[0].strip() for line in (train.EXAMPLES + cli.EXAMPLES).splitlines()[1:]]
 EXAMPLE_TRAINING = [line for line in EXAMPLES if "llmrec/train.py" in line and "--help" not in line]

@@ -1,8 +1,9 @@
-"""The figures in README.md are those of eval/results/, and the commands that made them exist."""
+"""The figures in eval/README.md are those of eval/results/, and the commands that made them exist."""
 
 import json
 import re
 
+import pytest
 from conftest import ROOT
 
 from eval.results_to_readme import README, filled
@@ -37,8 +38,24 @@ def test_every_results_file_names_the_study_that_makes_it_and_its_protocol():
             assert all(row["n"] == each["rows"][0]["n"] for row in each["rows"])
 
 
-def test_every_study_and_make_target_the_readme_names_exists():
-    text = README.read_text(encoding="utf-8")
+def test_the_summary_points_to_sections_that_exist():
+    titles = re.findall(r"^## (.+)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    summary = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\(eval/README\.md#([^)]+)\)", summary))
+    assert len(named) > 10
+    assert named <= anchors
+
+
+def test_links_from_the_page_of_results_lead_to_files():
+    links = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8").replace("\n", " "))
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://") and not (README.parent / link).is_file()] == []
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "README.md"], ids=["results", "project"])
+def test_every_study_and_make_target_a_readme_names_exists(page):
+    text = page.read_text(encoding="utf-8")
     studies = set(re.findall(r"python -m (eval\.\w+)", text))
     targets = set(re.findall(r"make (\w+)", text))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
