@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/python -m eval.demo
 
 test: install
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --durations=25 --durations-min=10
 
 unit: install
 	$(BIN)/pytest -n 2 -m "not slow and not network"

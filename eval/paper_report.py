@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from llmrec.report import SHOWN, TESTED, Runs, interval
 from llmrec.runs import write_json, write_text
 
 Told = Callable[[Interval, str], str]
+VERDICTS = ("beats", "not worse", "worse")
 MADE = "The data are made, so that the paper's figures say nothing of them."
 
 
@@ -34,6 +36,7 @@ class Report:
         self.published = benchmark.published.fractions(target)
         self.runs: Runs = {**self._free(), **{name: [run.table for run in runs] for name, runs in found.items()}}
         self.rows = {row.name: row for row in report.rows(self.runs)} if self.runs else {}
+        self.tests = report.paired_tests(self.runs, self.pairs)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -52,10 +55,11 @@ class Report:
         filled = [place for place in range(len(heads)) if any([*line, *theirs[name]][place] for name, line in ours)]
         lines = [(name, [[*line, *theirs[name]][place] for place in filled]) for name, line in ours]
         yield "system", [heads[place] for place in filled], lines
-        tests = report.paired_tests(self.runs, self.pairs)
-        told_tests = [(f"{test.first} - {test.second}", [told(test.difference, "+"), test.verdict]) for test in tests]
-        if told_tests:
-            yield "paired test", [f"difference in {TESTED}", "verdict"], told_tests
+        if self.tests:
+            tests = [
+                (f"{each.first} - {each.second}", [told(each.difference, "+"), each.verdict]) for each in self.tests
+            ]
+            yield "paired test", [f"difference in {TESTED}", "verdict"], tests
 
     def notes(self) -> Iterator[str]:
         """Sentences below the tables."""
@@ -86,12 +90,46 @@ class Report:
         return bool(less) and less < more and head == other and begun == new
 
 
+class Overall:
+    """All data sets at once: means, each data set alike, and on how many of them a system is better than another."""
+
+    def __init__(self, reports: Sequence[Report]) -> None:
+        self.reports = [each for each in reports if each.runs]
+        self.target = f"mean over {len(self.reports)} data sets"
+
+    def parts(self, told: Told) -> Iterator[tuple[str, list[str], list[Line]]]:
+        """Tables, as those of one data set but without intervals, so that ``told`` has nothing to write."""
+        yield "system", [*SHOWN], [(name, [*map(_printed, found)]) for name, found in self.means().items()]
+        if counts := self.counts():
+            told_counts = [(pair, [str(found[verdict]) for verdict in VERDICTS]) for pair, found in counts.items()]
+            yield "data sets on which it", [*VERDICTS], told_counts
+
+    def means(self) -> dict[str, list[float]]:
+        """By system that has a row everywhere, the mean of each metric shown."""
+        first = self.reports[0].rows if self.reports else {}
+        names = [name for name in first if all(name in each.rows for each in self.reports)]
+        return {
+            name: [fmean(each.rows[name].metrics[metric].value for each in self.reports) for metric in SHOWN]
+            for name in names
+        }
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By pair of systems, how many paired tests end in each verdict."""
+        told = [(f"{test.first} - {test.second}", test.verdict) for each in self.reports for test in each.tests]
+        pairs = dict.fromkeys(pair for pair, _ in told)
+        return {pair: {verdict: told.count((pair, verdict)) for verdict in VERDICTS} for pair in pairs}
+
+    def notes(self) -> Iterator[str]:
+        """How to read them."""
+        yield "Each data set counts alike; the mean has no interval, for no data sets were drawn."
+
+
 def show(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, str], width: int | None = None) -> str:
     """All for a terminal."""
     console = Console(width=width, highlight=False)
     with console.capture() as captured:
         console.print(benchmark.paper, markup=False, style="bold")
-        for each in reports:
+        for each in _parts(reports):
             console.print(f"\n{each.target}", markup=False, style="bold")
             for title, heads, lines in each.parts(terminal.short):
                 for table in terminal.fitting(title, heads, lines, console.width):
@@ -106,7 +144,7 @@ def show(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, s
 def text(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, str]) -> str:
     """All as Markdown."""
     result = [benchmark.paper, ""]
-    for each in reports:
+    for each in _parts(reports):
         result += [f"**{each.target}**", ""]
         for title, heads, lines in each.parts(interval):
             result += ["| " + " | ".join([title, *heads]) + " |", "|---" * (1 + len(heads)) + "|"]
@@ -117,7 +155,10 @@ def text(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, s
 
 def as_json(reports: Sequence[Report]) -> dict[str, Any]:
     """All data sets with a row."""
-    return {"groups": {each.target: each.as_json() for each in reports if each.runs}}
+    groups = {each.target: each.as_json() for each in reports if each.runs}
+    overall = Overall(reports)
+    means = {name: dict(zip(SHOWN, found, strict=True)) for name, found in overall.means().items()}
+    return {"groups": groups, "means": means, "verdicts": overall.counts()}
 
 
 def save(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, str], path: Path) -> None:
@@ -140,6 +181,10 @@ def _notes(benchmark: Benchmark, absent: Mapping[str, str]) -> Iterator[str]:
         "Means over seeds, 95 % bootstrap over users; random: the exact expectation of chance. beats: the whole "
         "interval above 0; not worse: it reaches 0."
     )
+
+
+def _parts(reports: Sequence[Report]) -> list[Report | Overall]:
+    return [*([Overall(reports)] if sum(bool(each.runs) for each in reports) > 1 else []), *reports]
 
 
 def _printed(figure: float | None) -> str:

@@ -1,6 +1,7 @@
 """The papers' benchmarks as files: options that runs have, the papers' figures, tables, and each on its miniature."""
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 
@@ -217,6 +218,27 @@ def test_tables_have_the_papers_figures_beside_ours(monkeypatch, tmp_path: Path)
     assert group["protocol"]["k"] == 10 and len(group["rows"]) == 5
     paper_report.save(benchmark, [paper_report.Report(benchmark, "KU", {}, ["a"])], {}, tmp_path / "none")
     assert not (tmp_path / "none.md").exists()
+
+
+def test_several_data_sets_have_a_mean_and_a_count_of_verdicts(monkeypatch, tmp_path: Path) -> None:
+    first, benchmark = reported(monkeypatch), paper("ninerec")
+    other = paper_report.Report(
+        benchmark, "KU", {"sasrec-text": [runs(0)], "sasrec-text-pretrained": [runs(3)], "mixture": [runs(9)]}
+    )
+    text = paper_report.text(benchmark, [first, other], {})
+    means, rest = text.split("**QB**")
+    assert "**mean over 2 data sets**" in means and "**KU**" in rest
+    for name, places in {"sasrec-text": (4, 1), "sasrec-text-pretrained": (2, 4)}.items():
+        expected = sum(1 / math.log2(1 + place) for place in places) / 2
+        assert f"| {name} | 1.0000 | {expected:.4f} |".replace("| 0.", "| .") in means
+    assert "| sasrec-id |" not in means and "mixture-pretrained |" not in means, "no row on each of them"
+    assert "| sasrec-text-pretrained - sasrec-text | 1 | 0 | 1 |" in means
+    paper_report.save(benchmark, [first, other], {}, tmp_path / "out")
+    saved = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert saved["means"]["mixture"]["HR@10"] == pytest.approx(1.0) and set(saved["groups"]) == {"QB", "KU"}
+    assert saved["verdicts"]["sasrec-text-pretrained - sasrec-text"] == {"beats": 1, "not worse": 0, "worse": 1}
+    assert "mean over" not in paper_report.text(benchmark, [first], {}), "of one there is none"
+    assert max(map(len, paper_report.show(benchmark, [first, other], {}, 80).splitlines())) <= 80
 
 
 # Miniatures
