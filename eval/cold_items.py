@@ -15,7 +15,7 @@ import polars as pl
 
 from eval import cells, compare
 from llmrec import report, slices
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 from llmrec.slices import COLD
 
 SETS = ("office", "industrial")
@@ -39,6 +39,7 @@ EXAMPLES = """examples:
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -48,11 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     cells.add_data_dir(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
-    try:
-        study(arguments.name, arguments.data_dir, arguments.jobs)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments.name, arguments.data_dir, arguments.jobs)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmrec.errors import LlmrecError, ProtocolError
+from llmrec.errors import ProtocolError, exit_code
 
 if TYPE_CHECKING:
     from llmrec.runs import RunTable
@@ -22,6 +22,7 @@ popularity and against the first run. Runs measured under different protocols ar
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -31,11 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="path without ending: writes .md, .csv, .json and .png there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     arguments = parser.parse_args(argv)
-    try:
-        compare(arguments.runs, arguments.output, arguments.json)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    compare(arguments.runs, arguments.output, arguments.json)
     return 0
 
 

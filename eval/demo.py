@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eval import compare
 from llmrec import config, train
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 from llmrec.runs import RunFolder, read_json
 
 MODELS = ("id", "minilm-l6", "smollm2-135m")
@@ -17,19 +17,16 @@ QUICK = ["training.learning_rate=0.002", "training.epochs=25"]
 PLOT = Path("runs/demo.png")
 
 
+@exit_code
 def main() -> int:
     """Trains the three models, prints the table, saves the plot; returns the exit code."""
     started = time.perf_counter()
-    try:
-        folders = [ready(model) for model in MODELS]
-        runs = compare.load(folders)
-        from llmrec import report
+    folders = [ready(model) for model in MODELS]
+    runs = compare.load(folders)
+    from llmrec import report
 
-        print(report.show(runs, compare.default_pairs(runs)))
-        report.plot(runs, PLOT)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(report.show(runs, compare.default_pairs(runs)))
+    report.plot(runs, PLOT)
     print(f"plot: {PLOT}; {time.perf_counter() - started:.0f} s in all. Now ask one of the models:")
     print(f'  .venv/bin/llmrec recommend --run {folders[-1]} --history "Toy Story (1995)|Heat (1995)"')
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import cells
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 
 METHODS = ("zero_shot", "scratch", "head_only", "frozen", "top_blocks", "full", "houlsby", "lora")
 EXAMPLES = """examples:
@@ -26,13 +26,10 @@ EXAMPLES = """examples:
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    try:
-        run(parser().parse_intermixed_args(argv))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser().parse_intermixed_args(argv))
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from eval import cells, scaling
 from eval.kept import Kept
 from llmrec import loading, report, train
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 from llmrec.runs import RunTable, write_json, write_text
 
 RESULTS = Path("eval/results/encoders")
@@ -62,6 +62,7 @@ def choices(name: str, blocks: int, own: loading.Pooling = "mean") -> dict[str, 
     }
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -73,11 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     cells.add_seeds(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
-    try:
-        study(arguments)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments)
     return 0
 
 

@@ -18,7 +18,7 @@ import polars as pl
 from eval import cells, compare
 from llmrec import components, evaluation, report
 from llmrec.config import RunConfig
-from llmrec.errors import LlmrecError, RunError
+from llmrec.errors import RunError, exit_code
 from llmrec.runs import RANKINGS, RunTable, read_json, write_atomically
 from llmrec.sources import load_dataset
 from llmrec.splits import Split
@@ -31,6 +31,7 @@ PEER_FOLDER = cells.STUDY / "rectools"
 OUTPUT = Path("eval/results/id_vs_rectools")
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -39,11 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--peer-python", type=Path, default=PYTHON, help="of an environment with RecTools 0.19")
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
-    try:
-        study(arguments.peer_python, arguments.jobs)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments.peer_python, arguments.jobs)
     return 0
 
 

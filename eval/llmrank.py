@@ -24,7 +24,7 @@ from llmrec.asking import Asker
 from llmrec.candidates import Candidates, Scores, drawn, generator, stored
 from llmrec.config import RunConfig
 from llmrec.console import Console
-from llmrec.errors import DataError, LlmrecError
+from llmrec.errors import DataError, exit_code
 from llmrec.item_text import ItemText
 from llmrec.prompt_rows import PromptRows
 from llmrec.prompting import Prompt
@@ -70,6 +70,7 @@ Pool = dict[str, list[Scores]]
 """What each system gives the candidates of every case."""
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -80,11 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--against", nargs="*", type=Path, default=[], help="trained runs to measure too")
     parser.add_argument("--answers", type=Path, help="file of the answers (default: answers.sqlite in the cache)")
     arguments = parser.parse_args(argv)
-    try:
-        print(study(arguments.name, arguments.data_dir, arguments.against, arguments.answers))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(study(arguments.name, arguments.data_dir, arguments.against, arguments.answers))
     return 0
 
 

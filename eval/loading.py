@@ -17,7 +17,7 @@ from typing import Any
 
 from eval.memory import PeakMemory
 from eval.speed import IDLE, RESULTS, machine
-from llmrec.errors import LlmrecError, RunError
+from llmrec.errors import RunError, exit_code
 from llmrec.runs import provenance, read_json, write_json, write_text
 
 EXAMPLES = """examples:
@@ -35,6 +35,7 @@ COMMAND = (
 )
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -52,11 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     verb.add_argument("--calibration", action="store_true", help="take the shapes that the factors come from")
     verb.set_defaults(run=foretold)
     arguments = parser.parse_args(argv)
-    try:
-        arguments.run(arguments)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments.run(arguments)
     return 0
 
 

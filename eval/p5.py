@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from eval import cells
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 
 RESULTS = Path("eval/results")
 EXAMPLES = """examples:
@@ -25,13 +25,10 @@ EXAMPLES = """examples:
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    try:
-        run(parser().parse_args(argv))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser().parse_args(argv))
     return 0
 
 

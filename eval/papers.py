@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from eval import cells
-from llmrec.errors import DataError, LlmrecError
+from llmrec.errors import DataError, exit_code
 
 EXAMPLES = """examples:
   python -m eval.transfer --benchmark ninerec --data-dir /data/NineRec --targets QB KU --systems sasrec-id sasrec-text
@@ -21,13 +21,10 @@ EXAMPLES = """examples:
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    try:
-        run(parser().parse_intermixed_args(argv))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser().parse_intermixed_args(argv))
     return 0
 
 

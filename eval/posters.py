@@ -16,7 +16,7 @@ from pathlib import Path
 from eval import cells, compare
 from eval.kept import Kept
 from llmrec import report, slices, train
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 from llmrec.recommender import read_items
 from llmrec.runs import RunTable, write_text
 
@@ -48,6 +48,7 @@ MIXTURE = "SASRec minilm-l6 + resnet-mini (from nothing)"
 ASKED = {PICTURED: tuple(SYSTEMS), ALL: (IDS, TEXTS, MIXTURE)}
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -57,11 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     cells.add_seeds(parser)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many no other cell is begun")
     arguments = parser.parse_args(argv)
-    try:
-        study(arguments.data_dir, arguments.seeds, arguments.minutes)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments.data_dir, arguments.seeds, arguments.minutes)
     return 0
 
 

@@ -17,12 +17,13 @@ from typing import Any
 from eval import cells, compare, shapes
 from eval.speed import machine
 from llmrec import train
-from llmrec.errors import LlmrecError, RunError
+from llmrec.errors import RunError, exit_code
 
 WAYS = ("resident", "8bit", "4bit")
 RESULTS = Path("eval/results/quantised")
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser("eval.quantised", description=__doc__)
@@ -31,11 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     cells.add_seeds(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
-    try:
-        study(arguments.model, arguments.texts, arguments.jobs, range(arguments.seeds))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments.model, arguments.texts, arguments.jobs, range(arguments.seeds))
     return 0
 
 

@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from eval.memory import PeakMemory
-from llmrec.errors import LlmrecError, RunError
+from llmrec.errors import RunError, exit_code
 
 EXAMPLES = """examples:
   make peers && python -m eval.scale csv
@@ -34,14 +34,11 @@ START, SECONDS = 1_500_000_000, 100_000_000
 """Times lie in this range, which is a bit more than three years."""
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        arguments.command(arguments)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments.command(arguments)
     return 0
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from eval import cells, shapes
 from eval.kept import Kept
 from llmrec import train
-from llmrec.errors import ConfigError, LlmrecError, nearest
+from llmrec.errors import ConfigError, exit_code, nearest
 from llmrec.runs import RunTable
 
 RESULTS = Path("eval/results/scaling")
@@ -117,6 +117,7 @@ def depth(models: Sequence[str]) -> list[System]:
 STAGES = {"frozen": frozen, "tuned": tuned, "others": others, "depth": depth}
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -141,11 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="train nothing; make the report of what is there")
     cells.add_jobs(parser)
     arguments = parser.parse_intermixed_args(argv)
-    try:
-        study(arguments)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments)
     return 0
 
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 from llmrec.runs import provenance, write_json, write_text
 
 RESULTS = Path("eval/results")
@@ -64,15 +64,12 @@ class Timing:
         return self.middle(slow) / self.middle(fast)
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = parser().parse_args(argv)
     load = os.getloadavg()[0]
-    try:
-        timing = import_module(f"eval.benchmarks.{arguments.benchmark}").measure(arguments)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    timing = import_module(f"eval.benchmarks.{arguments.benchmark}").measure(arguments)
     text = markdown(timing, load)
     record = {**vars(timing), "load_average": load, "machine": machine(), "provenance": provenance()}
     if arguments.save:

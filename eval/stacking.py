@@ -17,7 +17,7 @@ from typing import Any
 
 from eval import cells, compare
 from llmrec import report
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 from llmrec.runs import read_json, write_atomically
 
 OUTPUT = Path("eval/results/stacking")
@@ -50,6 +50,7 @@ class Curve:
         )
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -66,11 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     doubled = list(_depths(arguments.blocks, arguments.deep))
     if doubled[-1] != arguments.deep or len(doubled) < 2:
         parser.error(f"--deep must be --blocks doubled once or more, came {arguments.blocks} and {arguments.deep}")
-    try:
-        study(arguments, doubled)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments, doubled)
     return 0
 
 

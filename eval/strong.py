@@ -14,7 +14,7 @@ import polars as pl
 
 from eval import cells, compare
 from llmrec import report, slices
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 from llmrec.runs import RunTable
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "strong"
@@ -61,6 +61,7 @@ STUDIES = {
 }
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -71,11 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     cells.add_seeds(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
-    try:
-        study(arguments.name, arguments.data_dir, arguments.jobs, arguments.seeds)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments.name, arguments.data_dir, arguments.jobs, arguments.seeds)
     return 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eval import cells
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 
 RESULTS = Path("eval/results")
 UNTRAINED, PROBE, LORA = "zero-shot", "probe", "lora"
@@ -25,13 +25,10 @@ EXAMPLES = """examples:
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    try:
-        run(parser().parse_args(argv))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser().parse_args(argv))
     return 0
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from eval import cells, compare
 from llmrec import report
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 
 MODELS = ("minilm-l6", "smollm2-135m")
 OUTPUT = Path("eval/results/text_vs_id")
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -24,11 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)
-    try:
-        study(arguments.jobs)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study(arguments.jobs)
     return 0
 
 

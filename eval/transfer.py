@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from eval import cells
-from llmrec.errors import ConfigError, LlmrecError, nearest
+from llmrec.errors import ConfigError, exit_code, nearest
 
 CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
 RESULTS = Path("eval/results")
@@ -35,6 +35,7 @@ EXAMPLES = """examples:
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
@@ -47,11 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         from eval import domains
 
         return domains.main(argv)
-    try:
-        run(parser().parse_intermixed_args(argv))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser().parse_intermixed_args(argv))
     return 0
 
 

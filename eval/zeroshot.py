@@ -15,7 +15,7 @@ from eval import cells
 from eval.zeroshot_tasks import TASKS, Task, model_of
 from llmrec import components, config
 from llmrec.config import RunConfig
-from llmrec.errors import ConfigError, LlmrecError, nearest
+from llmrec.errors import ConfigError, exit_code, nearest
 
 RESULTS = Path("eval/results")
 EXAMPLES = """examples:
@@ -31,17 +31,14 @@ EXAMPLES = """examples:
 """
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        if argv[:1] == ["--help"] and len(argv) > 1:
-            print(components.describe(argv[1]))
-            return 0
-        run(parser().parse_intermixed_args(argv))
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if argv[:1] == ["--help"] and len(argv) > 1:
+        print(components.describe(argv[1]))
+        return 0
+    run(parser().parse_intermixed_args(argv))
     return 0
 
 

@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
+from llmrec.errors import ConfigError, DataError, RunError, exit_code
 
 if TYPE_CHECKING:
     import polars as pl
@@ -134,14 +134,11 @@ def _add_prompts(group: argparse.ArgumentParser) -> None:
     verb.set_defaults(command=export_prompts)
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, 1 if a saved number does not hold, 2 for what the user can mend."""
     arguments = parser().parse_args(argv)
-    try:
-        code: int = arguments.command(arguments)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    code: int = arguments.command(arguments)
     return code
 
 

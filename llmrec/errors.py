@@ -13,8 +13,13 @@ LlmrecError
 A message says what came, what is allowed and what to do.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import wraps
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 
 class LlmrecError(Exception):
@@ -68,3 +73,17 @@ def nearest(name: str, have: Iterable[str]) -> str:
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} (have: {', '.join(known)})"
+
+
+def exit_code(command: Callable[P, int]) -> Callable[P, int]:
+    """A command that answers what a user can mend with a paragraph on standard error and the exit code 2."""
+
+    @wraps(command)
+    def answered(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return command(*args, **kwargs)
+        except LlmrecError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return answered

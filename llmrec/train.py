@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec import components, config
 from llmrec.config import RunConfig
-from llmrec.errors import LlmrecError
+from llmrec.errors import exit_code
 
 if TYPE_CHECKING:
     from llmrec.course import Course
@@ -65,18 +65,15 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, or 2 with one message for what the user can mend."""
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        if argv[:1] == ["--help"] and len(argv) > 1:
-            print(components.describe(argv[1]))
-            return 0
-        options, modes = options_of(argv)
-        run(options, **modes)
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if argv[:1] == ["--help"] and len(argv) > 1:
+        print(components.describe(argv[1]))
+        return 0
+    options, modes = options_of(argv)
+    run(options, **modes)
     return 0
 
 
