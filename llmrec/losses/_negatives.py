@@ -72,24 +72,28 @@ def draw_distinct(
     return rank + (rank >= target[:, None])
 
 
-def beside(targets: Targets, number: int, num_items: int, generator: torch.Generator) -> Columns:
-    """The targets and behind them, for each in turn, ``number`` items outside its window.
+class OwnNegatives:
+    """A loss that holds each target against a few items outside its window, drawn for it alone."""
 
-    Raises:
-        DataError: a window holds every item.
-    """
-    negatives = draw(targets.windows[targets.row], number, num_items, generator)
-    return Columns(
-        torch.cat([targets.ids, negatives.flatten()]), torch.arange(len(targets.row), device=negatives.device)
-    )
+    num_negatives: int
 
+    def columns(self, targets: Targets, num_items: int, generator: torch.Generator) -> Columns:
+        """The targets, then the negatives of the first, of the second and so on.
 
-def against_own(
-    users: Float[Tensor, "n dim"], items: Float[Tensor, "m dim"], target: Int[Tensor, " n"]
-) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n number"]]:
-    """Scores of the right items, and of the negatives that :func:`beside` put behind them."""
-    right = (users * items[target]).sum(dim=1, keepdim=True)
-    return right, (items[len(users) :].unflatten(0, (len(users), -1)) @ users[:, :, None])[:, :, 0]
+        Raises:
+            DataError: a window holds every item.
+        """
+        negatives = draw(targets.windows[targets.row], self.num_negatives, num_items, generator)
+        right = torch.arange(len(targets.row), device=negatives.device)
+        return Columns(torch.cat([targets.ids, negatives.flatten()]), right)
+
+    def scores(
+        self, users: Float[Tensor, "n dim"], items: Float[Tensor, "m dim"], target: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n number"]]:
+        """Of the right items, and of each one's negatives."""
+        right = (users * items[target]).sum(dim=1, keepdim=True)
+        wrong = items[len(users) :].unflatten(0, (len(users), self.num_negatives))
+        return right, (wrong @ users[:, :, None])[:, :, 0]
 
 
 def scores_of(

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmrec.losses import Columns, Targets, _negatives
+from llmrec.losses._negatives import OwnNegatives
 
 
-class Bce:
+class Bce(OwnNegatives):
     """``mean_i( softplus(-s_i+) + mean_k softplus(s_ik-) )``: the loss of SASRec, in nats per target.
 
     Negatives are drawn uniformly from the items outside the window (history and all targets), for each target anew.
@@ -24,14 +24,6 @@ class Bce:
             raise ValueError(f"num_negatives must be at least 1, came {num_negatives}")
         self.num_negatives = num_negatives
 
-    def columns(self, targets: Targets, num_items: int, generator: torch.Generator) -> Columns:
-        """The targets, then the negatives of the first, of the second and so on.
-
-        Raises:
-            DataError: a window holds every item.
-        """
-        return _negatives.beside(targets, self.num_negatives, num_items, generator)
-
     def __call__(
         self,
         users: Float[Tensor, "n dim"],
@@ -45,5 +37,5 @@ class Bce:
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
         """Mean over the targets; see :mod:`llmrec.losses` for the arguments."""
-        right, wrong = _negatives.against_own(users, items, target)
+        right, wrong = self.scores(users, items, target)
         return F.softplus(-right).mean() + F.softplus(wrong).mean()

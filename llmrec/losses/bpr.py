@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmrec.losses import Columns, Targets, _negatives
+from llmrec.losses._negatives import OwnNegatives
 
 
-class Bpr:
+class Bpr(OwnNegatives):
     """``mean_ik( -log sigmoid(s_i+ - s_ik-) )`` (Rendle et al. 2009, arXiv:1205.2618), in nats per target.
 
     Negatives are drawn uniformly from the items outside the window (history and all targets), for each target anew.
@@ -21,14 +21,6 @@ class Bpr:
         if num_negatives < 1:
             raise ValueError(f"num_negatives must be at least 1, came {num_negatives}")
         self.num_negatives = num_negatives
-
-    def columns(self, targets: Targets, num_items: int, generator: torch.Generator) -> Columns:
-        """The targets, then the negatives of the first, of the second and so on.
-
-        Raises:
-            DataError: a window holds every item.
-        """
-        return _negatives.beside(targets, self.num_negatives, num_items, generator)
 
     def __call__(
         self,
@@ -43,5 +35,5 @@ class Bpr:
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
         """Mean over the targets; see :mod:`llmrec.losses` for the arguments."""
-        right, wrong = _negatives.against_own(users, items, target)
+        right, wrong = self.scores(users, items, target)
         return F.softplus(wrong - right).mean()
