@@ -53,8 +53,8 @@ class Study:
     """One source and one target.
 
     ``model`` and ``head`` are those of both; ``source_tuning`` is what of the language model learned on the source;
-    from ``stop`` on, in seconds of ``time.monotonic``, no cell is begun; ``users``: of the target so many are learned
-    from, None: all; ``more`` are further flags of every run.
+    ``epochs`` are the most on the source and on the target; from ``stop`` on, in seconds of ``time.monotonic``, no cell
+    is begun; ``users``: of the target so many are learned from, None: all; ``more`` are further flags of every run.
     """
 
     source: str
@@ -62,7 +62,7 @@ class Study:
     model: str
     head: str
     source_tuning: str
-    epochs: int
+    epochs: tuple[int, int]
     stop: float
     users: int | None = None
     more: tuple[str, ...] = ()
@@ -173,7 +173,7 @@ class Study:
         return cells.STUDY / f"{self._source}-s{seed}"
 
     def _flags(self, data: str) -> list[str]:
-        patience = f"training.patience={max(self.epochs // 4, 3)}"
+        epochs = self.epochs[data == self.target]
         own = SETS.get(data, ())
         return [
             "--data",
@@ -182,8 +182,8 @@ class Study:
             self.head,
             *own,
             *RECIPE,
-            f"training.epochs={self.epochs}",
-            patience,
+            f"training.epochs={epochs}",
+            f"training.patience={max(epochs // 4, 3)}",
             *self.more,
         ]
 

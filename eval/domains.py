@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
         "--source-tuning", default="frozen", help="what of the language model learns on the source (default: frozen)"
     )
     result.add_argument("--epochs", type=cells.positive, default=20, help="the most of a run (default: %(default)s)")
+    result.add_argument(
+        "--source-epochs", type=cells.positive, help="the most of a run on the source (default: as many)"
+    )
     cells.add_seeds(result)
     cells.add_jobs(result)
     result.add_argument("--minutes", type=float, default=float("inf"), help="after so many no other cell is begun")
@@ -71,7 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     methods = [*dict.fromkeys([*arguments.methods, "scratch"])]
     stop = time.monotonic() + 60 * arguments.minutes
-    own = arguments.model, arguments.head, arguments.source_tuning, arguments.epochs, stop
+    epochs = arguments.source_epochs or arguments.epochs, arguments.epochs
+    own = arguments.model, arguments.head, arguments.source_tuning, epochs, stop
     more = (*arguments.data_dir, *arguments.overrides)
     reports, found = [], dict[str, Any]()
     studies = [

@@ -16,13 +16,14 @@ from eval.domain_cells import RATES, Study
 from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunTable
 
+USED = ("here", "there")
 USERS = [f"u{number}" for number in range(40)]
 
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
-    return Study("here", "there", "minilm-l6", "sasrec", "frozen", 20, 0.0)
+    return Study("here", "there", "minilm-l6", "sasrec", "frozen", (30, 20), 0.0)
 
 
 def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) -> None:
@@ -39,6 +40,11 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
     described = replace(study, source="configs/mine.yaml", target="/data/shop.yml")
     assert described.kept.folder == domain_cells.KEPT / "mine-to-shop-minilm-l6-sasrec"
     assert described.flags("frozen", 0)[-1] == "runs/study/source-mine-minilm-l6-sasrec-frozen-s0"
+    told = {data: [flag for flag in study._flags(data) if "epochs=" in flag or "patience=" in flag] for data in USED}
+    assert told == {
+        "here": ["training.epochs=30", "training.patience=7"],
+        "there": ["training.epochs=20", "training.patience=5"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -153,6 +159,7 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     model = str(tiny_models.folder("llama"))
     flags = ["--source", "here", "--target", "there", "--data-dir", str(tmp_path / "logs"), "--model", model]
     flags += ["--methods", "zero_shot", "head_only", "--seeds", "1", "--jobs", "2", "--epochs", "2"]
+    flags += ["--source-epochs", "3"]
     quick = [*QUICK, "training.batch_size=16", "training.warmup_steps=0"]
     flags += ["--output", str(tmp_path / "toys")]
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
@@ -168,6 +175,8 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     assert costs["head_only"]["stored_bytes"] == 4 * costs["head_only"]["learned"]
     assert {"popularity", "tfidf", "cosine"} <= {each["name"] for each in group["rows"]}
     assert (tmp_path / "toys.png").read_bytes().startswith(b"\x89PNG")
+    (source,) = (tmp_path / "runs" / "study").glob("source-*-s0/config.json")
+    assert json.loads(source.read_text(encoding="utf-8"))["training"]["epochs"] == 3
     shutil.rmtree(tmp_path / "runs")
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     assert "Missing" not in capsys.readouterr().out, "kept without their runs"
@@ -179,7 +188,7 @@ def test_a_language_model_that_learned_on_the_source_is_that_of_the_target(tmp_p
     write_recbole(tmp_path / "logs" / "here", "here", *toy_tables())
     model = str(tiny_models.folder("llama"))
     more = (*QUICK, "training.warmup_steps=0", "--data-dir", str(tmp_path / "logs"))
-    study = Study("here", "here", model, "sasrec", "full", 1, float("inf"), None, more)
+    study = Study("here", "here", model, "sasrec", "full", (1, 1), float("inf"), None, more)
     found = study.cell("zero_shot", {}, 0)
     source = RunTable.load(study._origin(0) / "test").cases
     assert found.table.cases["target_above"].to_list() == source["target_above"].to_list()
