@@ -57,6 +57,17 @@ def barring(seen: Bool[Tensor, "*batch query key"], dtype: torch.dtype) -> Float
 
 
 @contextmanager
+def answering(model: Any, asked: Int[Tensor, " answers"]) -> Iterator[None]:
+    """Inside, a model scores its pieces behind these places alone: elsewhere that is most of the work, for nothing."""
+    head: nn.Module = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, given: (given[0][:, asked],))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
 def distances(decoder: nn.Module, depth: Int[Tensor, " places"]) -> Iterator[None]:
     """Inside, a decoder like T5's knows how far places are from one another by their depth in a tree.
 

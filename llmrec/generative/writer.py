@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmrec.generative.tree import Tree, barring, distances
+from llmrec.generative.tree import Tree, answering, barring, distances
 
 WORDS = 512
 """Words of a prompt that have a vector of their own; those behind share the last."""
@@ -26,7 +26,7 @@ class Writer(nn.Module):
         padding: the piece that fills up.
     """
 
-    PATHS = 128
+    PATHS = 64
     """Beginnings of names in one sequence of the decoder: each looks at all places of it."""
     starts: Tensor
     pretrained: bool = False
@@ -126,7 +126,7 @@ class Writer(nn.Module):
         that it comes after (tree attention, arXiv:2305.09781).
         """
         tree = Tree.of(paths, asked)
-        with distances(self.model.get_decoder(), tree.depth):
+        with distances(self.model.get_decoder(), tree.depth), answering(self.model, tree.asked):
             logits: Tensor = self.model(
                 encoder_outputs=(hidden,),
                 attention_mask=mask,
@@ -134,7 +134,7 @@ class Writer(nn.Module):
                 decoder_attention_mask=barring(tree.seen, hidden.dtype).expand(len(hidden), 1, -1, -1),
                 use_cache=False,
             ).logits
-        return logits[:, tree.asked], tree.told
+        return logits, tree.told
 
     def forward(self, ids: Int[Tensor, "batch seq"], target: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
         """Cross-entropy of each target, in nats per piece, the end included.
