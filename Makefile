@@ -31,7 +31,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tables of the README, from the files in eval/results/.
+# The tables of eval/README.md, from the files in eval/results/.
 results: install
 	$(BIN)/python -m eval.results_to_readme
 

@@ -79,6 +79,7 @@ class Study:
     def title(self) -> str:
         """In words."""
         learned = f", {self.source_tuning} on the source" if self.source_tuning != "frozen" else ""
+        learned += f", {self.epochs[0]} epochs there" if self._longer else ""
         few = f", {self.users} users" if self.users else ""
         return f"{_short(self.source)} to {_short(self.target)}{few}, {Path(self.model).name}, {self.head}{learned}"
 
@@ -98,7 +99,7 @@ class Study:
         """
         name = f"{method}{cells.named(setting)}-s{seed}"
         few = [f"training.users={self.users}"] if self.users else []
-        flags = [*self._flags(self.target), *few, *self.flags(method, seed)]
+        flags = [*self._flags(self.target, self.epochs[1]), *few, *self.flags(method, seed)]
         overrides = [f"{key}={value}" for key, value in setting.items()]
         options = train.options_of([*flags, *overrides, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
         if not self.kept.has(name, options):
@@ -141,7 +142,7 @@ class Study:
 
     def origin(self, seed: int) -> cells.Cell:
         """The run on the source, found in runs/study or trained."""
-        flags = [*self._flags(self.source), "--model", self.model, "--tuning", self.source_tuning]
+        flags = [*self._flags(self.source, self.epochs[0]), "--model", self.model, "--tuning", self.source_tuning]
         with self._making:  # cells that begin at the same time ask for the same one
             run = cells.trained(self._source, *flags)({}, seed)
             merged_model.of_run(self._origin(seed))
@@ -154,12 +155,13 @@ class Study:
             ConfigError: a method, part or option that does not exist, or a source that no other run can begin with.
         """
         merged_model.require_merged(self.source_tuning, "--source-tuning")
-        for method, data in [*((method, self.target) for method in methods), ("", self.source)]:
+        begun = [*((method, self.target, self.epochs[1]) for method in methods), ("", self.source, self.epochs[0])]
+        for method, data, epochs in begun:
             tried = list(settings(method)) if method else [{}]
             flags = self.flags(method, 0) if method else ["--model", self.model, "--tuning", self.source_tuning]
             for setting in tried:
                 overrides = [f"{key}={value}" for key, value in setting.items()]
-                train.check(train.options_of([*self._flags(data), *flags, *overrides])[0].resolved())
+                train.check(train.options_of([*self._flags(data, epochs), *flags, *overrides])[0].resolved())
 
     @property
     def _public(self) -> bool:
@@ -167,13 +169,18 @@ class Study:
 
     @property
     def _source(self) -> str:
-        return "-".join(["source", _short(self.source), Path(self.model).name, self.head, self.source_tuning])
+        words = ["source", _short(self.source), Path(self.model).name, self.head, self.source_tuning]
+        # Part of the name, for cells are kept with the name of what they began with.
+        return "-".join([*words, *([f"{self.epochs[0]}-epochs"] if self._longer else [])])
+
+    @property
+    def _longer(self) -> bool:
+        return self.epochs[0] != self.epochs[1]
 
     def _origin(self, seed: int) -> Path:
         return cells.STUDY / f"{self._source}-s{seed}"
 
-    def _flags(self, data: str) -> list[str]:
-        epochs = self.epochs[data == self.target]
+    def _flags(self, data: str, epochs: int) -> list[str]:
         own = SETS.get(data, ())
         return [
             "--data",

@@ -106,8 +106,7 @@ class Overall:
 
     def means(self) -> dict[str, list[float]]:
         """By system that has a row everywhere, the mean of each metric shown."""
-        first = self.reports[0].rows if self.reports else {}
-        names = [name for name in first if all(name in each.rows for each in self.reports)]
+        names = [name for name in self.reports[0].rows if all(name in each.rows for each in self.reports)]
         return {
             name: [fmean(each.rows[name].metrics[metric].value for each in self.reports) for metric in SHOWN]
             for name in names
@@ -122,6 +121,9 @@ class Overall:
     def notes(self) -> Iterator[str]:
         """How to read them."""
         yield "Each data set counts alike; the mean has no interval, for no data sets were drawn."
+        known = dict.fromkeys(name for each in self.reports for name in each.rows)
+        if absent := [name for name in known if name not in self.means()]:
+            yield f"No mean, for want of a row on each of them: {', '.join(absent)}."
 
 
 def show(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, str], width: int | None = None) -> str:
@@ -156,6 +158,8 @@ def text(benchmark: Benchmark, reports: Sequence[Report], absent: Mapping[str, s
 def as_json(reports: Sequence[Report]) -> dict[str, Any]:
     """All data sets with a row."""
     groups = {each.target: each.as_json() for each in reports if each.runs}
+    if len(groups) < 2:
+        return {"groups": groups}
     overall = Overall(reports)
     means = {name: dict(zip(SHOWN, found, strict=True)) for name, found in overall.means().items()}
     return {"groups": groups, "means": means, "verdicts": overall.counts()}

@@ -52,8 +52,8 @@ class MatchingStep(nn.Module):
             masked = cloze.draw(history, generator)
             target = history * masked
         if not len(history):  # a process without a share of the last batch still takes part in the average
-            history, target, user = windows[:1, 1:], torch.zeros_like(windows[:1, 1:]), user.new_zeros(1)
-            masked = None if masked is None else torch.zeros_like(history, dtype=torch.bool)
+            history, target, user = history.new_zeros(1, 1), target.new_zeros(1, 1), user.new_zeros(1)
+            masked = None if masked is None else masked.new_zeros(1, 1)
         row, column = torch.nonzero(target, as_tuple=True)
         targets = Targets(windows, rows[row], column + windows.shape[1] - target.shape[1])
         ids, right = compared(self.loss, targets, self.num_items, generator)

@@ -16,14 +16,13 @@ from eval.domain_cells import RATES, Study
 from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunTable
 
-USED = ("here", "there")
 USERS = [f"u{number}" for number in range(40)]
 
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
-    return Study("here", "there", "minilm-l6", "sasrec", "frozen", (30, 20), 0.0)
+    return Study("here", "there", "minilm-l6", "sasrec", "frozen", (20, 20), 0.0)
 
 
 def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) -> None:
@@ -40,11 +39,9 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
     described = replace(study, source="configs/mine.yaml", target="/data/shop.yml")
     assert described.kept.folder == domain_cells.KEPT / "mine-to-shop-minilm-l6-sasrec"
     assert described.flags("frozen", 0)[-1] == "runs/study/source-mine-minilm-l6-sasrec-frozen-s0"
-    told = {data: [flag for flag in study._flags(data) if "epochs=" in flag or "patience=" in flag] for data in USED}
-    assert told == {
-        "here": ["training.epochs=30", "training.patience=7"],
-        "there": ["training.epochs=20", "training.patience=5"],
-    }
+    longer = replace(study, epochs=(30, 20))
+    assert longer.flags("frozen", 1)[-1] == "runs/study/source-here-minilm-l6-sasrec-frozen-30-epochs-s1"
+    assert longer.title == "here to there, minilm-l6, sasrec, 30 epochs there"
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,19 @@ def test_a_process_without_a_share_of_the_batch_moves_nothing(tmp_path: Path, lo
     assert all(each.grad is not None and not each.grad.any() for each in step.parameters()), "but each takes part"
 
 
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("loss", ["softmax", "in_batch_softmax", "bce"])
+def test_no_process_meets_a_history_that_is_longer_than_the_head_knows(tmp_path: Path, head: str, loss: str) -> None:
+    """With futures windows are longer than histories."""
+    job = job_of(tmp_path, f"loss={loss}", head=head, future=5)
+    step, shares = step_of(job), []
+    long = Sequences.from_lists([[1 + (start + place) % 30 for place in range(20)] for start in range(3)])
+    for batch, _ in TrainingBatches(long, 10, 1, "all", 0, future=5).epoch(0, rank=1, world=2):
+        assert step(*batch, torch.Generator()).item() == 0
+        shares.append((len(batch.rows), batch.windows.shape[1]))
+    assert (0, 15) in shares
+
+
 @pytest.mark.parametrize("windows", ["all", "last"])
 def test_training_that_was_cut_off_goes_on_to_the_same_weights(windows: str, tmp_path: Path) -> None:
     options = ("training.epochs=3", "training.checkpoint_steps=2", f"training.windows={windows}")

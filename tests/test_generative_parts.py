@@ -237,6 +237,21 @@ def test_beginnings_in_one_sequence_are_as_each_would_be_alone(length):
     assert together.std(dim=3).min() > 0.01, "else all say the same"
 
 
+@torch.no_grad()
+def test_pieces_are_scored_behind_the_places_asked_for_alone():
+    writer, scored = tiny_writer(30, layers=2).eval(), []
+    ids = torch.randint(2, 30, (3, 9), generator=torch.Generator().manual_seed(0))
+    paths = torch.tensor([[START, 5, 6, 7], [START, 5, 6, 8], [START, 9, 6, 7]])
+    asked = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]]).bool()
+    writer.model.get_output_embeddings().register_forward_hook(lambda *given: scored.append(given[-1].shape))
+    logits, places = writer.beginnings(writer.read(ids), writer.mask(ids), paths, asked)
+    assert scored == [logits.shape] == [(3, 4, 30)], "start, 5 6, 5 6 7 and 9"
+    whole = writer.logits(writer.read(ids), writer.mask(ids), paths[:1].expand(3, -1))
+    assert torch.allclose(logits[:, places[0]][:, asked[0]], whole[:, asked[0]], atol=1e-5)
+    writer.logits(writer.read(ids), writer.mask(ids), paths)
+    assert scored[-1] == (3, 4, 30), "and behind all again afterwards"
+
+
 @pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize(("room", "paths", "batch"), [(1, 32, 64), (1 << 27, 1, 64), (1 << 27, 32, 1), (1, 1, 2)])

@@ -16,7 +16,7 @@ class Bce(OwnNegatives):
     one negative is half of this: learning rates do not carry over one to one.
 
     Args:
-        num_negatives: draws per target.
+        num_negatives: draws per target; memory grows with ``targets * num_negatives * embedding_dim``.
     """
 
     def __init__(self, *, num_negatives: int = 1) -> None:

@@ -14,7 +14,7 @@ class Bpr(OwnNegatives):
     Negatives are drawn uniformly from the items outside the window (history and all targets), for each target anew.
 
     Args:
-        num_negatives: draws per target.
+        num_negatives: draws per target; memory grows with ``targets * num_negatives * embedding_dim``.
     """
 
     def __init__(self, *, num_negatives: int = 1) -> None:
