@@ -39,7 +39,8 @@ def plot(title: str, systems: "dict[str, System]", runs: Runs, path: Path) -> No
             if label in runs:
                 axis.axhline(_interval(runs, label, metric).value, color=colour, linestyle=":", label=label)
         axis.set_xscale("log")
-        axis.set_xticks(sizes, [f"{size / 1e6:.0f}M" if size < 1e9 else f"{size / 1e9:.1f}B" for size in sizes])
+        told = [f"{size / 1e6:.0f}M" if size < 1e9 else f"{size / 1e9:.1f}B" for size in sizes]
+        axis.set_xticks(sizes, told, rotation=45)  # those of like sizes would run into one another
         axis.minorticks_off()
         axis.set_xlabel("parameters of the item encoder")
         axis.set_ylabel(f"{metric}, 95 % interval over users")
