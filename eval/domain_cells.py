@@ -17,7 +17,7 @@ from torch import Tensor
 
 from eval import cells
 from eval.kept import Kept
-from llmrec import components, merged_model, train
+from llmrec import components, merged_model, preparation, train
 from llmrec.errors import ConfigError, RunError, nearest
 from llmrec.loading import plan, pooling_of
 from llmrec.merged_model import FOLDER
@@ -161,7 +161,7 @@ class Study:
             flags = self.flags(method, 0) if method else ["--model", self.model, "--tuning", self.source_tuning]
             for setting in tried:
                 overrides = [f"{key}={value}" for key, value in setting.items()]
-                train.check(train.options_of([*self._flags(data, epochs), *flags, *overrides])[0].resolved())
+                preparation.check(train.options_of([*self._flags(data, epochs), *flags, *overrides])[0].resolved())
 
     @property
     def _public(self) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eval import zeroshot_candidates
-from llmrec import assets, components, config, evaluation, metrics, prompt_statistics, train, zeroshot
+from llmrec import assets, components, config, evaluation, metrics, preparation, prompt_statistics, zeroshot
 from llmrec.answer_store import AnswerStore
 from llmrec.asking import Asker
 from llmrec.candidates import Candidates, Scores, drawn, generator, stored
@@ -93,7 +93,7 @@ def study(name: str, folder: Path, against: Sequence[Path], answers: Path | None
     flags = {"data": data, "data_dir": folder, "model": LLM}
     options = config.load(None, [f"features.prompt={prompt}"], flags).resolved()
     console = Console()
-    split = train.cut(options, load_dataset(data, folder), console)
+    split = preparation.cut(options, load_dataset(data, folder), console)
     published, _ = stored(split.test, split.dataset, _own_ids(folder, file), DRAWN, 0, insert_target=False)
     asker = Asker(
         components.create("backends", components.resolve("backends", "transformers"), LLM),

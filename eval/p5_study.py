@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llmrec import config, evaluation, slices, train
+from llmrec import config, evaluation, preparation, slices
 from llmrec.baselines import Known
 from llmrec.candidates import Candidates, drawn, generator
 from llmrec.config import RunConfig
@@ -113,7 +113,7 @@ class Study:
                     f"{_explained(options)}; ask about them one after the other"
                 )
         folder = Path(arguments.data_dir[1]) if arguments.data_dir else options.data_dir
-        split = train.cut(options, load_dataset(options.data, folder), console)
+        split = preparation.cut(options, load_dataset(options.data, folder), console)
         rows: np.ndarray = np.arange(len(split.test))
         if len(rows) > arguments.users:
             rows = np.sort(generator(arguments.seed, "users").choice(rows, arguments.users, replace=False))

@@ -13,7 +13,7 @@ import yaml
 
 from eval import cells
 from eval.paper_files import Benchmark, Options
-from llmrec import starting, train
+from llmrec import preparation, starting, train
 from llmrec.errors import DataError
 from llmrec.runs import RunFolder, write_text
 from llmrec.sources import load_dataset
@@ -49,7 +49,7 @@ class Study:
         """
         for target, systems in wanted.items():
             for system in systems:
-                train.check(train.options_of(self.flags(target, system, 0))[0].resolved())
+                preparation.check(train.options_of(self.flags(target, system, 0))[0].resolved())
 
     def absent(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """Targets whose data, or those of the source that their systems go on from, cannot be read, and why."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from eval import cells, compare, shapes
 from eval.speed import machine
-from llmrec import train
+from llmrec import preparation, train
 from llmrec.errors import RunError, exit_code
 
 WAYS = ("resident", "8bit", "4bit")
@@ -87,7 +87,7 @@ def _vectors(flags: list[str]) -> Any:
     from llmrec.sources import load_dataset
 
     options = train.options_of(flags)[0].resolved()
-    split = train.cut(options, load_dataset(options.data), Console(quiet=True))
+    split = preparation.cut(options, load_dataset(options.data), Console(quiet=True))
     return ItemText.of(options, split.dataset, lambda done, total: None).vectors()[1:]
 
 

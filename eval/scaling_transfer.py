@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmrec import evaluation, train
+from llmrec import evaluation, preparation
 from llmrec.config import RunConfig
 from llmrec.console import Console
 from llmrec.item_text import ItemText
@@ -29,7 +29,7 @@ def moved(run: Path, options: RunConfig, source: str, seed: int) -> dict[str, Ru
         source: what the run was trained on, in words.
         seed: of the run, and of the control's vectors.
     """
-    split = train.cut(options, load_dataset(options.data, options.data_dir), Console(quiet=True))
+    split = preparation.cut(options, load_dataset(options.data, options.data_dir), Console(quiet=True))
     dataset, protocol = split.dataset, evaluation.protocol_of(split, options)
     vectors = ItemText.of(options, dataset, lambda done, total: None).vectors()
     trained = Recommender.load(run, to_train=True)

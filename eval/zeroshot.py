@@ -116,7 +116,7 @@ def _add_asking(result: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Settles users and candidates, asks, measures all others on the same, prints and saves."""
     from eval import zeroshot_report, zeroshot_rows
-    from llmrec import train
+    from llmrec import preparation
     from llmrec.console import Console
     from llmrec.sources import load_dataset
 
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = data_options(arguments, [each for each in arguments.overrides if each not in own])
     scoring, backend = (_component(kind, getattr(arguments, kind), own) for kind in ("scoring", "backend"))
     console = Console()
-    split = train.cut(options, load_dataset(options.data, options.data_dir), console)
+    split = preparation.cut(options, load_dataset(options.data, options.data_dir), console)
     study = zeroshot_rows.Study.of(arguments, task, options, split, scoring, backend, console)
     if arguments.dry_run:
         print(study.estimate())

@@ -9,7 +9,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec import components, config
+from llmrec import components, config, preparation
 from llmrec.config import RunConfig
 from llmrec.errors import exit_code
 
@@ -105,7 +105,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     from llmrec.sources import load_dataset
 
     options = options.resolved()
-    check(options)
+    preparation.check(options)
     if options.transfer is not None:
         return run_tasks(options, resume=resume, overwrite=overwrite, show=show)
     folder = runs.RunFolder(options.folder)
@@ -119,7 +119,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
             folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite, complete=config.completed)
         data = load_dataset(options.data, options.data_dir)
     processes.start_trackers()
-    split = cut(options, data, console)
+    split = preparation.cut(options, data, console)
     dataset = split.dataset
     protocol = evaluation.protocol_of(split, options)
 
@@ -127,24 +127,9 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     built = building.build(options, split, processes, console)
     model, encoded = built.model, time.perf_counter() - started
 
-    basis = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
-    basis |= {"images": built.facts["images"]} if "images" in built.facts else {}
-    same = {"model revision": "revision", "item ids": "item_ids_hash", "prompts": "prompts_hash"}
-    folder = replace(folder, basis=basis | {words: built.facts.get(fact) for words, fact in same.items()})
+    folder = replace(folder, basis=basis(built, protocol, processes))
     position = learn(options, split, built, folder, processes, console)
-    provenance = runs.provenance(
-        seed=options.seed,
-        **built.facts,
-        **built.counted(),
-        best_epoch=position.best_epoch + 1,
-        epochs=position.epoch,
-        trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
-        seconds={"encode": encoded, "train": position.seconds},
-        peak_memory_bytes=processes.peak_memory(),
-        processes=processes.count,
-        threads=processes.threads,
-        load_average=processes.load_average,
-    )
+    provenance = provenance_of(options, built, position, encoded, processes)
     rank = partial(processes.rank_cases, model, dataset=dataset, options=options.protocol)
     tables = measure(rank, split, protocol, provenance)
     model.save(folder.path, writes=processes.is_main)
@@ -154,6 +139,33 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         present(folder.path.name, saved, tables, baselines, show, slices.shown(built.items))
     processes.close()
     return folder.path
+
+
+def basis(built: Any, protocol: Any, processes: Any) -> dict[str, Any]:
+    """What has to be the same when an unfinished run goes on."""
+    same = {"model revision": "revision", "item ids": "item_ids_hash", "prompts": "prompts_hash"}
+    found = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
+    found |= {"images": built.facts["images"]} if "images" in built.facts else {}
+    return found | {words: built.facts.get(fact) for words, fact in same.items()}
+
+
+def provenance_of(options: RunConfig, built: Any, position: Any, encoded: float, processes: Any) -> dict[str, Any]:
+    """Where the numbers of a run come from; ``encoded`` are the seconds until its model stood."""
+    from llmrec import runs
+
+    return runs.provenance(
+        seed=options.seed,
+        **built.facts,
+        **built.counted(),
+        best_epoch=position.best_epoch + 1,
+        epochs=position.epoch,
+        trainable_parameters=sum(each.numel() for each in built.model.parameters() if each.requires_grad),
+        seconds={"encode": encoded, "train": position.seconds},
+        peak_memory_bytes=processes.peak_memory(),
+        processes=processes.count,
+        threads=processes.threads,
+        load_average=processes.load_average,
+    )
 
 
 def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -> Path:
@@ -196,61 +208,6 @@ def course(options: RunConfig) -> "Course":
     folder, seed = options.transfer.tasks, options.transfer.split_seed
     tasks = files.load(folder, data, seed, options.max_seq_len, options.data_dir)
     return Course.of(tasks)
-
-
-def check(options: RunConfig) -> None:
-    """Makes every part that needs no data, so that a value out of range is refused before anything is read.
-
-    Raises:
-        ConfigError: names the part and the value.
-    """
-    from llmrec import fsdp, recommender
-    from llmrec.errors import ConfigError
-    from llmrec.generative import making
-    from llmrec.loading import vision
-
-    begun = options.training.init_from
-    if begun is not None and begun.absolute() == options.folder.absolute():  # --overwrite would delete it first
-        raise ConfigError(f"training.init_from={begun} is the folder that this run is saved in; --output names another")
-    parts = (("splits", options.split), ("transforms", options.transform), ("tuning", options.tuning))
-    for kind, chosen in (*parts, ("losses", options.loss), ("item_ids", options.item_ids)):
-        components.create(kind, chosen)
-    if options.p5 is not None:
-        making.check(options)
-    if options.images is not None:
-        vision.check_name(options.images.model)
-        if begun is None:  # that of another run may be a model of its own by now
-            vision.check_tuning(options.images.model, options.image_tuning["name"])
-        components.create("tuning", options.image_tuning)
-    if options.transfer is not None:
-        components.create("transfer", options.transfer.method)
-    recommender.check_head(options)
-    fsdp.check_launch(options.tuning["name"], images=options.images is not None)
-
-
-def cut(options: RunConfig, data: Any, console: Any) -> Any:
-    """Derives explanations if asked to, filters and splits the data set, and says what came of it.
-
-    Only the cases of so many users as the protocol allows are left.
-
-    Raises:
-        DataError: no interaction or no case is left, or nothing to derive explanations from.
-    """
-    from llmrec import covers, explanations, filtering
-
-    if options.images is not None and options.images.folder is not None:
-        data = replace(data, images=options.images.folder)
-    if options.images is not None and data.images is not None:
-        covers.find(data.item_ids.tolist(), data.images, options.images.named_by)  # of the whole catalogue
-    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
-    split = components.create("splits", options.split).split(filtered.dataset)
-    if options.protocol.users is not None:
-        split = split.of_users(options.protocol.users)
-    if options.training.users is not None:
-        split = split.learning_from(options.training.users)
-    console.say_data(filtered, split)
-    split.require_cases()
-    return split
 
 
 def learn(options: RunConfig, split: Any, built: Any, folder: Any, processes: Any, console: Any) -> Any:

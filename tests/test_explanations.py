@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from small_shop import full_shop, shop
 
-from llmrec import config, evaluation, explanations, train
+from llmrec import config, evaluation, explanations, preparation
 from llmrec.console import Console
 from llmrec.errors import ConfigError, DataError
 from llmrec.explanations import content_words, derived, first_sentence, shared_word
@@ -140,7 +140,7 @@ def test_the_protocol_names_what_was_derived_and_others_keep_their_hash():
     data = reviewed(*[(f"The number {n} is fine.", f"Item number{n}") for n in range(6)])
     plain, with_option = run_options(), run_options(DERIVED)
     console = Console(quiet=True)
-    given, made = (train.cut(options, data, console) for options in (plain, with_option))
+    given, made = (preparation.cut(options, data, console) for options in (plain, with_option))
     before, after = evaluation.protocol_of(given, plain), evaluation.protocol_of(made, with_option)
     assert "explanation" not in given.dataset.interactions.columns
     assert made.dataset.interactions["explanation"].null_count() == 0
@@ -154,7 +154,9 @@ def test_the_protocol_names_what_was_derived_and_others_keep_their_hash():
 def test_a_filter_takes_the_columns_along():
     data = reviewed(*[(f"The number {n} is fine.", f"Item number{n}") for n in range(6)])
     recent = "filter.max_history=4"
-    made, given = (train.cut(run_options(*more, recent), data, Console(quiet=True)).dataset for more in ([DERIVED], []))
+    made, given = (
+        preparation.cut(run_options(*more, recent), data, Console(quiet=True)).dataset for more in ([DERIVED], [])
+    )
     assert made.interactions["explanation"].to_list() == [f"The number {n} is fine." for n in range(2, 6)]
     assert made.content_hash == given.content_hash
 

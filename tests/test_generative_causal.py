@@ -13,7 +13,7 @@ from small_runs import metrics
 from small_writers import causal_folder, options, split_of, t5_folder, teacher_forced
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from llmrec import building, loading, train, training
+from llmrec import building, loading, preparation, train, training
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.generative.causal_writer import CausalWriter
@@ -255,7 +255,7 @@ def test_options_that_would_reach_nothing_are_refused(overrides, message):
 
 def test_a_shape_has_no_additions():
     with pytest.raises(ConfigError, match=r"t5-tiny begins with new weights, which have to learn; leave p5\.lora out"):
-        train.check(options(LORA))
+        preparation.check(options(LORA))
 
 
 def test_a_prompt_longer_than_the_model_reads_is_refused(toy, toy_folder, tmp_path):

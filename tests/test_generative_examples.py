@@ -10,7 +10,7 @@ from small_logs import varied
 from small_shop import full_shop
 from small_writers import batches, build, options, split_of
 
-from llmrec import train
+from llmrec import preparation
 from llmrec.errors import ConfigError
 from llmrec.generative.batches import WINDOW
 from llmrec.generative.examples import HISTORY, Examples, question
@@ -238,12 +238,12 @@ def test_a_prompt_that_is_held_out_never_asks(toy):
 def test_a_held_out_prompt_that_no_family_has_is_refused():
     given = {"hold_out": ["p5/sequential/next_itme"], "examples": {"sequential": 1}}
     with pytest.raises(ConfigError, match=r"no prompt 'p5/sequential/next_itme'.*did you mean .*next_item'"):
-        train.check(options(f"p5={given}"))
+        preparation.check(options(f"p5={given}"))
     given = {"hold_out": ["p5/rating/by_ids"], "examples": {"sequential": 1}}
     with pytest.raises(
         ConfigError, match=r"p5\.hold_out: no prompt 'p5/rating/by_ids' in the families of p5\.examples"
     ):
-        train.check(options(f"p5={given}"))
+        preparation.check(options(f"p5={given}"))
 
 
 def test_lists_are_as_long_as_training_is_told(toy):

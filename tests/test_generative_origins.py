@@ -12,7 +12,7 @@ from small_runs import metrics
 from small_writers import options, split_of, t5_folder
 from transformers import AutoModelForSeq2SeqLM
 
-from llmrec import building, loading, train, training
+from llmrec import building, loading, preparation, train, training
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.generative import making, origins
 from llmrec.item_ids import ItemIds
@@ -167,6 +167,6 @@ def test_a_tokenizer_that_does_not_tell_where_words_begin_is_refused():
 
 def test_a_vocabulary_reaches_only_a_model_from_nothing(tmp_path):
     folder = t5_folder(tmp_path / "model")
-    train.check(options("p5.vocabulary=1000", model=str(folder)))
+    preparation.check(options("p5.vocabulary=1000", model=str(folder)))
     with pytest.raises(ConfigError, match=r"p5\.vocabulary=400 reaches nothing, for .*model has pieces of its own"):
-        train.check(options("p5.vocabulary=400", model=str(folder)))
+        preparation.check(options("p5.vocabulary=400", model=str(folder)))

@@ -12,7 +12,7 @@ from small_runs import BIN, digests, execute, kill_when, last_step, metrics, num
 from small_writers import build, options, split_of, teacher_forced
 from torch.nn.functional import pad
 
-from llmrec import building, config, train
+from llmrec import building, config, preparation, train
 from llmrec.errors import ConfigError, RunError
 from llmrec.prompting import Prompt
 from llmrec.sequences import Sequences
@@ -145,7 +145,7 @@ def test_item_ids_reach_only_a_run_that_writes():
 )
 def test_what_needs_no_data_is_refused_before_it_is_read(overrides, flags, message):
     with pytest.raises(ConfigError, match=message):
-        train.check(options(*overrides, **flags))
+        preparation.check(options(*overrides, **flags))
 
 
 # Runs

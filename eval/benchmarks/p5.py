@@ -27,7 +27,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
     import torch
 
     from eval.speed import alternate
-    from llmrec import building, config, evaluation, train
+    from llmrec import building, config, evaluation, preparation
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -37,7 +37,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
     console = Console(quiet=True)
     with PeakMemory() as held:
         started = time.perf_counter()
-        split = train.cut(options, load_dataset(options.data, options.data_dir), console)
+        split = preparation.cut(options, load_dataset(options.data, options.data_dir), console)
         built = building.build(options, split, Processes(Path("runs")), console)
         making = time.perf_counter() - started
         ours, plain = _Ours(built, options, arguments.steps), _Plain(built, options, arguments.steps)

@@ -22,7 +22,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
     import torch
 
     from eval.speed import alternate
-    from llmrec import recommender, train
+    from llmrec import preparation, recommender, train
     from llmrec.console import Console
     from llmrec.item_text import ItemText
     from llmrec.sequences import TrainingBatches
@@ -32,7 +32,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
     words = ["--model", arguments.model, "--tuning", "top_blocks", "--loss", "in_batch_softmax"]
     words += [f"tuning.blocks={arguments.blocks}", f"features.precision={arguments.precision}"]
     options = train.options_of(words)[0].resolved()
-    split = train.cut(options, load_dataset(options.data), Console(quiet=True))
+    split = preparation.cut(options, load_dataset(options.data), Console(quiet=True))
     text = ItemText.of(options, split.dataset, lambda done, total: None)
     limits = options.max_seq_len, options.training.batch_size
     every = list(TrainingBatches(split.train, *limits, options.training.windows, seed=0).epoch(0, 0, 0, 1))

@@ -87,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> Timing:
 
 def _questions(users: int) -> tuple[Any, list[Any]]:
     """Candidates of so many users of MovieLens-100K, and how they are asked."""
-    from llmrec import components, config, train, zeroshot
+    from llmrec import components, config, preparation, zeroshot
     from llmrec.candidates import drawn
     from llmrec.console import Console
     from llmrec.item_text import ItemText
@@ -96,7 +96,7 @@ def _questions(users: int) -> tuple[Any, list[Any]]:
     from llmrec.sources import load_dataset
 
     options = config.load(None, [], {}).resolved()
-    split = train.cut(options, load_dataset(options.data), Console(quiet=True))
+    split = preparation.cut(options, load_dataset(options.data), Console(quiet=True))
     rows = PromptRows(split.dataset, ItemText.of(options, split.dataset, lambda done, total: None).texts)
     candidates = drawn(split.test, split.dataset, 4, seed=0)
     candidates = candidates.take(generator("users").choice(ALL_USERS, min(users, ALL_USERS), replace=False))

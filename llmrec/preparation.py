@@ -1,0 +1,62 @@
+"""What comes before a run is built: its options are checked, and the data set is filtered and split by them."""
+
+from dataclasses import replace
+from typing import Any
+
+from llmrec import components
+from llmrec.config import RunConfig
+
+
+def check(options: RunConfig) -> None:
+    """Makes every part that needs no data, so that a value out of range is refused before anything is read.
+
+    Raises:
+        ConfigError: names the part and the value.
+    """
+    from llmrec import fsdp, recommender
+    from llmrec.errors import ConfigError
+    from llmrec.generative import making
+    from llmrec.loading import vision
+
+    begun = options.training.init_from
+    if begun is not None and begun.absolute() == options.folder.absolute():  # --overwrite would delete it first
+        raise ConfigError(f"training.init_from={begun} is the folder that this run is saved in; --output names another")
+    parts = (("splits", options.split), ("transforms", options.transform), ("tuning", options.tuning))
+    for kind, chosen in (*parts, ("losses", options.loss), ("item_ids", options.item_ids)):
+        components.create(kind, chosen)
+    if options.p5 is not None:
+        making.check(options)
+    if options.images is not None:
+        vision.check_name(options.images.model)
+        if begun is None:  # that of another run may be a model of its own by now
+            vision.check_tuning(options.images.model, options.image_tuning["name"])
+        components.create("tuning", options.image_tuning)
+    if options.transfer is not None:
+        components.create("transfer", options.transfer.method)
+    recommender.check_head(options)
+    fsdp.check_launch(options.tuning["name"], images=options.images is not None)
+
+
+def cut(options: RunConfig, data: Any, console: Any) -> Any:
+    """Derives explanations if asked to, filters and splits the data set, and says what came of it.
+
+    Only the cases of so many users as the protocol allows are left.
+
+    Raises:
+        DataError: no interaction or no case is left, or nothing to derive explanations from.
+    """
+    from llmrec import covers, explanations, filtering
+
+    if options.images is not None and options.images.folder is not None:
+        data = replace(data, images=options.images.folder)
+    if options.images is not None and data.images is not None:
+        covers.find(data.item_ids.tolist(), data.images, options.images.named_by)  # of the whole catalogue
+    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
+    split = components.create("splits", options.split).split(filtered.dataset)
+    if options.protocol.users is not None:
+        split = split.of_users(options.protocol.users)
+    if options.training.users is not None:
+        split = split.learning_from(options.training.users)
+    console.say_data(filtered, split)
+    split.require_cases()
+    return split
