@@ -91,14 +91,14 @@ def default_pairs(runs: "dict[str, list[RunTable]]") -> list[tuple[str, str]]:
 
 def save(runs: "dict[str, list[RunTable]]", pairs: list[tuple[str, str]], output: Path, more: str = "") -> None:
     """Writes Markdown, CSV, JSON and PNG beside each other; ``more`` ends the Markdown."""
-    from llmrec import report
+    from llmrec import plots, report
     from llmrec.runs import write_json, write_text
 
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output.with_name(output.name + ".md"), report.markdown(runs, pairs) + more)
     write_text(output.with_name(output.name + ".csv"), report.frame(runs).write_csv())
     write_json(output.with_name(output.name + ".json"), report.as_json(runs, pairs))
-    report.plot(runs, output.with_name(output.name + ".png"))
+    plots.of_runs(runs, output.with_name(output.name + ".png"))
 
 
 def save_groups(
@@ -107,7 +107,7 @@ def save_groups(
     """The same with a section for each group of cases; every group holds the same runs."""
     import polars as pl
 
-    from llmrec import report
+    from llmrec import plots, report
     from llmrec.runs import write_json, write_text
 
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def save_groups(
     write_text(output.with_name(output.name + ".csv"), pl.concat(frames).write_csv())
     tables = {group: report.as_json(runs, pairs) for group, runs in groups.items()}
     write_json(output.with_name(output.name + ".json"), {"groups": tables})
-    report.plot_groups(groups, output.with_name(output.name + ".png"))
+    plots.of_groups(groups, output.with_name(output.name + ".png"))
 
 
 def _needs(name: str, table: "RunTable") -> set[str]:

@@ -23,10 +23,10 @@ def main() -> int:
     started = time.perf_counter()
     folders = [ready(model) for model in MODELS]
     runs = compare.load(folders)
-    from llmrec import report
+    from llmrec import plots, report
 
     print(report.show(runs, compare.default_pairs(runs)))
-    report.plot(runs, PLOT)
+    plots.of_runs(runs, PLOT)
     print(f"plot: {PLOT}; {time.perf_counter() - started:.0f} s in all. Now ask one of the models:")
     print(f'  .venv/bin/llmrec recommend --run {folders[-1]} --history "Toy Story (1995)|Heat (1995)"')
     return 0

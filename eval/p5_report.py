@@ -12,7 +12,7 @@ from rich.table import Table
 
 from eval.p5_answers import TEXT_BEAMS
 from eval.p5_study import AMONG, MASKED, OPEN, Result, Said
-from llmrec import predictions, report
+from llmrec import plots, predictions, report
 from llmrec.report import interval
 from llmrec.runs import write_json, write_text
 
@@ -65,7 +65,7 @@ def save(path: Path, result: Result) -> None:
     write_text(path.with_name(path.name + ".md"), markdown(result))
     write_json(path.with_name(path.name + ".json"), as_json(result))
     whole = {group: result.rankings[group] for group in (MASKED, OPEN)}
-    report.plot_groups(whole, path.with_name(path.name + ".png"))
+    plots.of_groups(whole, path.with_name(path.name + ".png"))
 
 
 def _tables(result: Result) -> Iterator[tuple[str, list[str], Cells]]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llmrec import evaluation, protocol, report
+from llmrec import evaluation, plots, protocol
 from llmrec.asking import Usage
 from llmrec.errors import RunError
 from llmrec.evaluation import Interval
@@ -80,7 +80,7 @@ def save_table(path: Path, result: "Result") -> None:
     """Writes the table as Markdown, its figures as JSON and its plot, beside each other."""
     write_text(path.with_name(path.name + ".md"), markdown(result))
     write_json(path.with_name(path.name + ".json"), as_json(result))
-    report.plot(result.rows, path.with_name(path.name + ".png"), result.task.shown)
+    plots.of_runs(result.rows, path.with_name(path.name + ".png"), result.task.shown)
 
 
 def show(result: "Result", width: int | None = None) -> str:

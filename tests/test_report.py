@@ -17,7 +17,7 @@ from matplotlib import image
 from tables import PROTOCOL, counted
 
 from eval import compare
-from llmrec import evaluation, report, slices
+from llmrec import evaluation, plots, report, slices
 from llmrec.errors import ProtocolError
 from llmrec.protocol import Protocol
 from llmrec.runs import RunTable, write_json
@@ -299,5 +299,5 @@ def test_the_command_compares_in_a_process_of_its_own(tmp_path: Path):
 
 
 def test_one_group_alone_is_plotted_too(tmp_path: Path):
-    report.plot_groups({"all": {"toy": [model()], "popularity": [popularity()]}}, tmp_path / "one.png")
+    plots.of_groups({"all": {"toy": [model()], "popularity": [popularity()]}}, tmp_path / "one.png")
     assert image.imread(tmp_path / "one.png").shape[0] > 100
