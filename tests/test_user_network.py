@@ -6,7 +6,6 @@ import torch
 from small_course import course, lifelong
 
 from llmrec import components, task_losses
-from llmrec.errors import ConfigError
 from llmrec.lessons import Lesson, TaskBatches
 from llmrec.user_network import UserNetwork
 
@@ -105,11 +104,6 @@ def test_pre_training_is_the_mean_cross_entropy_of_every_next_item(tmp_path) -> 
         total += torch.nn.functional.cross_entropy(scores, target[real] - 1, reduction="sum").item()
     assert loss == pytest.approx(total / targets, abs=1e-5)
     assert loss == pytest.approx(np.log(12), abs=0.3), "untrained"
-
-
-def test_a_loss_over_the_items_of_a_batch_is_refused_for_pre_training(tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"'in_batch_softmax' compares the items of a batch.*sampled_softmax"):
-        lifelong(tmp_path, "full", "loss=in_batch_softmax").pretrain()
 
 
 def test_batches_of_a_task_hold_every_example_once_and_can_begin_anywhere() -> None:
