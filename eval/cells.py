@@ -7,6 +7,7 @@ trained at a time, one thread each; a cell cut off half-way goes on from its che
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,6 +29,7 @@ GRID: list[Setting] = [
     {"training.batch_size": 32, "head.dropout": 0.4, "training.learning_rate": 0.002},
 ]
 EPOCHS, PATIENCE = 100, 20
+OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,14 @@ def tried_table(systems: Mapping[str, Chosen]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def parsed(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Arguments of a command whose ``key.path=value`` words may stand anywhere: a flag that takes several words before
+    them would else take them too."""
+    words = sys.argv[1:] if argv is None else argv
+    overrides = [word for word in words if OVERRIDE.match(word)]
+    return parser.parse_args([*overrides, *(word for word in words if not OVERRIDE.match(word))])
+
+
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """The flag of every study on data of one's own; its value are flags of ``llmrec/train.py``."""
     parser.add_argument(
@@ -214,7 +224,7 @@ def run(arguments: list[str], folder: Path) -> None:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(folder.name + ".log")
-    print(f"{folder} (its log: {log})", file=sys.stderr)
+    sys.stderr.write(f"{folder} (its log: {log})\n")  # print writes the end of a line apart: cells begin together
     with log.open("a", encoding="utf-8") as file:
         command = [sys.executable, train.__file__, *arguments]
         done = subprocess.run(

@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 @exit_code
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    run(parser().parse_intermixed_args(argv))
+    run(cells.parsed(parser(), argv))
     return 0
 
 

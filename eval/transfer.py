@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         from eval import domains
 
         return domains.main(argv)
-    run(parser().parse_intermixed_args(argv))
+    run(cells.parsed(parser(), argv))
     return 0
 
 

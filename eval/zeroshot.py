@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[:1] == ["--help"] and len(argv) > 1:
         print(components.describe(argv[1]))
         return 0
-    run(parser().parse_intermixed_args(argv))
+    run(cells.parsed(parser(), argv))
     return 0
 
 

@@ -6,7 +6,7 @@ import pytest
 from small_runs import QUICK
 from tables import counted
 
-from eval import cells, strong
+from eval import cells, strong, transfer
 from llmrec.errors import RunError
 
 
@@ -64,3 +64,10 @@ def test_numbers_below_one_are_refused(flag: str, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit, match="2"):
         strong.main(["ml-100k", flag, "0"])
     assert "must be at least 1, came 0" in capsys.readouterr().err
+
+
+def test_options_may_follow_a_flag_of_several_words():
+    words = ["--data", "toy", "--tasks", "t", "--methods", "full", "clue:tuning=full", "training.epochs=2", "seed=3"]
+    found = cells.parsed(transfer.parser(), words)
+    assert (found.overrides, found.methods) == (["training.epochs=2", "seed=3"], ["full", "clue:tuning=full"])
+    assert cells.parsed(transfer.parser(), ["--tasks", "./t=1"]).tasks == Path("t=1")

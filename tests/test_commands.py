@@ -1,10 +1,14 @@
 """The commands that people copy: out of the READMEs, out of --help, and the literal one of the project's goal."""
 
+import argparse
+import importlib
 import json
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import tiny_models
@@ -25,7 +29,8 @@ def commands(text: str) -> list[str]:
     """Commands in fenced bash blocks and between backticks, without what stands before them at a prompt."""
     blocks = re.findall(r"^```(?:bash|sh|shell|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in re.sub(r"\\\n\s*", "", block).splitlines()]
-    lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines += [words.replace("\n", " ") for words in re.findall(r"(?<!`)`((?:[^`\n]|\n(?!\n))+)`(?!`)", prose)]
     bare = [re.sub(r"^\s*(\$ )?(\.venv/bin/)?", "", line).strip() for line in lines]
     whole = [line for line in bare if line.startswith(PREFIXES) and not re.search(r"[<>]|\.\.\.", line)]
     return list(dict.fromkeys(whole))
@@ -38,7 +43,7 @@ EXAMPLES = [line.split("   ")[0].strip() for line in (train.EXAMPLES + cli.EXAMP
 EXAMPLE_TRAINING = [line for line in EXAMPLES if "llmrec/train.py" in line and "--help" not in line]
 TRAINING = [line for line in README if "llmrec/train.py" in line and "--help" not in line]
 ASKING = [line for line in README if line.startswith("llmrec ")]
-HELP = [line for line in README if line.startswith("python -m eval.") or "--help" in line]
+STUDIES = [line for line in README if line.startswith("python -m eval.")]
 
 
 def after_script(line: str) -> list[str]:
@@ -62,12 +67,14 @@ def options_of(line: str) -> config.RunConfig:
 def test_commands_are_found_wherever_they_stand() -> None:
     text = (
         "Do `python -m eval.demo` or `pip`.\n```bash\n$ accelerate launch llmrec/train.py \\\n    --model id\n"
-        ".venv/bin/llmrec evaluate runs/x\nmake test\n```\n```python\nllmrec = 1\n```\n`python -m eval.<name>`\n"
+        ".venv/bin/llmrec evaluate runs/x\nmake test\n```\n```python\nllmrec = 1\n```\n"
+        "`python -m eval.<name>` or `python -m\neval.scale csv`\n"
     )
     assert commands(text) == [
         "accelerate launch llmrec/train.py --model id",
         "llmrec evaluate runs/x",
         "python -m eval.demo",
+        "python -m eval.scale csv",
     ]
 
 
@@ -75,7 +82,7 @@ def test_the_readme_shows_how_to_train_ask_evaluate_and_compare() -> None:
     assert any(line.startswith("accelerate launch llmrec/train.py --model id") for line in TRAINING)
     assert any(line.startswith("torchrun") for line in TRAINING)
     assert {line.split()[1] for line in ASKING} == {"recommend", "evaluate", "data", "prompts", "plan", "fetch"}
-    assert any(line.startswith("python -m eval.compare") for line in HELP)
+    assert any(line.startswith("python -m eval.compare") for line in STUDIES)
 
 
 @pytest.mark.parametrize("line", list(dict.fromkeys([*TRAINING, *EXAMPLE_TRAINING])))
@@ -134,13 +141,33 @@ def test_an_llmrec_command_of_the_readme_answers(line: str, ml_run: Path) -> Non
     assert done.stdout.strip()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("line", HELP)
-def test_a_study_or_help_of_the_readme_can_be_asked_what_it_does(line: str) -> None:
+@pytest.mark.parametrize("line", STUDIES)
+def test_every_study_of_the_readme_names_flags_that_exist(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each main begins by parsing what it was given; the test stops it there."""
+
+    class Parsed(Exception):
+        pass
+
+    def stop_after(parse: Callable[..., argparse.Namespace]) -> Callable[..., NoReturn]:
+        def stop(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> NoReturn:
+            parse(parser, argv)
+            raise Parsed
+
+        return stop
+
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, stop_after(getattr(argparse.ArgumentParser, name)))
     words = shlex.split(line)
-    done = execute(*(words if "--help" in words else [*words[:3], "--help"]))
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout) > 100
+    module = importlib.import_module(words[2])
+    with pytest.raises(Parsed):
+        module.main(words[3:])
+
+
+@pytest.mark.parametrize("name", sorted({line.split()[2] for line in STUDIES}))
+def test_every_study_can_be_asked_what_it_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(name).main(["--help"])
+    assert len(capsys.readouterr().out) > 100
 
 
 @pytest.fixture(scope="module")
