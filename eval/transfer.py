@@ -5,7 +5,8 @@ trains on. Cells are trained below runs/transfer, those of one seed from the sam
 kept in eval/results/transfer, so the same command goes on where it stopped. Beside them stand chance and whatever is
 most frequent in training.
 
-A method may have options behind a colon: clue:tuning=full. head_only:network=new is a probe of a random network.
+A method may have options behind a colon: clue:tuning=full. head_only:network=new is a probe of a random network. Those
+with a dot are of the run: conure:transfer.order=[gender,romance,sci-fi] learns the tasks in another order.
 
 With --source instead of --tasks nothing is shared but language: see python -m eval.transfer --source A --help.
 With --benchmark a paper's comparison is run from its file: see python -m eval.transfer --benchmark ninerec --help.

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from eval.kept import OF_THE_MACHINE, Kept
 from llmrec import components, config, evaluation, task_results, train
 from llmrec.config import RunConfig
 from llmrec.course import Course
-from llmrec.errors import RunError
+from llmrec.errors import ConfigError, RunError
 from llmrec.protocol import Protocol
 from llmrec.runs import RunFolder, RunTable, provenance, read_json, write_json
 from llmrec.task_results import SELECTION
@@ -32,20 +32,23 @@ KEPT = Path("eval/results/transfer")
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method with its options, as it was asked for."""
+    """A method with its options and those of its runs, as it was asked for."""
 
     label: str
     specification: dict[str, Any]
+    overrides: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Chosen":
-        """Reads ``NAME`` or ``NAME:option=value:...``.
+        """Reads ``NAME`` or ``NAME:option=value:...``; an option with a dot is one of the run.
 
         Raises:
             ConfigError: a method or an option that does not exist; the message names the nearest.
         """
         name, *options = text.split(":")
-        return cls(text, components.resolve("transfer", {**config.read_overrides(options), "name": name}))
+        overrides = [option for option in options if "." in option.partition("=")[0]]
+        own = config.read_overrides([option for option in options if option not in overrides])
+        return cls(text, components.resolve("transfer", {**own, "name": name}), tuple(overrides))
 
     @cached_property
     def method(self) -> Method:
@@ -94,12 +97,13 @@ class Study:
 
     def __init__(self, flags: list[str], methods: Sequence[Chosen], seeds: Sequence[int]) -> None:
         self.flags, self.methods, self.seeds = flags, methods, seeds
-        self.options: RunConfig = train.options_of(self._flags(methods[0]))[0].resolved()
+        self.options: RunConfig = train.options_of(self._flags(replace(methods[0], overrides=())))[0].resolved()
 
     @cached_property
     def course(self) -> Course:
         """What every cell learns."""
-        return train.course(self.options)
+        assert self.options.transfer is not None
+        return train.course(self.options).ordered(self.options.transfer.order)
 
     def train(self, jobs: int, stop: float) -> None:
         """Trains what is missing, unless it is too late to begin.
@@ -109,8 +113,11 @@ class Study:
             stop: when no other cell is begun, in seconds of ``time.monotonic``.
 
         Raises:
+            ConfigError: a method that leaves tasks out.
             RunError: a cell that failed, or a finished one of other options.
         """
+        for chosen in self.methods:
+            self._require_all_tasks(chosen)
 
         def one(cell: tuple[Chosen, int]) -> None:
             folder, arguments = self.folder(*cell), self._arguments(*cell)
@@ -208,6 +215,16 @@ class Study:
         }
         write_json(self._kept(chosen, seed), facts)
 
+    def _require_all_tasks(self, chosen: Chosen) -> None:
+        learned = train.options_of(self._flags(chosen))[0].transfer
+        assert learned is not None
+        left = [task.name for task in self.course.tasks if task.name not in learned.order]
+        if learned.order and left:
+            raise ConfigError(
+                f"--methods {chosen.label}: leaves out {', '.join(left)}, and a study asks every method for "
+                "every task; name all of them"
+            )
+
     def _waves(self) -> list[list[tuple[Chosen, int]]]:
         """Seed by seed, one method for each pre-training and those without, so that no two cells make the same; then
         the rest."""
@@ -222,7 +239,7 @@ class Study:
         return [[(chosen, seed) for chosen in wave] for seed in self.seeds for wave in (first, rest)]
 
     def _flags(self, chosen: Chosen) -> list[str]:
-        return [*self.flags, f"transfer.method={json.dumps(chosen.specification)}"]
+        return [*self.flags, f"transfer.method={json.dumps(chosen.specification)}", *chosen.overrides]
 
     def _arguments(self, chosen: Chosen, seed: int) -> list[str]:
         return [*self._flags(chosen), "--seed", str(seed), "--output", str(self.folder(chosen, seed))]

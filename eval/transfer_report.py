@@ -161,13 +161,13 @@ class Report:
             return
         heads = [f"{task.name} {SELECTION[task.kind]}" for task in self.tasks]
         rows = {task.name: {row.name: row for row in self.rows[task.name]} for task in self.tasks}
-        longest = max(rows.values(), key=len)
-        values = {name: [_metric(rows[task.name].get(name), task, told) for task in self.tasks] for name in longest}
+        most = max(rows.values(), key=len)
+        values = {name: [_metric(rows[task.name].get(name), task, told) for task in self.tasks] for name in most}
         yield "method", heads, list(values.items())
         costs = ["learned", "learned without items", "stored networks", "task seconds", "source seconds"]
         yield "cost", costs, [(each.name, _told(each)) for each in self.costs]
-        most = max(self.forgotten.values(), key=len)
-        names = list(most)
+        longest = sorted(self.forgotten.values(), key=len, reverse=True)
+        names = list(dict.fromkeys(name for each in longest for name in each))
         yield "after the last task", names, [(name, _changes(each, names)) for name, each in self.forgotten.items()]
         for rival in self.rivals:
             if tested := [name for name in self.cells if name != rival]:

@@ -109,6 +109,30 @@ def test_rows_are_means_over_seeds_beside_chance_and_what_is_most_frequent(repor
     assert report.missing == ["full-s1"]
 
 
+def test_a_method_may_learn_the_tasks_in_an_order_of_its_own(study: Study) -> None:
+    """Its row stands beside that of the files' order, and what it learned first may be forgotten."""
+    other = "sequential:transfer.order=[half,step,far]"
+    study.methods = [*chosen("sequential"), *chosen(other)]
+    assert study._flags(study.methods[1])[-1] == "transfer.order=[half,step,far]"
+    assert study.folder(study.methods[1], 0).name == "sequential_transfer.order_half_step_far_-s0"
+    right, wrong = (0, 0, 0, 0), (1, 1, 1, 1)
+    finish(study, "sequential", 0, {"far": right, "step": right, "half": right}, half=earlier(True, far=1.0, step=1.0))
+    forgets = earlier(False, half=0.5, step=1.0)
+    finish(study, other, 0, {"half": right, "step": right, "far": wrong}, far=forgets)
+    study.train(1, 0)
+    report = transfer_report.Report(study, ["sequential"])
+    assert (
+        row(report, "far", "sequential").metrics["nDCG@10"].value
+        == 1.0
+        > row(report, "far", other).metrics["nDCG@10"].value
+    )
+    assert report.forgotten == {"sequential": {"far": None, "step": None}, other: {"half": -0.5, "step": 0.0}}
+    assert "| after the last task | far | step | half |" in report.text
+    study.methods += chosen("full:transfer.order=[half,far]")
+    with pytest.raises(ConfigError, match="leaves out step, and a study asks every method for every task"):
+        study.train(1, 0)
+
+
 def test_what_is_most_frequent_is_told_by_the_training_part(study: Study) -> None:
     for task in study.course.tasks:
         train, test = (list(task.parts[part].targets) for part in ("train", "test"))
