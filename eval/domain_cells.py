@@ -5,6 +5,7 @@ Finished cells are kept in the repository, see :mod:`eval.kept`.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +18,14 @@ from torch import Tensor
 
 from eval import cells
 from eval.kept import Kept
-from llmrec import components, merged_model, preparation, train
+from llmrec import components, filtering, merged_model, preparation, train
+from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, RunError, nearest
 from llmrec.loading import plan, pooling_of
 from llmrec.merged_model import FOLDER
 from llmrec.recommender import read_weights
 from llmrec.runs import RunTable
+from llmrec.sources import load_dataset
 
 KEPT = Path("eval/results/domains")
 SETS = {
@@ -35,7 +38,13 @@ SETS = {
 }
 SETS["amazon-industrial"] = SETS["amazon-office"]
 """Options of data that have parts of their own."""
-RECIPE = ("--loss", "in_batch_softmax", "loss.uniform_share=0.5", "training.batch_size=128")
+SETTINGS = (
+    "--loss",
+    "in_batch_softmax",
+    "loss.uniform_share=0",
+    "training.batch_size=32",
+    "training.warmup_steps=20",
+)
 """The same for the source and for every method: what compares the items of a batch lets a language model learn."""
 RATES = {0.0003: 0.000015, 0.001: 0.00005, 0.003: 0.00015}
 """Learning rates of projection, user encoder and additions, each with that of the language model's own weights, which
@@ -49,12 +58,37 @@ class TooLate(Exception):
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a source and all methods are trained.
+
+    ``epochs`` are the most on the source and on the target; ``overrides`` are further options of every run; with the
+    ``usual`` ones cells are kept under a plain name, else under one that holds a digest of both.
+    """
+
+    epochs: tuple[int, int]
+    overrides: tuple[str, ...] = ()
+    usual: bool = True
+
+    @property
+    def name(self) -> list[str]:
+        """Its part of the name of a folder; nothing for the usual one."""
+        content = json.dumps([self.epochs, sorted(self.overrides)])
+        return [] if self.usual else [hashlib.sha256(content.encode()).hexdigest()[:8]]
+
+    @property
+    def words(self) -> str:
+        """What a title says of it."""
+        source, target = self.epochs
+        return "" if self.usual else ", ".join(["", f"{source} and {target} epochs", *self.overrides])
+
+
+@dataclass(frozen=True)
 class Study:
     """One source and one target.
 
     ``model`` and ``head`` are those of both; ``source_tuning`` is what of the language model learned on the source;
-    ``epochs`` are the most on the source and on the target; from ``stop`` on, in seconds of ``time.monotonic``, no cell
-    is begun; ``users``: of the target so many are learned from, None: all; ``more`` are further flags of every run.
+    ``recipe`` is how runs are trained; from ``stop`` on, in seconds of ``time.monotonic``, no cell is begun; ``users``:
+    of the target so many are learned from, None: all; ``data_dir`` are the flags that say where the data are.
     """
 
     source: str
@@ -62,10 +96,10 @@ class Study:
     model: str
     head: str
     source_tuning: str
-    epochs: tuple[int, int]
+    recipe: Recipe
     stop: float
     users: int | None = None
-    more: tuple[str, ...] = ()
+    data_dir: tuple[str, ...] = ()
     _making: Lock = field(default_factory=Lock)
 
     @property
@@ -73,15 +107,16 @@ class Study:
         """Where finished cells are."""
         words = [_short(self.source), "to", _short(self.target), Path(self.model).name, self.head]
         words += [self.source_tuning] if self.source_tuning != "frozen" else []
-        return Kept(KEPT / "-".join([*words, *([f"{self.users}-users"] if self.users else [])]))
+        words += [f"{self.users}-users"] if self.users else []
+        return Kept(KEPT / "-".join([*words, *self.recipe.name]))
 
     @property
     def title(self) -> str:
         """In words."""
         learned = f", {self.source_tuning} on the source" if self.source_tuning != "frozen" else ""
-        learned += f", {self.epochs[0]} epochs there" if self._longer else ""
         few = f", {self.users} users" if self.users else ""
-        return f"{_short(self.source)} to {_short(self.target)}{few}, {Path(self.model).name}, {self.head}{learned}"
+        names = f"{_short(self.source)} to {_short(self.target)}{few}, {Path(self.model).name}, {self.head}"
+        return f"{names}{learned}{self.recipe.words}"
 
     def systems(self, methods: Sequence[str]) -> dict[str, cells.System]:
         """Methods with the settings that they are tried with.
@@ -99,7 +134,7 @@ class Study:
         """
         name = f"{method}{cells.named(setting)}-s{seed}"
         few = [f"training.users={self.users}"] if self.users else []
-        flags = [*self._flags(self.target, self.epochs[1]), *few, *self.flags(method, seed)]
+        flags = [*self._flags(self.target, self.recipe.epochs[1]), *few, *self.flags(method, seed)]
         overrides = [f"{key}={value}" for key, value in setting.items()]
         options = train.options_of([*flags, *overrides, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
         if not self.kept.has(name, options):
@@ -107,6 +142,7 @@ class Study:
                 raise TooLate(name)
             if method != "scratch":
                 self.origin(seed)
+                self._same_source(seed)
             trained = cells.trained(f"{self.kept.folder.name}-{method}", *flags)(setting, seed)
             assert trained.folder is not None
             self.kept.begin(trained.table)
@@ -142,7 +178,7 @@ class Study:
 
     def origin(self, seed: int) -> cells.Cell:
         """The run on the source, found in runs/study or trained."""
-        flags = [*self._flags(self.source, self.epochs[0]), "--model", self.model, "--tuning", self.source_tuning]
+        flags = [*self._flags(self.source, self.recipe.epochs[0]), *self._begins]
         with self._making:  # cells that begin at the same time ask for the same one
             run = cells.trained(self._source, *flags)({}, seed)
             merged_model.of_run(self._origin(seed))
@@ -153,29 +189,45 @@ class Study:
 
         Raises:
             ConfigError: a method, part or option that does not exist, or a source that no other run can begin with.
+            RunError: cells are kept of other data than the target's.
         """
         merged_model.require_merged(self.source_tuning, "--source-tuning")
-        begun = [*((method, self.target, self.epochs[1]) for method in methods), ("", self.source, self.epochs[0])]
-        for method, data, epochs in begun:
-            tried = list(settings(method)) if method else [{}]
-            flags = self.flags(method, 0) if method else ["--model", self.model, "--tuning", self.source_tuning]
-            for setting in tried:
-                overrides = [f"{key}={value}" for key, value in setting.items()]
-                preparation.check(train.options_of([*self._flags(data, epochs), *flags, *overrides])[0].resolved())
+        begun = [(self.source, self.recipe.epochs[0], self._begins)]
+        for method in methods:
+            for setting in settings(method):
+                overrides = (f"{key}={value}" for key, value in setting.items())
+                begun.append((self.target, self.recipe.epochs[1], [*self.flags(method, 0), *overrides]))
+        for data, epochs, flags in begun:
+            options = train.options_of([*self._flags(data, epochs), *flags])[0].resolved()
+            preparation.check(options)
+        self._require_data(options)
+
+    def _require_data(self, options: RunConfig) -> None:
+        """Raises RunError where kept cells are of other data than those of a run on the target."""
+        if not self.kept.names():
+            return
+        then = self.kept.protocol().data_hash
+        found = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset.content_hash
+        if found != then:
+            raise RunError(
+                f"{self.kept.folder} holds cells of other data than {self.target} is now ({then[:8]} then, "
+                f"{found[:8]} now); delete it to measure all methods again"
+            )
 
     @property
     def _public(self) -> bool:
         return self.source_tuning in merged_model.KEEP_THE_MODEL
 
     @property
-    def _source(self) -> str:
-        words = ["source", _short(self.source), Path(self.model).name, self.head, self.source_tuning]
-        # Part of the name, for cells are kept with the name of what they began with.
-        return "-".join([*words, *([f"{self.epochs[0]}-epochs"] if self._longer else [])])
+    def _begins(self) -> list[str]:
+        """What makes a run on the source."""
+        return ["--model", self.model, "--tuning", self.source_tuning]
 
     @property
-    def _longer(self) -> bool:
-        return self.epochs[0] != self.epochs[1]
+    def _source(self) -> str:
+        # The recipe is part of the name, for cells are kept with the name of what they began with.
+        words = ["source", _short(self.source), Path(self.model).name, self.head, self.source_tuning]
+        return "-".join([*words, *self.recipe.name])
 
     def _origin(self, seed: int) -> Path:
         return cells.STUDY / f"{self._source}-s{seed}"
@@ -188,15 +240,18 @@ class Study:
             "--head",
             self.head,
             *own,
-            *RECIPE,
+            *SETTINGS,
             f"training.epochs={epochs}",
             f"training.patience={max(epochs // 4, 3)}",
-            *self.more,
+            *self.data_dir,
+            *self.recipe.overrides,
         ]
 
     @cached_property
     def _parameters(self) -> int:
-        return plan.shape_of(self.model).parameters
+        """Of the language model, as far as it runs."""
+        shape, own = plan.shape_of(self.model), train.options_of(self._flags(self.target, 1))[0].features.blocks
+        return shape.parameters - (0 if own is None else max(0, shape.blocks - own) * shape.block)
 
     def _sizes(self, folder: Path, method: str, seed: int) -> dict[str, Any]:
         """Of a run: all of its parameters, and bytes of what it does not share with the source."""

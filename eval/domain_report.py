@@ -176,6 +176,8 @@ class Report:
     def _notes(self) -> Iterator[str]:
         if self.missing:
             yield f"Missing: {', '.join(self.missing)}."
+        if ALONE in self.missing:
+            yield f"Without {ALONE} nothing is told of what the source was good for: a model without it may be better."
         if not self.runs:
             return
         yield next(iter(self.runs.values()))[0].protocol.line()

@@ -1,9 +1,10 @@
 """A recommender over texts that begins on one platform and goes on on others, where nothing is shared but language.
 
 A method is zero_shot, scratch (the public language model, all of which learns), head_only, or any tuning of the
-language model; of each the learning rate that is best in validation is taken. scratch always stands beside the others:
-what was brought along may be worth nothing. The source is trained or found in runs/study; finished cells are kept in
-eval/results/domains, so the same command goes on where it stopped.
+language model; of each the learning rate that is best in validation is taken. scratch always stands beside the others,
+and is trained first: what was brought along may be worth nothing. The source is trained or found in runs/study.
+Finished cells are kept in eval/results/domains, those of other options than the usual ones apart, so the same command
+goes on where it stopped.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from eval import cells
 from llmrec.errors import exit_code
 
 METHODS = ("zero_shot", "scratch", "head_only", "frozen", "top_blocks", "full", "houlsby", "lora")
+SOURCE_EPOCHS, EPOCHS = 20, 5
 EXAMPLES = """examples:
   python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 \
       --output eval/results/domains-office
@@ -56,9 +58,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--source-tuning", default="frozen", help="what of the language model learns on the source (default: frozen)"
     )
-    result.add_argument("--epochs", type=cells.positive, default=20, help="the most of a run (default: %(default)s)")
     result.add_argument(
-        "--source-epochs", type=cells.positive, help="the most of a run on the source (default: as many)"
+        "--epochs", type=cells.positive, default=EPOCHS, help="the most of a run (default: %(default)s)"
+    )
+    result.add_argument(
+        "--source-epochs",
+        type=cells.positive,
+        default=SOURCE_EPOCHS,
+        help="the most of a run on the source (default: %(default)s)",
     )
     cells.add_seeds(result)
     cells.add_jobs(result)
@@ -72,14 +79,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, target by target, prints what there is and saves it if asked to."""
     from eval import domain_cells, domain_report
 
-    methods = [*dict.fromkeys([*arguments.methods, "scratch"])]
-    stop = time.monotonic() + 60 * arguments.minutes
-    epochs = arguments.source_epochs or arguments.epochs, arguments.epochs
-    own = arguments.model, arguments.head, arguments.source_tuning, epochs, stop
-    more = (*arguments.data_dir, *arguments.overrides)
+    asked = dict.fromkeys(arguments.methods)
+    methods = [*asked] if "scratch" in asked else ["scratch", *asked]
+    recipe = domain_cells.Recipe(
+        (arguments.source_epochs, arguments.epochs),
+        tuple(arguments.overrides),
+        usual=(arguments.source_epochs, arguments.epochs) == (SOURCE_EPOCHS, EPOCHS) and not arguments.overrides,
+    )
+    own = arguments.model, arguments.head, arguments.source_tuning, recipe, time.monotonic() + 60 * arguments.minutes
     reports, found = [], dict[str, Any]()
     studies = [
-        domain_cells.Study(arguments.source, target, *own, users, more)
+        domain_cells.Study(arguments.source, target, *own, users, tuple(arguments.data_dir))
         for target, users in product(arguments.target, [*arguments.users, None])
     ]
     for study in studies:

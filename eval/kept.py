@@ -81,7 +81,7 @@ class Kept:
             ProtocolError: it was measured otherwise than those that are here.
         """
         self.begin(table)
-        protocol.require_equal({name: table.protocol, "kept cells": self._protocol()})
+        protocol.require_equal({name: table.protocol, "kept cells": self.protocol()})
         order = pl.read_parquet(self.folder / "cases.parquet").select("case_id")
         own = order.join(table.cases.select("case_id", *_OWN), on="case_id", how="left", maintain_order="left")
         small = own.select(pl.col(_OWN).cast(pl.Int32))
@@ -104,8 +104,13 @@ class Kept:
         if len(own) != len(base):
             raise RunError(f"{self.folder / name}.parquet has {len(own)} rows for {len(base)} cases")
         cases = pl.concat([base, own.cast(pl.Int64)], how="horizontal").select(*CASES)
-        table = RunTable(cases, pl.DataFrame(schema=RANKINGS), self._protocol(), facts["provenance"])
+        table = RunTable(cases, pl.DataFrame(schema=RANKINGS), self.protocol(), facts["provenance"])
         return Cell({}, facts["seed"], facts["validation"] or 0.0, table), facts["config"]
 
-    def _protocol(self) -> Protocol:
+    def protocol(self) -> Protocol:
+        """How all cells were measured.
+
+        Raises:
+            RunError: there are none.
+        """
         return Protocol.model_validate(read_json(self.folder / "protocol.json"))

@@ -1,6 +1,6 @@
 """The metric of each task by the share of parameters that learned for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,15 +37,21 @@ def plot(rows: "Mapping[str, Sequence[Row]]", metrics: Mapping[str, str], path: 
     )
     for axis in axes.flat[len(rows) :]:
         axis.set_visible(False)
+    # A method looks the same in all panels, whatever others a panel has.
+    looks = _looks(row.name for found in rows.values() for row in found if row.share is not None)
+    styles = dict(
+        zip(dict.fromkeys(row.name for each in rows.values() for row in each if row.share is None), cycle(LINES))
+    )
     for axis, (task, found) in zip(axes.flat, rows.items(), strict=False):
         trained = [row for row in found if row.share is not None]
         for place, row in enumerate(trained):
             value, crowd = row.metrics[metrics[task]], [each for each in trained[:place] if _near(each, row)]
             spread = [[value.value - value.low], [value.high - value.value]]
-            at, marker = (row.share or 0) / APART ** len(crowd), MARKERS[place % len(MARKERS)]
-            axis.errorbar(at, value.value, yerr=spread, fmt=marker, color=f"C{place}", capsize=3, label=row.name)
-        for row, style in zip((each for each in found if each.share is None), cycle(LINES)):
-            axis.axhline(row.metrics[metrics[task]].value, color="tab:gray", linestyle=style, label=row.name)
+            at = (row.share or 0) / APART ** len(crowd)
+            axis.errorbar(at, value.value, yerr=spread, linestyle="none", capsize=3, label=row.name, **looks[row.name])
+        for row in (each for each in found if each.share is None):
+            level = row.metrics[metrics[task]].value
+            axis.axhline(level, color="tab:gray", linestyle=styles[row.name], label=row.name)
         axis.set_xscale("log")
         _describe(axis, task, metrics[task])
     _finish(figure, "share of parameters that learn for the task; 95 % intervals over test users", path)
@@ -67,18 +73,25 @@ def plot_curves(curves: "Mapping[str, Mapping[str, Sequence[Row]]]", metric: str
     figure, axes = pyplot.subplots(
         1, len(curves), figsize=(3 + 3.4 * len(curves), 3.8), squeeze=False, layout="constrained"
     )
+    looks = _looks(row.name for found in curves.values() for rows in found.values() for row in rows)
     for axis, (target, found) in zip(axes.flat, curves.items(), strict=True):
         places = list(found)
         for number, name in enumerate(dict.fromkeys(row.name for rows in found.values() for row in rows)):
             points = [(words, row.metrics[metric]) for words, rows in found.items() for row in rows if row.name == name]
             at = [places.index(words) + 0.03 * number for words, _ in points]
             spread = [[each.value - each.low for _, each in points], [each.high - each.value for _, each in points]]
-            marker, values = MARKERS[number % len(MARKERS)], [each.value for _, each in points]
-            axis.errorbar(at, values, yerr=spread, marker=marker, color=f"C{number}", capsize=3, label=name)
+            values = [each.value for _, each in points]
+            axis.errorbar(at, values, yerr=spread, capsize=3, label=name, **looks[name])
         axis.set_xticks(range(len(places)), places)
         axis.set_ylim(bottom=0)
         _describe(axis, target, metric)
     _finish(figure, "users learned from; 95 % intervals over test users", path)
+
+
+def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Color and marker of each name."""
+    places = enumerate(dict.fromkeys(names))
+    return {name: {"color": f"C{place}", "marker": MARKERS[place % len(MARKERS)]} for place, name in places}
 
 
 def _describe(axis: Any, title: str, metric: str) -> None:
@@ -89,11 +102,14 @@ def _describe(axis: Any, title: str, metric: str) -> None:
 
 
 def _finish(figure: Any, words: str, path: Path) -> None:
-    """Adds the legend of the first panel and what all share below, and writes the figure."""
+    """Adds the legend of all panels and what they share below, and writes the figure."""
     from matplotlib import pyplot
 
     figure.supxlabel(words)
-    handles = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
+    handles: dict[str, Any] = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize="small")
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
     pyplot.close(figure)

@@ -12,7 +12,7 @@ from small_runs import QUICK
 from tables import counted
 
 from eval import cells, domain_cells, domain_report, transfer
-from eval.domain_cells import RATES, Study
+from eval.domain_cells import RATES, Recipe, Study
 from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunTable
 
@@ -22,7 +22,7 @@ USERS = [f"u{number}" for number in range(40)]
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
-    return Study("here", "there", "minilm-l6", "sasrec", "frozen", (20, 20), 0.0)
+    return Study("here", "there", "minilm-l6", "sasrec", "frozen", Recipe((20, 5)), 0.0)
 
 
 def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) -> None:
@@ -39,9 +39,15 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
     described = replace(study, source="configs/mine.yaml", target="/data/shop.yml")
     assert described.kept.folder == domain_cells.KEPT / "mine-to-shop-minilm-l6-sasrec"
     assert described.flags("frozen", 0)[-1] == "runs/study/source-mine-minilm-l6-sasrec-frozen-s0"
-    longer = replace(study, epochs=(30, 20))
-    assert longer.flags("frozen", 1)[-1] == "runs/study/source-here-minilm-l6-sasrec-frozen-30-epochs-s1"
-    assert longer.title == "here to there, minilm-l6, sasrec, 30 epochs there"
+
+
+def test_runs_of_another_recipe_are_kept_apart(study: Study) -> None:
+    """Neither their sources nor their cells may stand for each other."""
+    recipes = [Recipe((20, 5)), Recipe((30, 5), (), False), Recipe((20, 5), ("max_seq_len=9",), False)]
+    studies = [replace(study, recipe=recipe) for recipe in recipes]
+    assert len({each.kept.folder for each in studies}) == len({each._origin(0) for each in studies}) == 3
+    titles = [each.title.removeprefix("here to there, minilm-l6, sasrec") for each in studies]
+    assert titles == ["", ", 30 and 5 epochs", ", 20 and 5 epochs, max_seq_len=9"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,7 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
     [
         ({"source_tuning": "houlsby"}, ["frozen"], "--source-tuning: what houlsby learns stands beside"),
         ({"head": "gru4rec"}, ["zero_shot", "houlsby"], "GRU4Rec has no block that takes adapters"),
-        ({"more": ("head.layers=2",)}, ["zero_shot"], "has no option 'layers'"),
+        ({"recipe": Recipe((1, 1), ("head.layers=2",))}, ["zero_shot"], "has no option 'layers'"),
         ({}, ["huolsby"], "no method 'huolsby'; did you mean 'houlsby'"),
     ],
 )
@@ -160,7 +166,8 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     quick = [*QUICK, "training.batch_size=16", "training.warmup_steps=0"]
     flags += ["--output", str(tmp_path / "toys")]
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
-    assert "Missing: zero_shot, head_only, scratch." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Missing: scratch, zero_shot, head_only." in shown and "Without scratch nothing is told" in shown
     assert not (tmp_path / "toys.md").exists(), "nothing to tell yet"
     assert transfer.main([*quick, *flags]) == 0
     saved = json.loads((tmp_path / "toys.json").read_text(encoding="utf-8"))
@@ -177,6 +184,9 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
     shutil.rmtree(tmp_path / "runs")
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     assert "Missing" not in capsys.readouterr().out, "kept without their runs"
+    write_recbole(tmp_path / "logs" / "there", "there", *toy_tables(num_users=20, num_items=25, seed=2))
+    assert transfer.main([*quick, *flags, "--minutes", "0"]) == 2
+    assert "holds cells of other data than there is now" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -184,8 +194,9 @@ def test_a_language_model_that_learned_on_the_source_is_that_of_the_target(tmp_p
     monkeypatch.chdir(tmp_path)
     write_recbole(tmp_path / "logs" / "here", "here", *toy_tables())
     model = str(tiny_models.folder("llama"))
-    more = (*QUICK, "training.warmup_steps=0", "--data-dir", str(tmp_path / "logs"))
-    study = Study("here", "here", model, "sasrec", "full", (1, 1), float("inf"), None, more)
+    recipe = Recipe((1, 1), (*QUICK, "training.warmup_steps=0"))
+    place = ("--data-dir", str(tmp_path / "logs"))
+    study = Study("here", "here", model, "sasrec", "full", recipe, float("inf"), None, place)
     found = study.cell("zero_shot", {}, 0)
     source = RunTable.load(study._origin(0) / "test").cases
     assert found.table.cases["target_above"].to_list() == source["target_above"].to_list()
