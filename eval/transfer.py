@@ -2,8 +2,8 @@
 
 A cell is a method with a seed; it learns the tasks of a folder one after the other and is tested on users that no task
 trains on. Cells are trained below runs/transfer, those of one seed from the same pre-trained network; finished ones are
-kept in eval/results/transfer, so the same command goes on where it stopped. Beside them stand chance and whatever is
-most frequent in training.
+kept in eval/results/transfer, those of other options than the usual ones apart, so the same command goes on where it
+stopped. Beside them stand chance and whatever is most frequent in training.
 
 A method may have options behind a colon: clue:tuning=full. head_only:network=new is a probe of a random network. Those
 with a dot are of the run: conure:transfer.order=[gender,romance,sci-fi] learns the tasks in another order.
@@ -13,17 +13,21 @@ With --benchmark a paper's comparison is run from its file: see python -m eval.t
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from eval import cells
 from llmrec.errors import ConfigError, exit_code, nearest
 
 CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
 RESULTS = Path("eval/results")
-RIVALS = ("full", "scratch")
+RIVALS = ("full", "scratch", "most frequent")
 METHODS = ("scratch", "full", "head_only", "sequential", "peterrec", "conure", "clue")
 EXAMPLES = """examples:
   python -m eval.transfer --data ml-100k --tasks configs/tasks/ml-100k --seeds 1
@@ -99,12 +103,25 @@ def run(arguments: argparse.Namespace) -> None:
     if unknown := [name for name in arguments.rivals or () if name not in known]:
         raise ConfigError(f"--rivals {unknown[0]!r} is none of --methods{nearest(unknown[0], known)}")
     flags = ["--config", str(arguments.config), "--data", arguments.data, *arguments.data_dir, *arguments.overrides]
-    study = transfer_cells.Study([*flags, f"transfer.tasks={arguments.tasks}"], methods, range(arguments.seeds))
+    flags += [f"transfer.tasks={arguments.tasks}"]
+    study = transfer_cells.Study(flags, methods, range(arguments.seeds), variant(arguments))
     study.train(arguments.jobs, time.monotonic() + 60 * arguments.minutes)
     report = transfer_report.Report(study, arguments.rivals or RIVALS)
     if arguments.save:
         report.save(RESULTS / f"transfer-{arguments.save}")
     print(json.dumps(report.as_json(), indent=2) if arguments.json else report.show())
+
+
+def variant(arguments: argparse.Namespace) -> str:
+    """A digest of what is asked for besides the usual trunk, options and tasks; empty where nothing is."""
+    said: dict[str, Any] = {}
+    if arguments.config.resolve() != CONFIG.resolve():
+        said["config"] = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+    if arguments.overrides:
+        said["overrides"] = sorted(arguments.overrides)
+    if arguments.tasks.name != Path(arguments.data).stem:
+        said["tasks"] = arguments.tasks.name
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8] if said else ""
 
 
 if __name__ == "__main__":

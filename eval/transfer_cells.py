@@ -16,7 +16,7 @@ from typing import Any
 
 from eval import cells, transfer_free
 from eval.kept import OF_THE_MACHINE, Kept
-from llmrec import components, config, evaluation, task_results, train
+from llmrec import components, config, evaluation, pretrained, task_results, train
 from llmrec.config import RunConfig
 from llmrec.course import Course
 from llmrec.errors import ConfigError, RunError
@@ -71,6 +71,8 @@ class Cell:
     tables: dict[str, RunTable]
     source_seconds: float
     """Of the pre-training that it begins with, which other cells share."""
+    source_test: dict[str, Any] | None
+    """Metrics of the pre-trained network on its own next items, where it tells them and that was kept."""
 
     @classmethod
     def load(cls, folder: Path, name: str) -> "Cell":
@@ -78,7 +80,7 @@ class Cell:
         facts = read_json(folder / f"{name}.json")
         names = [task["name"] for task in facts["results"]["tasks"]]
         tables = {task: Kept(folder / task).load(name)[0].table for task in names}
-        return cls(facts["seed"], facts["results"], tables, facts["source_seconds"])
+        return cls(facts["seed"], facts["results"], tables, facts["source_seconds"], facts.get("source_test"))
 
     def task(self, name: str) -> dict[str, Any]:
         """What ``results.json`` tells of a task."""
@@ -93,10 +95,11 @@ class Study:
         flags: of ``llmrec/train.py``: data, trunk, tasks.
         methods: none twice.
         seeds: of each.
+        variant: tells cells of these flags from others over the same data; empty for the usual ones.
     """
 
-    def __init__(self, flags: list[str], methods: Sequence[Chosen], seeds: Sequence[int]) -> None:
-        self.flags, self.methods, self.seeds = flags, methods, seeds
+    def __init__(self, flags: list[str], methods: Sequence[Chosen], seeds: Sequence[int], variant: str = "") -> None:
+        self.flags, self.methods, self.seeds, self.variant = flags, methods, seeds, variant
         self.options: RunConfig = train.options_of(self._flags(replace(methods[0], overrides=())))[0].resolved()
 
     @cached_property
@@ -186,12 +189,17 @@ class Study:
 
     def folder(self, chosen: Chosen, seed: int) -> Path:
         """Of a cell."""
-        return STUDY / Path(self.options.data).stem / f"{chosen.folder}-s{seed}"
+        return STUDY / self.name / f"{chosen.folder}-s{seed}"
 
     @property
     def kept(self) -> Path:
         """Where finished cells are kept."""
-        return KEPT / Path(self.options.data).stem
+        return KEPT / self.name
+
+    @property
+    def name(self) -> str:
+        """Of the folders of its cells."""
+        return "-".join([Path(self.options.data).stem, *([self.variant] if self.variant else [])])
 
     def _kept(self, chosen: Chosen, seed: int) -> Path:
         return self.kept / f"{self.folder(chosen, seed).name}.json"
@@ -206,11 +214,12 @@ class Study:
         for place in sorted(each.parent for each in (folder / "tasks").glob("*/result.json")):
             task = self.kept / read_json(place / "result.json")["name"]
             Kept(task).save(folder.name, RunTable.load(place / "test"), seed=seed)
-        source = results["source"]
+        source = read_json(Path(results["source"]) / "metrics.json") if results["source"] else {"seconds": 0.0}
         facts = {
             "config": {key: value for key, value in config.items() if key not in OF_THE_MACHINE},
             "seed": seed,
-            "source_seconds": read_json(Path(source) / "metrics.json")["seconds"] if source else 0.0,
+            "source_seconds": source["seconds"],
+            "source_test": source.get("test"),
             "results": results,
         }
         write_json(self._kept(chosen, seed), facts)
@@ -230,11 +239,12 @@ class Study:
         the rest."""
         first: list[Chosen] = []
         rest: list[Chosen] = []
-        origins: list[dict[str, Any]] = []
+        made = set[str]()
         for chosen in self.methods:
-            alone = chosen.method.begins == "new"
-            known = not alone and chosen.method.origin in origins
-            origins += [] if alone or known else [chosen.method.origin]
+            options = train.options_of(self._flags(chosen))[0].resolved()
+            begins = pretrained.folder_name(options, chosen.method, self.course)
+            known = chosen.method.begins != "new" and begins in made
+            made |= set() if chosen.method.begins == "new" else {begins}
             (rest if known else first).append(chosen)
         return [[(chosen, seed) for chosen in wave] for seed in self.seeds for wave in (first, rest)]
 

@@ -1,5 +1,6 @@
 """What ``eval.transfer`` says of its cells: metrics by task, what learned, what is stored, and what was forgotten."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from eval import terminal, transfer_free, transfer_plot
 from eval.terminal import Line
-from eval.transfer_cells import Study, evaluation_name
+from eval.transfer_cells import Cell, Study, evaluation_name
 from eval.transfer_free import FREQUENT
 from eval.transfer_rows import Cost, Row, cost, forgotten
 from llmrec import evaluation, protocol, report
@@ -22,6 +23,16 @@ from llmrec.task_results import METRICS, SELECTION
 from llmrec.tasks import Task
 
 CHANCE = "chance"
+COSTS = (
+    "learned",
+    "learned without items",
+    "stored networks",
+    "stored MB",
+    "task seconds",
+    "source seconds",
+    "source nDCG@10",
+    "after keeping",
+)
 
 
 class Report:
@@ -164,7 +175,7 @@ class Report:
         most = max(rows.values(), key=len)
         values = {name: [_metric(rows[task.name].get(name), task, told) for task in self.tasks] for name in most}
         yield "method", heads, list(values.items())
-        costs = ["learned", "learned without items", "stored networks", "task seconds", "source seconds"]
+        costs = [*COSTS]
         yield "cost", costs, [(each.name, _told(each)) for each in self.costs]
         longest = sorted(self.forgotten.values(), key=len, reverse=True)
         names = list(dict.fromkeys(name for each in longest for name in each))
@@ -192,7 +203,9 @@ class Report:
             "of the history was met, smoothing and strength by validation. learned: of the parameters that answer a "
             "task, the mean over tasks, and without the vectors of items; stored: for all tasks, by the bytes of a "
             "network without heads; a method that keeps one network answers the source too, so its bytes and seconds "
-            "hold the source's."
+            "hold the source's. source nDCG@10: of the pre-trained network, on next items of the source; after keeping: of "
+            "a method that leaves the source a part of it, with that part. Seconds: with one thread, beside other "
+            "trainings, so they compare roughly."
         )
         yield (
             "After the last task: the metric of an earlier task, less what it was when that had just been learned; "
@@ -202,9 +215,26 @@ class Report:
             f"Paired over users: beats: the whole 95 % interval above 0; not worse: it reaches 0. {number} such tests; "
             "nothing is corrected for their number."
         )
+        for name, cells in self.cells.items():
+            if free := [cell.results["tasks"][-1]["capacity"]["free"] for cell in cells if _has_capacity(cell)]:
+                yield f"{name}: {np.mean(free):.0%} of the weights are free after the last task."
+        if cut := self._at_the_last_epoch():
+            yield f"Still rising when training ended (best at the last epoch allowed): {', '.join(cut)}."
         for task in self.tasks:
             yield f"{task.name}: {self._first(task).protocol.line()}"
         yield from self.study.course.notes
+
+    def _at_the_last_epoch(self) -> list[str]:
+        """Methods and tasks whose best epoch was the last one allowed, with the number of seeds."""
+        found = Counter[str]()
+        learned = self.study.options.transfer
+        assert learned is not None
+        most = learned.training.epochs
+        for name, cells in self.cells.items():
+            for task in (task for cell in cells for task in cell.results["tasks"]):
+                if list(task.get("best_epochs", {}).values())[-1:] == [most]:
+                    found[f"{name} {task['name']}"] += 1
+        return [f"{name} ({seeds} of {len(self.study.seeds)} seeds)" for name, seeds in found.items()]
 
     def _first(self, task: Task) -> RunTable:
         return self._tables[task.name][FREQUENT][0]
@@ -215,6 +245,10 @@ def _metric(row: Row | None, task: Task, told: Callable[[Interval], str]) -> str
         return "-"
     found = row.metrics[SELECTION[task.kind]]
     return terminal.value(found) if row.name == CHANCE else told(found)
+
+
+def _has_capacity(cell: Cell) -> bool:
+    return "capacity" in cell.results["tasks"][-1]
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -237,4 +271,8 @@ def _changes(found: dict[str, float | None], names: list[str]) -> list[str]:
 
 def _told(cost: Cost) -> list[str]:
     shares = [f"{100 * share:.3g} %" for share in (cost.share, cost.share_without_items)]
-    return [*shares, f"{cost.stored:.2f}", f"{cost.seconds:,.0f}", f"{cost.source_seconds:,.0f}"]
+    stored = [f"{cost.stored:.2f}", f"{cost.stored_bytes / 1e6:.2f}"]
+    of_source = [
+        "-" if value is None else terminal.value(Interval(*[value] * 3)) for value in (cost.source, cost.source_kept)
+    ]
+    return [*shares, *stored, f"{cost.seconds:,.0f}", f"{cost.source_seconds:,.0f}", *of_source]

@@ -1,7 +1,8 @@
 """What the cells of ``eval.transfer`` come to, method by method."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,10 @@ class Cost:
     """What a method takes for all tasks together, means over seeds.
 
     ``share`` and ``share_without_items``: of all parameters that answer a task, and of all but the vectors of items,
-    how many learned for it, means over tasks. ``stored``: bytes for all tasks by those of one network, without heads.
-    ``seconds``: of training on tasks; ``source_seconds``: of the pre-training, which methods share.
+    how many learned for it, means over tasks. ``stored``: bytes for all tasks by those of one network, without heads;
+    ``stored_bytes``: the same as a number. ``seconds``: of training on tasks; ``source_seconds``: of the pre-training,
+    which methods share. ``source``: nDCG@10 of the pre-trained network on next items of the source, as far as it tells
+    them; ``source_kept``: the same of a method that answers the source with what the source may keep.
     """
 
     name: str
@@ -39,8 +42,11 @@ class Cost:
     share: float
     share_without_items: float
     stored: float
+    stored_bytes: float
     seconds: float
     source_seconds: float
+    source: float | None
+    source_kept: float | None
 
 
 def cost(name: str, cells: list[Cell], tasks: list[str]) -> Cost:
@@ -57,9 +63,19 @@ def cost(name: str, cells: list[Cell], tasks: list[str]) -> Cost:
         share=mean("trainable_share"),
         share_without_items=mean("trainable_share_without_items"),
         stored=float(np.mean(stored)),
+        stored_bytes=float(np.mean([cell.results["stored_bytes"] for cell in cells])),
         seconds=float(np.mean(seconds)),
         source_seconds=float(np.mean([cell.source_seconds for cell in cells])),
+        source=_mean_or_none(cell.source_test for cell in cells),
+        source_kept=_mean_or_none(
+            task["test"] for cell in cells for task in cell.results["tasks"] if task["name"] not in tasks
+        ),
     )
+
+
+def _mean_or_none(tests: Iterable[dict[str, Any] | None]) -> float | None:
+    values = [test["nDCG@10"]["value"] for test in tests if test is not None]
+    return float(np.mean(values)) if values else None
 
 
 def forgotten(cells: list[Cell]) -> Iterator[tuple[str, float | None]]:

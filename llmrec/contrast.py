@@ -17,6 +17,8 @@ from llmrec.user_network import STD, UserNetwork
 
 AGREEMENT = "agreement"
 """Metric of validation: the geometric mean of the probability that a view gives to its other view."""
+_SOME = 8
+"""Histories that are looked at to see whether views differ."""
 
 
 class Ratios(NamedTuple):
@@ -175,6 +177,14 @@ def agreement(step: ContrastiveStep, histories: Sequences, max_seq_len: int, bat
         nobody = torch.zeros(len(batch), dtype=torch.long, device=step.mask_token.device)
         total += len(batch) * float(nt_xent(*views, nobody, step.temperature))
     return float(np.exp(-total / len(sequences)))
+
+
+@torch.no_grad()
+def differ(step: ContrastiveStep, histories: Sequences, max_seq_len: int) -> bool:
+    """Whether two views of a history are two, as training reads them."""
+    some = histories.take(np.flatnonzero(histories.lengths)[:_SOME]).padded(max_seq_len)
+    first, second = step.train().views(some.to(step.mask_token.device), training.seed_step(0, 0, 0))
+    return not torch.allclose(first, second)
 
 
 def _uniform(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Float[Tensor, "batch seq"]:

@@ -15,16 +15,14 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llmrec import components, runs, task_results, training
+from llmrec import components, pretrained, runs, task_results, training
 from llmrec.config import RunConfig
 from llmrec.course import Course
 from llmrec.errors import ConfigError, RunError
 from llmrec.lessons import SOURCE, Lesson
 from llmrec.phases import Trained, Trainer, load_state, save_state
-from llmrec.protocol import digest
 from llmrec.task_losses import WORDS
 from llmrec.task_results import Answers
-from llmrec.tasks.task_set import require_same_items
 from llmrec.transfer import Method
 from llmrec.user_network import UserNetwork
 
@@ -59,25 +57,19 @@ class Lifelong:
         """Where the pre-trained network is, or will be: beside the run, by all that it depends on."""
         if self.options.pretrained is not None:
             return self.options.pretrained
-        # Without what has its default, lest an option that comes later lead to another folder.
-        facts = self.config.model_dump(mode="json", include=set(_PRETRAINING), exclude_defaults=True)
-        facts |= {field: components.brief(kind, getattr(self.config, field)) for field, kind in _PARTS.items()}
-        facts |= {"tied": self.options.tied, "source": self.course.source_hash, **self.method.origin}
-        return self.folder.parent / f"source-{digest(facts)}"
+        return self.folder.parent / pretrained.folder_name(self.config, self.method, self.course)
 
     def pretrain(self) -> Path:
         """Finds or makes the pre-trained network; returns its run folder.
 
         Raises:
-            RunError: a folder of ``transfer.pretrained`` whose items are not those of the source, or that is
-                unfinished.
+            RunError: a folder of ``transfer.pretrained`` that is unfinished or holds another network.
         """
         place = runs.RunFolder(self.pretrained_folder)
-        if place.finished:
-            require_same_items(runs.read_json(place.path / "items.json")["items"], self.course.source.classes)
-            return place.path
         if self.options.pretrained is not None:
-            place.require_finished()
+            pretrained.require_fitting(place.path, self.config, self.method, self.course)
+        if place.finished:
+            return place.path
         place.path.mkdir(parents=True, exist_ok=True)
         runs.write_json(place.path / "config.json", self.config.model_dump(mode="json"))
         network = self._new()
@@ -86,7 +78,7 @@ class Lifelong:
         trainer = replace(self.trainer, basis={"source": self.course.source_hash})
         trained = trainer.run(self.method.pretraining(lesson), network, place.path)
         save_state(place.path / "network.safetensors", network, trained[-1].progress)
-        runs.write_json(place.path / "items.json", {"items": list(self.course.source.classes)})
+        pretrained.save_source(place.path, self.course)
         metrics: dict[str, Any] = {"validation": trained[-1].progress.best, **_effort(trained)}
         if "next item" in self.method.origin.values():
             table = self._table(network, SOURCE, trained)
@@ -267,11 +259,6 @@ class Lifelong:
     def _state(self, number: int) -> Path:
         """The one network after a task, for the next."""
         return self._place(number) / "state.safetensors"
-
-
-_PARTS = {"head": "heads", "loss": "losses"}
-_PRETRAINING = ("embedding_dim", "max_seq_len", "head", "loss", "training", "filter", "seed")
-"""Options that the pre-trained network depends on."""
 
 
 def _effort(trained: list[Trained]) -> dict[str, Any]:

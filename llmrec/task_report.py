@@ -20,6 +20,7 @@ def show(results: dict[str, Any]) -> str:
         lines.append(
             f"  {task['name']:{width}}  {name} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}], "
             f"chance {value['chance']:.4f}; {learned}; {task['seconds']:.0f} s"
+            + (f"; {task['capacity']['free']:.0%} of the weights still free" if "capacity" in task else "")
             + (f"; other answers than before to {', '.join(forgot)}" if forgot else "")
         )
     return "\n".join(lines)

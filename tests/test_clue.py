@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from small_course import lifelong
 
 from llmrec.contrast import AGREEMENT
+from llmrec.errors import ConfigError
 from llmrec.runs import read_json
 
 pytestmark = pytest.mark.slow
@@ -53,9 +54,15 @@ def test_runs_share_a_pre_training_unless_they_differ_in_it(tmp_path: Path) -> N
     assert place() != lifelong(tmp_path / "run", "full").pretrained_folder
 
 
+def test_views_by_dropout_need_some(tmp_path: Path) -> None:
+    """Two equal views are told from all others by any network."""
+    with pytest.raises(ConfigError, match=r"views=dropout: this network has no dropout.*set head.dropout=0.1"):
+        lifelong(tmp_path / "run", "clue", *ONE, "transfer.method.views=dropout").run()
+
+
 @pytest.mark.parametrize("views", ["augmentation", "dropout"])
 def test_pre_training_goes_on_to_the_same_end_wherever_it_was_cut_off(tmp_path: Path, views: str) -> None:
-    options = (*ONE, *WARM, f"transfer.method.views={views}")
+    options = (*ONE, *WARM, "head.dropout=0.1", f"transfer.method.views={views}")
     whole = lifelong(tmp_path / "whole" / "run", "clue", *options).pretrain()
     crashes = 0
     while True:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -251,6 +252,30 @@ def test_a_network_pre_trained_on_other_items_is_refused_by_name(tmp_path: Path)
         plan.run()
     with pytest.raises(RunError, match="holds no run"):
         lifelong(tmp_path / "run", "full", f"transfer.pretrained={tmp_path / 'nothing'}").run()
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "told"),
+    [
+        ("full", "head.dilations=[1, 1]", r"head: .*'num_layers': 2} there, .*'dilations': \[1, 1\]} here"),
+        ("full", "max_seq_len=7", "max_seq_len: 8 there, 7 here"),
+        ("clue", "seed=1", "objective: next item there, contrast here"),
+    ],
+)
+def test_a_network_of_another_kind_is_refused_by_what_differs(
+    tmp_path: Path, method: str, change: str, told: str
+) -> None:
+    """Its weights may have the same shapes, and mean something else."""
+    made = finished("full")[0].pretrained_folder
+    with pytest.raises(RunError, match=told):
+        lifelong(tmp_path / "run", method, f"transfer.pretrained={made}", change).run()
+
+
+def test_a_network_that_has_met_users_who_test_now_is_refused(tmp_path: Path) -> None:
+    made, other = finished("full")[0].pretrained_folder, course(seed=1)
+    same = replace(other, source=replace(other.source, classes=course().source.classes))
+    with pytest.raises(RunError, match="source: other users or histories there"):
+        lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=same).run()
 
 
 def test_a_head_that_knows_its_users_is_refused(tmp_path: Path) -> None:

@@ -218,15 +218,30 @@ def test_without_a_finished_cell_only_what_is_missing_is_told(study: Study, tmp_
 
 
 def test_cells_that_share_a_pre_training_wait_for_the_one_that_makes_it(study: Study) -> None:
-    asked = ("scratch", "full", "head_only", "peterrec", "clue", "clue:tuning=full", "clue:views=dropout")
-    waves = Study(FLAGS, chosen(*asked), (0, 1))._waves()
-    first = ["scratch", "full", "clue", "clue:views=dropout"]
-    rest = ["head_only", "peterrec", "clue:tuning=full"]
+    """Also where options of a run of its own ask for another pre-training, or for another order alone."""
+    deep = ["full:head.num_layers=4", "peterrec:head.num_layers=4", "full:transfer.order=[half,step,far]"]
+    asked = ("scratch", "full", "head_only", "peterrec", "clue", "clue:tuning=full", "clue:views=dropout", *deep)
+    wide = Study(FLAGS, chosen(*asked), (0, 1))
+    wide.course = course()
+    waves = wide._waves()
+    first = ["scratch", "full", "clue", "clue:views=dropout", deep[0]]
+    rest = ["head_only", "peterrec", "clue:tuning=full", *deep[1:]]
     assert [[(each.label, seed) for each, seed in wave] for wave in waves] == [
         [(label, seed) for label in wave] for seed in (0, 1) for wave in (first, rest)
     ], "all methods of a seed before the next"
     folders = {study.folder(each, seed) for wave in waves for each, seed in wave}
-    assert len(folders) == 14 and Path("runs/transfer/ml-100k/clue_tuning_full-s1") in folders
+    assert len(folders) == 20 and Path("runs/transfer/ml-100k/clue_tuning_full-s1") in folders
+
+
+def test_cells_of_another_trunk_or_of_other_options_are_kept_apart(tmp_path: Path) -> None:
+    usual = ["--data", "ml-1m", "--tasks", "configs/tasks/ml-1m"]
+    trunk = tmp_path / "other.yaml"
+    trunk.write_text("head: sasrec\n", encoding="utf-8")
+    asked = [usual, [*usual, "training.epochs=2"], [*usual, "--config", str(trunk)], [*usual[:3], "configs/tasks/mine"]]
+    variants = [transfer.variant(transfer.parser().parse_args(words)) for words in asked]
+    assert variants[0] == "" and len(set(variants)) == 4
+    apart = Study(FLAGS, chosen("full"), (0,), variants[1])
+    assert apart.kept.name == apart.folder(chosen("full")[0], 0).parent.name == f"ml-100k-{variants[1]}"
 
 
 def test_a_finished_cell_of_other_options_is_refused(study: Study) -> None:

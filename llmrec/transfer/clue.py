@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from llmrec import training
-from llmrec.contrast import AGREEMENT, ContrastiveStep, Ratios, agreement
+from llmrec.contrast import AGREEMENT, ContrastiveStep, Ratios, agreement, differ
+from llmrec.errors import ConfigError
 from llmrec.lessons import Lesson
 from llmrec.phases import Phase
 from llmrec.sequences import TrainingBatches
@@ -56,7 +57,11 @@ class Clue(Method):
         self.warm_start, self.tuning = warm_start, tuning
 
     def pretraining(self, lesson: Lesson) -> Iterator[Phase]:
-        """Telling users apart, behind next items where it starts warm."""
+        """Telling users apart, behind next items where it starts warm.
+
+        Raises:
+            ConfigError: views by dropout of a network that has none.
+        """
         if self.warm_start == "next_item":
             yield from super().pretraining(lesson)
         self.prepare(lesson.network)
@@ -86,6 +91,11 @@ class Clue(Method):
         kept = [network.token, *network.items.parameters(), *network.trunk.parameters()]
         beside = [step.mask_token, *step.projector.parameters()]
         histories = lesson.task.parts["validation"].histories
+        if self.ratios is None and not differ(step, histories, lesson.max_seq_len):
+            raise ConfigError(
+                "views=dropout: this network has no dropout, so that both views of a history are the same; set "
+                "head.dropout=0.1, or take views=augmentation"
+            )
 
         def validate() -> dict[str, float]:
             return {AGREEMENT: agreement(step, histories, lesson.max_seq_len, options.batch_size, seed=0)}

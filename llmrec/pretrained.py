@@ -1,0 +1,64 @@
+"""What a network that is pre-trained on a source depends on: the name of its folder, and whether it fits a run."""
+
+from pathlib import Path
+from typing import Any
+
+from llmrec import components, runs
+from llmrec import config as configuration
+from llmrec.config import RunConfig
+from llmrec.course import Course
+from llmrec.errors import RunError
+from llmrec.protocol import digest
+from llmrec.tasks.task_set import require_same_items
+from llmrec.transfer import Method
+
+_PARTS = {"head": "heads", "loss": "losses"}
+_OPTIONS = ("embedding_dim", "max_seq_len", "head", "loss", "training", "filter", "seed")
+_OF_THE_NETWORK = ("embedding_dim", "max_seq_len", "head", "tied", "objective")
+"""What must be the same where a folder is given; how it was trained is its own affair."""
+ITEMS = "items.json"
+"""Ids of the source's items, and a digest of what pre-training saw and was judged by."""
+
+
+def folder_name(config: RunConfig, method: Method, course: Course) -> str:
+    """The same for all runs that would pre-train the same network."""
+    return f"source-{digest({**_facts(config, method), 'source': course.source_hash})}"
+
+
+def save_source(folder: Path, course: Course) -> None:
+    """Writes down what the network was pre-trained on."""
+    runs.write_json(folder / ITEMS, {"items": list(course.source.classes), "source": course.source_hash})
+
+
+def require_fitting(folder: Path, config: RunConfig, method: Method, course: Course) -> None:
+    """Refuses a given network that is another one than this run would begin with, or that has met its test users.
+
+    Raises:
+        RunError: unfinished, of other items, users or options; the message names them.
+    """
+    runs.RunFolder(folder).require_finished()
+    found = runs.read_json(folder / ITEMS)
+    require_same_items(found["items"], course.source.classes)
+    saved = configuration.parse(runs.read_json(folder / "config.json")).resolved()
+    assert saved.transfer is not None
+    then = _facts(saved, components.create("transfer", saved.transfer.method))
+    now = _facts(config, method)
+    told = [
+        f"{name}: {then.get(name)} there, {now.get(name)} here"
+        for name in _OF_THE_NETWORK
+        if then.get(name) != now.get(name)
+    ]
+    if found.get("source") != course.source_hash:
+        told.append("source: other users or histories there, so that it may have met the users that test here")
+    if told:
+        raise RunError(
+            f"transfer.pretrained={folder} is another network ({'; '.join(told)}); leave it out to train one"
+        )
+
+
+def _facts(config: RunConfig, method: Method) -> dict[str, Any]:
+    """Without what has its default, lest an option that comes later lead to another folder."""
+    assert config.transfer is not None
+    facts = config.model_dump(mode="json", include=set(_OPTIONS), exclude_defaults=True)
+    facts |= {field: components.brief(kind, getattr(config, field)) for field, kind in _PARTS.items()}
+    return facts | {"tied": config.transfer.tied, **method.origin}
