@@ -227,7 +227,7 @@ class Study:
     def _source(self) -> str:
         # The recipe is part of the name, for cells are kept with the name of what they began with.
         words = ["source", _short(self.source), Path(self.model).name, self.head, self.source_tuning]
-        return "-".join([*words, *self.recipe.name])
+        return "-".join([*words, f"{self.recipe.epochs[0]}-epochs", *self.recipe.name])
 
     def _origin(self, seed: int) -> Path:
         return cells.STUDY / f"{self._source}-s{seed}"

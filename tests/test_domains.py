@@ -26,7 +26,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 
 def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) -> None:
-    begins = ["--init", "runs/study/source-here-minilm-l6-sasrec-frozen-s1"]
+    begins = ["--init", "runs/study/source-here-minilm-l6-sasrec-frozen-20-epochs-s1"]
     frozen = ["--model", "minilm-l6", "--tuning", "frozen", *begins]
     assert study.flags("scratch", 1) == ["--model", "minilm-l6", "--tuning", "full"]
     assert study.flags("zero_shot", 1) == [*frozen, "training.epochs=0"]
@@ -34,11 +34,11 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
     assert study.flags("frozen", 1) == frozen
     assert study.flags("lora", 1)[2:] == ["--tuning", "lora", *begins]
     learned = replace(study, source_tuning="full").flags("frozen", 0)
-    assert learned[1] == "runs/study/source-here-minilm-l6-sasrec-full-s0/language_model"
+    assert learned[1] == "runs/study/source-here-minilm-l6-sasrec-full-20-epochs-s0/language_model"
     assert "features.pooling=cls" in replace(study, source_tuning="full", model="bge-base").flags("frozen", 0)
     described = replace(study, source="configs/mine.yaml", target="/data/shop.yml")
     assert described.kept.folder == domain_cells.KEPT / "mine-to-shop-minilm-l6-sasrec"
-    assert described.flags("frozen", 0)[-1] == "runs/study/source-mine-minilm-l6-sasrec-frozen-s0"
+    assert described.flags("frozen", 0)[-1] == "runs/study/source-mine-minilm-l6-sasrec-frozen-20-epochs-s0"
 
 
 def test_runs_of_another_recipe_are_kept_apart(study: Study) -> None:
@@ -65,7 +65,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(study: Study, chan
 
 
 def test_cells_of_a_source_that_was_trained_anew_do_not_stand_beside_the_old_ones(study: Study, tmp_path: Path) -> None:
-    weights = tmp_path / "runs/study/source-here-minilm-l6-sasrec-frozen-s0/model.safetensors"
+    weights = tmp_path / "runs/study/source-here-minilm-l6-sasrec-frozen-20-epochs-s0/model.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"some")
     table = counted([("ann", 0, 0)], seed=0)
@@ -74,7 +74,7 @@ def test_cells_of_a_source_that_was_trained_anew_do_not_stand_beside_the_old_one
     assert study._same_source(0) == table.provenance["source"]
     weights.write_bytes(b"others")
     with pytest.raises(
-        RunError, match="frozen-s0 began with other weights of source-here-minilm-l6-sasrec-frozen than"
+        RunError, match="frozen-s0 began with other weights of source-here-minilm-l6-sasrec-frozen-20-epochs than"
     ):
         study._same_source(0)
 
