@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llmrec import components, pretrained, runs, task_results, training
+from llmrec import components, pretrained, runs, stacking, task_results, training
 from llmrec.config import RunConfig
 from llmrec.course import Course
 from llmrec.errors import ConfigError, RunError
@@ -72,7 +72,7 @@ class Lifelong:
             return place.path
         place.path.mkdir(parents=True, exist_ok=True)
         runs.write_json(place.path / "config.json", self.config.model_dump(mode="json"))
-        network = self._new()
+        network = self._unlearned()
         lesson = Lesson.of_source(self.course.source, self.course.train, network, self.config)
         # Runs over other tasks of the same source go on with it, if it was cut off.
         trainer = replace(self.trainer, basis={"source": self.course.source_hash})
@@ -91,6 +91,15 @@ class Lifelong:
         for each in trained:
             (place.path / each.name / "state.safetensors").unlink()
         return place.path
+
+    def _unlearned(self) -> UserNetwork:
+        """What pre-training begins with: new weights, or the blocks of a shallower network, each of them twice."""
+        network, how = self._new(), self.options.stacking
+        if how != "none":
+            half = Lifelong(pretrained.shallower(self.config), self.course, self.folder, self.trainer)
+            weights = _read(half.pretrain() / "network.safetensors")
+            network.load_state_dict(stacking.stack(weights, how))
+        return network
 
     def run(self) -> dict[str, Any]:
         """Learns and measures every task; returns the content of ``results.json``."""

@@ -228,6 +228,11 @@ class TransferOptions(Options):
     """How far down the sampler of ``bpr`` reaches, see :class:`llmrec.task_losses.PopularNegatives`."""
     pretrained: Path | None = None
     """Folder of a pre-trained network; null: found beside the run, or made there."""
+    stacking: Literal["none", "adjacent", "cross"] = "none"
+    """How the pre-trained network begins with one of half as many blocks, see :mod:`llmrec.stacking`; that one is
+    pre-trained before it, with the same options."""
+    doublings: int = Field(1, ge=1)
+    """How often the blocks are doubled, where they are stacked: the first network has ``num_layers / 2**doublings``."""
     tied: bool = False
     """Whether the source's items are told by the vectors that histories are made of."""
 

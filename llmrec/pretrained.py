@@ -7,7 +7,7 @@ from llmrec import components, runs
 from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.course import Course
-from llmrec.errors import RunError
+from llmrec.errors import ConfigError, RunError
 from llmrec.protocol import digest
 from llmrec.tasks.task_set import require_same_items
 from llmrec.transfer import Method
@@ -23,6 +23,25 @@ ITEMS = "items.json"
 def folder_name(config: RunConfig, method: Method, course: Course) -> str:
     """The same for all runs that would pre-train the same network."""
     return f"source-{digest({**_facts(config, method), 'source': course.source_hash})}"
+
+
+def shallower(config: RunConfig) -> RunConfig:
+    """The options of the network of half as many blocks, which may itself begin with a shallower one.
+
+    Raises:
+        ConfigError: a head without blocks, or one whose blocks cannot be halved.
+    """
+    assert config.transfer is not None
+    blocks, left = config.head.get("num_layers"), config.transfer.doublings - 1
+    if blocks is None or blocks % 2:
+        raise ConfigError(
+            f"transfer.stacking={config.transfer.stacking}: head.num_layers={blocks} of {config.head['name']} cannot "
+            f"be halved; with transfer.doublings={config.transfer.doublings} it must be a multiple of "
+            f"{2**config.transfer.doublings}"
+        )
+    own = {"doublings": left} if left else {"stacking": "none", "doublings": 1}
+    transfer = config.transfer.model_copy(update=own)
+    return config.model_copy(update={"head": config.head | {"num_layers": blocks // 2}, "transfer": transfer})
 
 
 def save_source(folder: Path, course: Course) -> None:
@@ -61,4 +80,6 @@ def _facts(config: RunConfig, method: Method) -> dict[str, Any]:
     assert config.transfer is not None
     facts = config.model_dump(mode="json", include=set(_OPTIONS), exclude_defaults=True)
     facts |= {field: components.brief(kind, getattr(config, field)) for field, kind in _PARTS.items()}
-    return facts | {"tied": config.transfer.tied, **method.origin}
+    facts |= {"tied": config.transfer.tied, **method.origin}
+    stacked = {"stacking": [config.transfer.stacking, config.transfer.doublings]}
+    return facts | ({} if config.transfer.stacking == "none" else stacked)

@@ -1,4 +1,4 @@
-"""StackRec: a deep head begins with the blocks of a shallow one, each of them twice (Wang et al., SIGIR 2021)."""
+"""StackRec: a deep head or trunk begins with a shallow one's blocks, each of them twice (Wang et al., SIGIR 2021)."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,16 +7,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-_OF_BLOCK = re.compile(r"head\.blocks\.(\d+)\.(.+)")
+_OF_BLOCK = re.compile(r"((?:head|trunk)\.blocks)\.(\d+)\.(.+)")
 
 
 def num_blocks(names: Iterable[str]) -> int:
-    """How many blocks the head has whose weights are called so; 0 where it has none."""
-    return len({found[1] for name in names if (found := _OF_BLOCK.fullmatch(name))})
+    """How many blocks the head or trunk has whose weights are called so; 0 where it has none."""
+    return len({found[2] for name in names if (found := _OF_BLOCK.fullmatch(name))})
 
 
 def stack(weights: Mapping[str, Tensor], how: Literal["adjacent", "cross"]) -> dict[str, Tensor]:
-    """The weights of a recommender with twice as many blocks.
+    """The weights of a recommender, or of a user network, with twice as many blocks.
 
     Args:
         weights: of the shallower one, by name.
@@ -30,8 +30,8 @@ def stack(weights: Mapping[str, Tensor], how: Literal["adjacent", "cross"]) -> d
     stacked = {name: weight for name, weight in weights.items() if not _OF_BLOCK.fullmatch(name)}
     for name, weight in weights.items():
         if found := _OF_BLOCK.fullmatch(name):
-            old, part = int(found[1]), found[2]
+            blocks, old, part = found[1], int(found[2]), found[3]
             for new in (2 * old, 2 * old + 1) if how == "adjacent" else (old, old + number):
                 copied = torch.zeros_like(weight) if part == "gate" else weight.clone()
-                stacked[f"head.blocks.{new}.{part}"] = copied
+                stacked[f"{blocks}.{new}.{part}"] = copied
     return stacked

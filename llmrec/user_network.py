@@ -122,7 +122,11 @@ class UserNetwork(nn.Module):
     def pool(
         self, items: Float[Tensor, "batch seq dim"], mask: Bool[Tensor, "batch seq"], token: Float[Tensor, " dim"]
     ) -> Float[Tensor, "batch dim"]:
-        """The same from the vectors of the items, and which of them are no padding."""
+        """The same from the vectors of the items, and which of them are no padding.
+
+        The token stands behind the history under every trunk; PeterRec puts one at either end of a trunk that reads
+        both ways, and adds up their vectors.
+        """
         batch = len(items)
         appended = torch.cat([items, token.expand(batch, 1, -1)], dim=1)
         real = torch.cat([mask, mask.new_ones(batch, 1)], dim=1)

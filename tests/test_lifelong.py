@@ -1,6 +1,7 @@
 """Methods over a course of tasks: results, storage, forgetting, and runs that are cut off."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -252,6 +253,27 @@ def test_a_network_pre_trained_on_other_items_is_refused_by_name(tmp_path: Path)
         plan.run()
     with pytest.raises(RunError, match="holds no run"):
         lifelong(tmp_path / "run", "full", f"transfer.pretrained={tmp_path / 'nothing'}").run()
+
+
+def test_a_pre_trained_network_may_begin_with_a_shallower_one(tmp_path: Path) -> None:
+    """StackRec: from one block to two to four, each pre-trained in a folder of its own; a task then is as ever."""
+    deep = ("head.num_layers=4", "training.epochs=1", "transfer.training.epochs=1", "transfer.order=[half]")
+    plan = lifelong(tmp_path / "run", "peterrec", *deep, "transfer.stacking=adjacent", "transfer.doublings=2")
+    begun = plan._unlearned().state_dict()
+    half = lifelong(
+        tmp_path / "run", "peterrec", *deep, "head.num_layers=2", "transfer.stacking=adjacent"
+    ).pretrained_folder
+    weights = load_file(half / "network.safetensors")
+    for name, weight in begun.items():
+        block = re.fullmatch(r"trunk\.blocks\.(\d)\.(.+)", name)
+        old = f"trunk.blocks.{int(block[1]) // 2}.{block[2]}" if block else name
+        assert weight.equal(weights[old]), name
+    assert plan.run()["tasks"][0]["test"]["accuracy"]["value"] >= 0
+    assert len(list(tmp_path.glob("source-*/network.safetensors"))) == 3
+    plain = lifelong(tmp_path / "run", "peterrec", *deep).pretrained_folder
+    assert plain != plan.pretrained_folder and not plain.exists(), "that of four blocks from nothing is another one"
+    with pytest.raises(ConfigError, match=r"head.num_layers=1 of nextitnet cannot be halved; .* a multiple of 4"):
+        lifelong(tmp_path / "run", "full", "head.num_layers=1", "transfer.stacking=cross", "transfer.doublings=2").run()
 
 
 @pytest.mark.parametrize(
