@@ -10,7 +10,7 @@ from rich.console import Console
 
 from eval import cells, terminal
 from eval.paper_cells import Cells
-from eval.paper_files import Benchmark
+from eval.paper_files import COMMON, Benchmark
 from eval.terminal import Line
 from llmrec import report
 from llmrec.evaluation import METRICS, Interval
@@ -187,8 +187,7 @@ def _notes(benchmark: Benchmark, absent: Mapping[str, str]) -> Iterator[str]:
         yield f"No data of {target}: {why}"
     if not benchmark.published.figures:
         yield MADE
-    if benchmark.departures:
-        yield f"Otherwise than in the paper: {' '.join(benchmark.departures)}"
+    yield f"Otherwise than in the paper: {' '.join((*benchmark.departures, *COMMON))}"
     yield (
         "Means over seeds, 95 % bootstrap over users; random: the exact expectation of chance. beats: the whole "
         "interval above 0; not worse: it reaches 0."
