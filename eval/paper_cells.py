@@ -17,7 +17,6 @@ from eval.paper_files import Benchmark, Options, merged
 from llmrec import components, covers, preparation, starting, train
 from llmrec.errors import DataError, LlmrecError, RunError
 from llmrec.interactions import Dataset
-from llmrec.options import ImageOptions
 from llmrec.runs import RunFolder, write_text
 from llmrec.sources import load_dataset
 
@@ -71,8 +70,15 @@ class Study:
             ConfigError: no way to read files is like that.
         """
         read = cache(self._read)
+
+        @cache  # a folder of a hundred thousand covers is looked through once, whatever reads it
+        def fault(data: str, seen: tuple[Path | None, covers.NamedBy] | None) -> str:
+            found = read(data)
+            why = found if isinstance(found, str) else seen and _fault_of_covers(found, *seen)
+            return f"{data}: {why}".splitlines()[0] if why else ""
+
         return {
-            target: {name: why for name in systems if (why := self._fault(target, name, read))}
+            target: {name: why for name in systems if (why := self._lack(target, name, fault))}
             for target, systems in wanted.items()
         }
 
@@ -83,15 +89,11 @@ class Study:
         except DataError as error:
             return str(error)
 
-    def _fault(self, target: str, system: str, read: Callable[[str], Dataset | str]) -> str:
+    def _lack(self, target: str, system: str, fault: Callable[..., str]) -> str:
         images = train.options_of(self.flags(target, system, 0))[0].images
+        seen = (images.folder, images.named_by) if images else None
         source = self.benchmark.source_of(target) if self.benchmark.systems[system].pretrained else None
-        for data in [target, source] if source else [target]:
-            found = read(data)
-            why = found if isinstance(found, str) else images and _fault_of_covers(found, images)
-            if why:
-                return f"{data}: {why}".splitlines()[0]
-        return ""
+        return fault(target, seen) or (fault(source, seen) if source else "")
 
     def train(
         self, wanted: Mapping[str, Sequence[str]], seeds: Sequence[int], jobs: int
@@ -177,12 +179,12 @@ class Study:
         return str(file), folder
 
 
-def _fault_of_covers(data: Dataset, images: ImageOptions) -> str:
-    folder = images.folder or data.images
+def _fault_of_covers(data: Dataset, folder: Path | None, named_by: covers.NamedBy) -> str:
+    folder = folder or data.images
     if folder is None:
         return "there is no folder of covers"
     try:
-        covers.find(data.item_ids.tolist(), folder, images.named_by)
+        covers.find(data.item_ids.tolist(), folder, named_by)
     except DataError as error:
         return str(error)
     return ""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   python -m eval.transfer --benchmark ninerec --data-dir /data/NineRec --targets QB KU --systems sasrec-id sasrec-text
+  python -m eval.transfer --benchmark ninerec --data-dir /data/NineRec --targets KU files.columns=item_user_time
   python -m tests.miniature ninerec /tmp/ninerec
   python -m eval.transfer --benchmark ninerec --miniature --data-dir /tmp/ninerec --seeds 1
 """
