@@ -232,4 +232,4 @@ def run(arguments: list[str], folder: Path) -> None:
         )
     if done.returncode:
         last = (log.read_text("utf-8").strip().splitlines() or ["nothing"])[-1]
-        raise RunError(f"{' '.join(command)} ended with exit code {done.returncode}: {last}")
+        raise RunError(f"{folder} ended with exit code {done.returncode} (its log: {log}): {last}")

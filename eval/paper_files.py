@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from llmrec import components
 from llmrec.errors import ConfigError, nearest
 
 FOLDER = Path(__file__).parent / "benchmarks"
 Options = dict[str, Any]
+COMMON = (
+    "Tables of embeddings, biases and norms have no weight decay.",
+    "Gradients are cut to a norm of 1, those of all weights together.",
+    "A pre-trained model learns without its dropout, and its batch norms keep their statistics.",
+    "The vectors of titles and covers have a dropout of 0.1 before their projection.",
+)
+"""Departures of all the files."""
 
 
 class _Part(BaseModel):
@@ -58,16 +65,29 @@ class Published(_Part):
     unit: Literal["percent", "fraction"]
     metrics: tuple[str, ...]
     """What the figures of a system are, in this order; fewer figures are the first of them."""
-    figures: dict[str, dict[str, tuple[float, ...]]] = {}
-    """By data set and system."""
+    figures: dict[str, dict[str, tuple[float, ...] | dict[str, float]]] = {}
+    """By data set and system; where it is not the first ones that are printed, by metric."""
+
+    @model_validator(mode="after")
+    def _of_the_metrics(self) -> "Published":
+        for target, systems in self.figures.items():
+            for system, figures in systems.items():
+                named = figures if isinstance(figures, dict) else {}
+                if unknown := [metric for metric in named if metric not in self.metrics]:
+                    have = ", ".join(self.metrics)
+                    raise ValueError(f"figures.{target}.{system}: {unknown[0]!r} is none of the metrics ({have})")
+                if len(figures) > len(self.metrics):
+                    raise ValueError(f"figures.{target}.{system}: {len(figures)} figures, {len(self.metrics)} metrics")
+        return self
 
     def fractions(self, target: str) -> dict[str, dict[str, float]]:
         """Of a data set, by system and metric, as fractions."""
         by = 100 if self.unit == "percent" else 1
-        return {
-            system: {metric: figure / by for metric, figure in zip(self.metrics, figures, strict=False)}
+        printed = {
+            system: figures if isinstance(figures, dict) else dict(zip(self.metrics, figures, strict=False))
             for system, figures in self.figures.get(target, {}).items()
         }
+        return {system: {metric: each / by for metric, each in found.items()} for system, found in printed.items()}
 
 
 class Miniature(_Part):
@@ -100,7 +120,7 @@ class Benchmark(_Part):
     targets: dict[str, Target]
     published: Published
     departures: tuple[str, ...] = ()
-    """What is done otherwise than in the paper, a sentence each."""
+    """What is done otherwise than in this paper, a sentence each; see also :data:`COMMON`."""
     miniature: Miniature
 
     def fault(self) -> str:

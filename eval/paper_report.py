@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
 
 from eval import cells, terminal
 from eval.paper_cells import Cells
-from eval.paper_files import Benchmark
+from eval.paper_files import COMMON, Benchmark
 from eval.terminal import Line
 from llmrec import report
-from llmrec.evaluation import Interval
+from llmrec.evaluation import METRICS, Interval
 from llmrec.report import SHOWN, TESTED, Runs, interval
 from llmrec.runs import write_json, write_text
 
@@ -28,14 +29,18 @@ class Report:
         benchmark: with the published figures.
         target: the data set.
         found: cells by system.
-        missing: systems that lack a cell.
+        missing: systems without cells, and why.
     """
 
-    def __init__(self, benchmark: Benchmark, target: str, found: Cells, missing: Sequence[str] = ()) -> None:
+    def __init__(
+        self, benchmark: Benchmark, target: str, found: Cells, missing: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.benchmark, self.target, self.found, self.missing = benchmark, target, found, missing
+        # Those at other depths than all tables have come first, as the papers print them.
+        self.shown = (*(metric for metric in benchmark.published.metrics if metric not in SHOWN), *SHOWN)
         self.published = benchmark.published.fractions(target)
         self.runs: Runs = {**self._free(), **{name: [run.table for run in runs] for name, runs in found.items()}}
-        self.rows = {row.name: row for row in report.rows(self.runs)} if self.runs else {}
+        self.rows = {row.name: row for row in report.rows(self.runs, self.shown)} if self.runs else {}
         self.tests = report.paired_tests(self.runs, self.pairs)
 
     @property
@@ -48,10 +53,11 @@ class Report:
 
     def parts(self, told: Told) -> Iterator[tuple[str, list[str], list[Line]]]:
         """Tables: what the first column is, the other headings, and the rows."""
-        ours = [(name, [told(row.metrics[metric], "") for metric in SHOWN]) for name, row in self.rows.items()]
-        ours += [(name, [""] * len(SHOWN)) for name in self.published if name not in self.rows]
-        theirs = {name: [_printed(self.published.get(name, {}).get(metric)) for metric in SHOWN] for name, _ in ours}
-        heads = [*SHOWN, *(f"{metric} of the paper" for metric in SHOWN)]
+        shown = self.shown
+        ours = [(name, [told(row.metrics[metric], "") for metric in shown]) for name, row in self.rows.items()]
+        ours += [(name, [""] * len(shown)) for name in self.published if name not in self.rows]
+        theirs = {name: [_printed(self.published.get(name, {}).get(metric)) for metric in shown] for name, _ in ours}
+        heads = [*shown, *(f"{metric} of the paper" for metric in shown)]
         filled = [place for place in range(len(heads)) if any([*line, *theirs[name]][place] for name, line in ours)]
         lines = [(name, [[*line, *theirs[name]][place] for place in filled]) for name, line in ours]
         yield "system", [heads[place] for place in filled], lines
@@ -63,15 +69,16 @@ class Report:
 
     def notes(self) -> Iterator[str]:
         """Sentences below the tables."""
-        if self.missing:
-            yield f"Missing: {', '.join(self.missing)}."
+        for why in dict.fromkeys(self.missing.values()):
+            yield f"Missing: {', '.join(name for name in self.missing if self.missing[name] == why)}, because {why}"
         if self.runs:
             yield f"Protocol: {next(iter(self.runs.values()))[0].protocol.line()}."
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values, and what the paper has."""
-        measured = report.as_json(self.runs, self.pairs) if self.runs else {}
-        return {**measured, "published": self.published, "missing": [*self.missing]}
+        metrics = tuple(dict.fromkeys((*METRICS, *self.shown)))
+        measured = report.as_json(self.runs, self.pairs, metrics) if self.runs else {}
+        return {**measured, "published": self.published, "missing": dict(self.missing)}
 
     def _free(self) -> Runs:
         """Rows without training, of the first run that has each; those of vectors say what these were made of."""
@@ -95,11 +102,12 @@ class Overall:
 
     def __init__(self, reports: Sequence[Report]) -> None:
         self.reports = [each for each in reports if each.runs]
+        self.shown = self.reports[0].shown
         self.target = f"mean over {len(self.reports)} data sets"
 
     def parts(self, told: Told) -> Iterator[tuple[str, list[str], list[Line]]]:
         """Tables, as those of one data set but without intervals, so that ``told`` has nothing to write."""
-        yield "system", [*SHOWN], [(name, [*map(_printed, found)]) for name, found in self.means().items()]
+        yield "system", [*self.shown], [(name, [*map(_printed, found)]) for name, found in self.means().items()]
         if counts := self.counts():
             told_counts = [(pair, [str(found[verdict]) for verdict in VERDICTS]) for pair, found in counts.items()]
             yield "data sets on which it", [*VERDICTS], told_counts
@@ -108,7 +116,7 @@ class Overall:
         """By system that has a row everywhere, the mean of each metric shown."""
         names = [name for name in self.reports[0].rows if all(name in each.rows for each in self.reports)]
         return {
-            name: [fmean(each.rows[name].metrics[metric].value for each in self.reports) for metric in SHOWN]
+            name: [fmean(each.rows[name].metrics[metric].value for each in self.reports) for metric in self.shown]
             for name in names
         }
 
@@ -161,7 +169,7 @@ def as_json(reports: Sequence[Report]) -> dict[str, Any]:
     if len(groups) < 2:
         return {"groups": groups}
     overall = Overall(reports)
-    means = {name: dict(zip(SHOWN, found, strict=True)) for name, found in overall.means().items()}
+    means = {name: dict(zip(overall.shown, found, strict=True)) for name, found in overall.means().items()}
     return {"groups": groups, "means": means, "verdicts": overall.counts()}
 
 
@@ -179,8 +187,7 @@ def _notes(benchmark: Benchmark, absent: Mapping[str, str]) -> Iterator[str]:
         yield f"No data of {target}: {why}"
     if not benchmark.published.figures:
         yield MADE
-    if benchmark.departures:
-        yield f"Otherwise than in the paper: {' '.join(benchmark.departures)}"
+    yield f"Otherwise than in the paper: {' '.join((*benchmark.departures, *COMMON))}"
     yield (
         "Means over seeds, 95 % bootstrap over users; random: the exact expectation of chance. beats: the whole "
         "interval above 0; not worse: it reaches 0."

@@ -186,12 +186,14 @@ def _seen(images: dict[str, Any]) -> str:
     return f"{images['model']}{revision} at {images['size']} pixels, {images['items_without_image']} items without"
 
 
-def as_json(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def as_json(
+    runs: Runs, pairs: Iterable[tuple[str, str]], metrics: tuple[str, ...] = evaluation.METRICS
+) -> dict[str, Any]:
     """The same as plain values."""
     return {
         "rows": [
             asdict(row) | {"metrics": {name: value._asdict() for name, value in row.metrics.items()}}
-            for row in rows(runs)
+            for row in rows(runs, metrics)
         ],
         "paired_tests": [
             {**asdict(test), "difference": test.difference._asdict(), "verdict": test.verdict}

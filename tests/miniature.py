@@ -1,7 +1,8 @@
 """Small NineRec, PixelRec, MIND and Bili in their publishers' files, with a taste that all of them share.
 
 ``python -m tests.miniature NAME DIR`` writes one of them (``ninerec``, ``pixelrec``, ``mind``, ``bili``) and tells what
-it wrote. The same seed writes the same bytes.
+it wrote. ``mind`` and ``bili`` are as TCF publishes them, ``mind-impressions`` as MIND's own publisher does. A platform
+has 200 users, NineRec's source 600. The same seed writes the same bytes.
 
 The planted taste. An item has a *look*, one of four that only its cover shows (a hue and a pattern, with noise), and a
 *topic*, one of four that only the words of its title tell (several words each, among others that tell nothing).
@@ -14,9 +15,10 @@ holds nowhere else.
 
 Traps, as the publishers' files have them: pairs without a header in either order of their columns; QB and TN without
 times; seconds and, on KU, milliseconds; lines of DY and of PixelRec's items that end as on Windows; the source's covers
-in a folder of another name; a header in MIND's news and none in Bili's videos; an item of PixelRec without counts, tag
-and description. On every platform one title is blank, and where there are covers three items have none, one is
-truncated, one grayscale and one CMYK. NineRec has one title in Chinese only.
+in a folder of another name; a header in TCF's news and one in its videos that calls the titles descriptions; MIND's
+histories on each of a user's impressions, which stand in no order, and news that were shown and not read; an item of
+PixelRec without counts, tag and description. On every platform one title is blank, and where there are covers three
+items have none, one is truncated, one grayscale and one CMYK. NineRec has one title in Chinese only.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,7 +105,8 @@ def platforms(name: str, seed: int = 0) -> tuple[Platform, ...]:
     if name == "ninerec":
         targets = [_platform(target, "uv", seed) for target in TARGETS]
         return _platform(SOURCE, "uv", seed, users=600, items=304, lengths=(12, 24)), *targets
-    return (_platform(name, {"pixelrec": "ui", "mind": "UN", "bili": "uv"}[name], seed),)
+    prefixes = {"pixelrec": "ui", "mind": "UN", "mind-impressions": "UN", "bili": "uv"}
+    return (_platform(name, prefixes[name], seed),)
 
 
 def planted(name: str, seed: int = 0) -> pl.DataFrame:
@@ -253,8 +257,30 @@ def _write_mind(platform: Platform, folder: Path, generator: np.random.Generator
     return _told(platform, folder)
 
 
+def _write_impressions(platform: Platform, folder: Path, generator: np.random.Generator) -> str:
+    """A user's first half is his history, none of it with a time; the rest are clicks, each among three more news."""
+    news = [
+        (item, "news", "newsworld", title, "", f"https://example.org/{item}", "[]", "[]")
+        for item, title in _titles(platform, "english")
+    ]
+    _write_rows(folder / "news.tsv", news, separator="\t")
+    every, rows = platform.items["item_id"].to_list(), []
+    for (user,), log in platform.log.group_by("user_id", maintain_order=True):
+        items = log["item_id"].to_list()
+        known, clicks = items[: len(items) // 2], log[len(items) // 2 :]
+        for item, seconds in clicks.select("item_id", "timestamp").rows():
+            others = generator.choice(sorted(set(every) - set(items)), 3, replace=False)
+            shown = generator.permutation([f"{item}-1", *(f"{other}-0" for other in others)])
+            time = datetime.fromtimestamp(seconds, UTC)
+            told = f"{time.month}/{time.day}/{time.year} {time.hour % 12 or 12}:{time:%M:%S %p}"
+            rows.append((user, told, " ".join(known), " ".join(shown)))
+    shuffled = [(number, *rows[row]) for number, row in enumerate(generator.permutation(len(rows)), 1)]
+    _write_rows(folder / "behaviors.tsv", shuffled, separator="\t")
+    return _told(platform, folder)
+
+
 def _write_bili(platform: Platform, folder: Path, generator: np.random.Generator) -> str:
-    _write_rows(folder / "videos.tsv", _titles(platform, "english"), separator="\t")
+    _write_rows(folder / "videos.tsv", [("videoid", "description"), *_titles(platform, "english")], separator="\t")
     _write_histories(platform, folder / "behaviors.tsv")
     return _told(platform, folder, _write_covers(platform, folder / "covers", generator))
 
@@ -264,6 +290,7 @@ WRITERS: dict[str, Writer] = {
     "ninerec": _write_ninerec,
     "pixelrec": _write_pixelrec,
     "mind": _write_mind,
+    "mind-impressions": _write_impressions,
     "bili": _write_bili,
 }
 

@@ -41,6 +41,8 @@ CASES = [
     ("items/title_brand", {"title": None}, "Holds tea., Kiln"),
     ("items/title_or_untitled", {}, "Mug"),
     ("items/title_or_untitled", {"title": None}, "Untitled"),
+    ("items/described_or_untitled", {"title": None}, "Holds tea."),
+    ("items/described_or_untitled", WITHOUT, "Untitled"),
     ("items/title_categories", {"categories": ["Home", "Kitchen"]}, "Mug, Home, Kitchen"),
     ("items/title_categories", {"title": None}, "Holds tea."),
     ("items/title_description", {}, "Mug. Holds tea."),

@@ -1,6 +1,7 @@
 """The miniatures: files as published, the same bytes for the same seed, and the taste that was planted."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from miniature import (
     TARGETS,
     TOPICS,
     WORDS,
+    WRITERS,
     Platform,
     main,
     planted,
@@ -29,17 +31,17 @@ from llmrec.sources import load_dataset
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """All four, each in a folder of its name."""
+    """All of them, each in a folder of its name."""
     place = tmp_path_factory.mktemp("miniatures")
-    for name in ("ninerec", "pixelrec", "mind", "bili"):
+    for name in WRITERS:
         write(name, place / name)
     return place
 
 
-ALL = [platform for name in ("ninerec", "pixelrec", "mind", "bili") for platform in platforms(name)]
+ALL = [platform for name in WRITERS for platform in platforms(name)]
 BY_NAME = {platform.name: platform for platform in ALL}
 every_platform = pytest.mark.parametrize("name", BY_NAME)
-with_covers = pytest.mark.parametrize("name", [name for name in BY_NAME if name != "mind"])
+with_covers = pytest.mark.parametrize("name", [name for name in BY_NAME if not name.startswith("mind")])
 
 
 def read(folder: Path, name: str) -> Dataset:
@@ -160,13 +162,26 @@ def test_what_is_written_is_read_back_with_its_traps(folder, name):
     assert found == platform.histories()
     assert data.items["item_id"].to_list() == platform.items["item_id"].to_list()
     last = platform.items["item_id"][-1]
-    assert data.items["title"].null_count() == 1
+    title = "description" if name == "bili" else "title"
+    assert data.items[title].null_count() == 1
     assert any(
-        note in (f"no title: item {last}", f"title without a letter or a digit, read as none: item {last}")
+        note in (f"no {title}: item {last}", f"title without a letter or a digit, read as none: item {last}")
         for note in data.notes
     )
     assert (data.time_unit == "order") == (name in ("QB", "TN", "mind", "bili"))
-    if data.time_unit == "seconds":
+    if name == "mind-impressions":
+        times = dict(data.interactions.group_by("user").agg("timestamp").rows())
+        written = dict(platform.log.group_by("user_id").agg("timestamp").rows())
+        for user, found_times in times.items():
+            expected = written[data.user_ids[user]]
+            half = len(expected) // 2
+            assert found_times[half:] == expected[half:]
+            assert found_times[:half] == [expected[half] - half + place for place in range(half)]
+        assert (
+            f"{3 * sum(len(items) - len(items) // 2 for items in found.values())} impressions were shown"
+            in " ".join(data.notes)
+        )
+    elif data.time_unit == "seconds":
         assert sorted(data.interactions["timestamp"]) == sorted(platform.log["timestamp"])
     if name in (SOURCE, *TARGETS):
         assert f"no english title, chinese taken: item {platform.items['item_id'][-2]}" in data.notes
@@ -178,6 +193,7 @@ FILES = {
     "ninerec/Bili_500K": ["Bili_500K_item.csv", "Bili_500K_pair.csv", "Bili_500K_url.csv", "Source_Bili_2M_cover"],
     "pixelrec": ["cover", "interaction.csv", "item_info.csv"],
     "mind": ["behaviors.tsv", "news.tsv"],
+    "mind-impressions": ["behaviors.tsv", "news.tsv"],
     "bili": ["behaviors.tsv", "covers", "videos.tsv"],
 }
 
@@ -190,6 +206,11 @@ def test_files_are_named_as_published(folder):
         assert (folder / "ninerec" / name / f"{name}_pair.csv").read_text()[0] == first
     assert (folder / "ninerec" / "DY" / "DY_item.csv").read_bytes().count(b"\r\n") == 128
     assert (folder / "mind" / "news.tsv").read_text().startswith("newsid\ttitle\n")
+    assert (folder / "bili" / "videos.tsv").read_text().startswith("videoid\tdescription\n")
+    assert {line.count("\t") for line in (folder / "mind-impressions" / "news.tsv").read_text().splitlines()} == {7}
+    impressions = (folder / "mind-impressions" / "behaviors.tsv").read_text().splitlines()
+    assert {line.count("\t") for line in impressions} == {4}
+    assert re.fullmatch(r"1\tU\d+\t\d+/\d+/20\d\d \d+:\d\d:\d\d [AP]M\tN[N\d ]+\t(N\d+-[01] ?){4}", impressions[0])
     assert (folder / "pixelrec" / "item_info.csv").read_text().split("\n")[1].count(",,,,,,,,") == 1
 
 
