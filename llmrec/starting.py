@@ -100,6 +100,7 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
         if saved[name].shape != own[name].shape:
             raise RunError(
                 f"{folder}: {name} has the shape {list(saved[name].shape)}, in this run it has {list(own[name].shape)}"
+                f"{_unlike(config, folder)}"
             )
     model.load_state_dict(saved, strict=False)
     return [name for name in own if name not in saved]
@@ -160,6 +161,19 @@ def _own_model(config: RunConfig, folder: Path, part: str) -> bool:
 def _trunk(config: RunConfig, part: str) -> str:
     """What names of the weights of a model begin with."""
     return f"encoder.{part}.trunk." if config.encoder_name == "mixture" else "encoder.trunk."
+
+
+def _unlike(config: RunConfig, folder: Path) -> str:
+    """The options by which weights of two runs may have other shapes, in words; nothing where there are none."""
+    then, now = (
+        {field: each[field] for field in ("embedding_dim", "max_seq_len")}
+        | {f"{part}.{name}": value for part in ("encoder", "head") for name, value in each[part].items()}
+        for each in (configuration.completed(read_json(folder / "config.json")), config.model_dump(mode="json"))
+    )
+    pairs = [
+        f"{name} is {then.get(name)} there and {value} here" for name, value in now.items() if then.get(name) != value
+    ]
+    return f": {', '.join(pairs)}; leave it out to take what that run has" if pairs else ""
 
 
 def _require_half(there: int, here: int, folder: Path) -> None:

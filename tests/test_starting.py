@@ -60,6 +60,7 @@ def test_training_begins_where_the_run_ended_each_time_alike(frozen: Path, toy_f
         (["--head", "dssm_id"], "tables of users or of items that began as texts fit no other run"),
         (["encoder.name=id_from_text"], "tables of users or of items that began as texts fit no other run"),
         (["embedding_dim=16"], "has the shape"),
+        (["max_seq_len=12"], "in this run it has [12, 8]: max_seq_len is 10 there and 12 here; leave it out"),
         (["head.num_layers=0"], "weights that this run has not, such as head."),
         (["--model", str(tiny_models.folder("qwen3"))], "revision of the language model"),
         (["features.pooling=last"], "features.pooling: mean there, last here"),
