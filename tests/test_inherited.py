@@ -108,7 +108,7 @@ def test_the_shipped_adapters_fit_a_source_of_any_size_on_data_without_parts(toy
     data, source, target = ["--data", "toy", "--data-dir", str(toy_folder)], tmp_path / "source", tmp_path / "target"
     data += ["--epochs", "0"]
     model = ["--model", str(tiny_models.folder("llama")), "--loss", "in_batch_softmax"]
-    sizes = ["embedding_dim=8", "head.num_layers=1", "max_seq_len=12", "encoder.projection_layers=2"]
+    sizes = ["embedding_dim=8", "head.num_layers=1", "max_seq_len=12", "encoder.projection_layers=1"]
     assert train.main([*data, *model, *sizes, "--output", str(source)]) == 0
     words = [*data, "--config", str(ADAPTER), "--init", str(source), "--output", str(target)]
     assert train.main(words) == 0

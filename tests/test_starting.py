@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 import tiny_models
 import torch
+from conftest import toy_tables, write_recbole
 from safetensors.torch import load_file
-from small_runs import Job, arguments, rows
+from small_runs import Job, arguments, rows, same
 
 from llmrec import config, starting, train
 from llmrec.errors import ConfigError
@@ -158,6 +159,20 @@ def test_a_source_named_from_here_is_found_from_anywhere(toy_folder: Path, tmp_p
     assert starting.over_learned_model(options()).model == str(source / "language_model")
     named = options("--model", "source/language_model")
     assert starting.over_learned_model(named).model == "source/language_model", "what the user says stays"
+
+
+@pytest.mark.slow
+def test_users_of_two_platforms_with_the_same_name_are_not_joined(frozen: Path, tmp_path: Path) -> None:
+    """The target's users are called as the source's are, or otherwise: its weights are the same, bit for bit."""
+    log, items = toy_tables(num_users=30, seed=1)
+    named = {"same": log, "other": log.with_columns(pl.col("user_id").str.replace("u", "v"))}
+    weights = []
+    for name, each in named.items():
+        words = of_text(write_recbole(tmp_path / name / "toy", "toy", each, items), tmp_path / name / "run")
+        assert train.main([*words, "--init", str(frozen), "training.epochs=1"]) == 0
+        weights.append(load_file(tmp_path / name / "run" / "model.safetensors"))
+    assert same(*weights)
+    assert not same(weights[0], load_file(frozen / "model.safetensors"))
 
 
 def test_what_leaves_nothing_to_learn_is_refused(frozen: Path, toy_folder: Path, tmp_path: Path, capsys) -> None:
