@@ -251,11 +251,20 @@ def load(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> RunC
     Raises:
         ConfigError: a file that cannot be read, an option that does not exist, or a value out of range.
     """
+    return parse(layered(file, overrides, flags))
+
+
+def layered(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> dict[str, Any]:
+    """What the layers of :func:`load` say, not yet checked.
+
+    Raises:
+        ConfigError: a file that cannot be read, or an override of another form.
+    """
     options = _read(file) if file else {}
     for flag, value in flags.items():
         if value is not None:
             _set(options, _FLAGS.get(flag, flag), value)
-    return parse(read_overrides(overrides, options))
+    return read_overrides(overrides, options)
 
 
 def read_overrides(overrides: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:

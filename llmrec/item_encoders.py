@@ -101,6 +101,9 @@ def describer(
         config: of the run.
         weights: of the recommender, at the time of the call.
         provenance: of a saved run, which tells the revisions of the models that it was trained on.
+
+    Raises:
+        RunError: by what it returns, where weights are missing or a model is another than in training.
     """
     if config.encoder_name not in ("text", "image", "mixture"):
         return None
@@ -115,6 +118,12 @@ def describer(
         if config.images:
             images = item_images.of_new(config, items)
         encoder = _saved_encoder(config, state, text, images)
+        if missing := [name for name in encoder.state_dict() if name not in state]:
+            raise RunError(
+                f"of {len(encoder.state_dict())} weights that describe items the run's model.safetensors has "
+                f"{len(missing)} not, such as encoder.{missing[0]}: an adapter that was not loaded; take the file that "
+                "training wrote"
+            )
         encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
         vectors: Tensor = encoder.eval()()[1:]
         return vectors

@@ -8,7 +8,7 @@ from typing import Any
 from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.errors import ConfigError
-from llmrec.loading import pooling_of
+from llmrec.loading import apart, pooling_of
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, read_json, write_json
 
@@ -55,19 +55,21 @@ def eye_of_run(run: Path) -> str:
 
 
 def _written(run: Path, name: str) -> Path:
-    """The folder of a model below a run; it is written on first use."""
-    folder = run / name
+    """The folder of a model below a run, from the root on; it is written on first use."""
+    folder = (run / name).absolute()  # a run that names it is loaded from anywhere
     if folder.is_dir():
         return folder
     part = folder.with_name(f".{name}.{os.getpid()}.part")
-    encoder: Any = Recommender.load(run, to_train=True).encoder
-    trunk = getattr(encoder, "image" if name == EYE else "text", encoder).trunk
+    with apart():  # what was learned goes into the model's weights
+        encoder: Any = Recommender.load(run, to_train=True).encoder
+        trunk = getattr(encoder, "image" if name == EYE else "text", encoder).trunk
+        merged = trunk.merged()
     if name == EYE:
         model = trunk.language_model
-        trunk.merged().network.save_pretrained(part, safe_serialization=True)
+        merged.network.save_pretrained(part, safe_serialization=True)
         write_json(part / "preprocessor_config.json", {"image_mean": model.mean, "image_std": model.std})
     else:
-        trunk.merged().save_pretrained(part, safe_serialization=True)
+        merged.save_pretrained(part, safe_serialization=True)
         trunk.language_model.tokenizer.save_pretrained(part)
     try:
         part.replace(folder)

@@ -37,6 +37,14 @@ def check(options: RunConfig) -> None:
     fsdp.check_launch(options.tuning["name"], images=options.images is not None)
 
 
+def require_origin(options: RunConfig) -> None:
+    """Raises RunError unless the run that training begins with is there and finished."""
+    from llmrec.runs import RunFolder
+
+    if options.training.init_from is not None:
+        RunFolder(options.training.init_from).require_finished()
+
+
 def cut(options: RunConfig, data: Any, console: Any) -> Any:
     """Derives explanations if asked to, filters and splits the data set, and says what came of it.
 

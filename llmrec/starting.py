@@ -7,7 +7,7 @@ from typing import Any
 from llmrec import components, loading, merged_model, stacking
 from llmrec import config as configuration
 from llmrec.config import RunConfig
-from llmrec.errors import ConfigError, RunError
+from llmrec.errors import ConfigError, LlmrecError, RunError
 from llmrec.loading import pooling_of
 from llmrec.loading.vision import SHAPES, size_of
 from llmrec.options import TrainingOptions
@@ -38,7 +38,9 @@ def over_learned_model(config: RunConfig) -> RunConfig:
     if config.uses_text and begun.uses_text and _rewritten(begun.tuning, config.tuning):
         _require_encoder(begun, config, origin)
         model, pooling = merged_model.of_run(origin)
-        if config.model not in (begun.model, model):
+        if _own_model(config, origin, "text"):
+            model = config.model  # said so already
+        elif config.model != begun.model:
             raise RunError(
                 f"{origin} is of the language model {begun.model}; leave --model {config.model} for that one"
             )
@@ -48,7 +50,9 @@ def over_learned_model(config: RunConfig) -> RunConfig:
     if config.images and begun.images and _rewritten(begun.image_tuning, config.image_tuning):
         _require_encoder(begun, config, origin)
         eye = merged_model.eye_of_run(origin)
-        if config.images.model not in (begun.images.model, eye):
+        if _own_model(config, origin, "image"):
+            eye = config.images.model
+        elif config.images.model != begun.images.model:
             told = f"leave --images {config.images.model} for that"
             raise RunError(f"{origin} is of the vision model {begun.images.model}; {told}")
         size = config.images.size or read_json(origin / "metrics.json")["provenance"]["images"]["size"]
@@ -100,6 +104,7 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
         if saved[name].shape != own[name].shape:
             raise RunError(
                 f"{folder}: {name} has the shape {list(saved[name].shape)}, in this run it has {list(own[name].shape)}"
+                f"{_unlike(config, folder)}"
             )
     model.load_state_dict(saved, strict=False)
     return [name for name in own if name not in saved]
@@ -117,13 +122,20 @@ def let_learn(model: Recommender, options: TrainingOptions, new: Sequence[str]) 
         ConfigError: nothing would learn, though there are epochs.
     """
     learns = options.learns
+    added = [name for name, weight in model.named_parameters() if ".trunk." in name and weight.requires_grad]
     for name, weight in model.named_parameters():
         chosen = {"all": True, "projection": name.startswith(_PROJECTIONS), "new": name in new}[learns]
         weight.requires_grad_(weight.requires_grad and chosen)
     if learns != "all" and options.epochs and not any(weight.requires_grad for weight in model.parameters()):
+        told = "take a tuning that adds weights, such as houlsby, or"
+        if learns == "new" and added:
+            told = (
+                f"the {len(added)} weights of this tuning, such as {added[0]}, came from {options.init_from}; take "
+                "training.learns=all for these to learn on, begin with a run that has none, or take"
+            )
         raise ConfigError(
-            f"training.learns={learns}: nothing would learn; take a tuning that adds weights, such as houlsby, or "
-            "training.epochs=0 to measure what the run begins with"
+            f"training.learns={learns}: nothing would learn; {told} training.epochs=0 to measure what the run begins "
+            "with"
         )
 
 
@@ -162,6 +174,19 @@ def _trunk(config: RunConfig, part: str) -> str:
     return f"encoder.{part}.trunk." if config.encoder_name == "mixture" else "encoder.trunk."
 
 
+def _unlike(config: RunConfig, folder: Path) -> str:
+    """The options by which weights of two runs may have other shapes, in words; nothing where there are none."""
+    then, now = (
+        {field: each[field] for field in ("embedding_dim", "max_seq_len")}
+        | {f"{part}.{name}": value for part in ("encoder", "head") for name, value in each[part].items()}
+        for each in (configuration.completed(read_json(folder / "config.json")), config.model_dump(mode="json"))
+    )
+    pairs = [
+        f"{name} is {then.get(name)} there and {value} here" for name, value in now.items() if then.get(name) != value
+    ]
+    return f": {', '.join(pairs)}; leave it out to take what that run has" if pairs else ""
+
+
 def _require_half(there: int, here: int, folder: Path) -> None:
     if not there or here != 2 * there:
         wanted = f"; head.num_layers={2 * there} doubles them" if there else ", so that there is nothing to double"
@@ -180,7 +205,9 @@ def _require_same_reading(config: RunConfig, folder: Path) -> None:
         pooled = (loading.pooling_of(each.model, each.features.pooling) for each in (saved, config))
         pairs["features.pooling"] = tuple(pooled)
         if not _own_model(config, folder, "text"):
-            pairs["revision of the language model"] = known["revision"], loading.find(config.model).revision
+            then, now = known["revision"], loading.find(config.model).revision
+            if then != now:
+                pairs["language model"] = _in_words(saved.model, then), _in_words(config.model, now)
             pairs["features.blocks"] = (saved.features.blocks, config.features.blocks)
     if config.images is not None:
         pairs["images.size"] = known["images"]["size"], size_of(config.images.model, config.images.size)
@@ -189,6 +216,17 @@ def _require_same_reading(config: RunConfig, folder: Path) -> None:
     if different := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
         told = "; ".join(f"{name}: {then} there, {now} here" for name, (then, now) in different.items())
         raise RunError(f"{folder} reads items otherwise ({told})")
+
+
+def _in_words(model: str, revision: str) -> str:
+    """A language model with its width and vocabulary, where files of that revision are at hand."""
+    try:
+        files = loading.at_hand(model)
+        known = loading.width_and_vocabulary(files) if files.revision == revision else None
+    except LlmrecError:
+        known = None
+    sizes = f"{known[0]} wide, {known[1]} tokens, " if known else ""
+    return f"{model} ({sizes}revision {revision[:8]})"
 
 
 def _require_encoder(saved: RunConfig, config: RunConfig, folder: Path) -> None:

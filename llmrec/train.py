@@ -78,16 +78,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def options_of(argv: list[str]) -> tuple[RunConfig, dict[str, Any]]:
-    """What a command line says of the run, and of how it is done.
+    """What a command line says of the run, and of how it is done; what it leaves open is as the run has it that
+    training begins with.
 
     Raises:
         ConfigError: an option that does not exist or a value out of range.
+        RunError: the options of that run are damaged.
     """
     arguments = vars(parser().parse_intermixed_args(argv))
+    from llmrec import inherited  # --help has ended by now, without tables
+
     modes = {name: arguments.pop(name) for name in ("resume", "overwrite")}
     modes["show"] = "json" if arguments.pop("json") else "table"
     overrides, file = arguments.pop("overrides"), arguments.pop("config")
-    return config.load(file, overrides, arguments), modes
+    return config.parse(inherited.completed(config.layered(file, overrides, arguments))), modes
 
 
 def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, show: str = "table") -> Path:
@@ -104,6 +108,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
 
+    preparation.require_origin(options)
     options = options.resolved()
     preparation.check(options)
     if options.transfer is not None:

@@ -1,17 +1,20 @@
 """Adapters in the head's blocks, and runs with adapters of both kinds: a loaded run answers as the trained one did."""
 
 import inspect
+import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 import tiny_models
 import torch
+from safetensors.torch import load_file, save_file
 from small_runs import arguments, metrics
 from test_adapters import tuning
 from torch import nn
 
 from llmrec import components, train
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, RunError
 from llmrec.heads._attention import TransformerBlock
 from llmrec.recommender import Recommender
 
@@ -86,6 +89,7 @@ def test_a_head_is_adapted_or_refused_and_the_message_names_those_that_can_be(ki
 
 
 QUICK = ["--loss", "in_batch_softmax", "training.epochs=2", "training.warmup_steps=0", "training.learning_rate=0.01"]
+FILE = "model.safetensors"
 HISTORIES = [["i3", "i4", "i5"], ["i20"]]
 
 
@@ -119,6 +123,18 @@ def test_a_run_saved_and_loaded_recommends_with_its_adapters(run, monkeypatch):
                 each.copy_(value)
     model.train().eval()
     assert model.recommend(HISTORIES).equals(answers)
+
+
+def test_adapters_that_are_not_among_the_weights_are_named_before_a_new_item_is_read(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMREC_CACHE", str(run.parent / "cache"))
+    broken = shutil.copytree(run, tmp_path / "run")
+    saved = load_file(run / FILE)
+    save_file({name.replace("trunk.adapters", "trunk.adapter"): each for name, each in saved.items()}, broken / FILE)
+    new = pl.DataFrame({"item_id": ["new"], "title": ["Heat"], "genres": [["War"]]})
+    message = r"has 16 not, such as encoder.trunk.adapters.0.attention.down.weight: an adapter that was not loaded"
+    with pytest.raises(RunError, match=message):
+        Recommender.load(broken).add_items(new)
+    Recommender.load(run).add_items(new)
 
 
 def test_the_reported_number_of_weights_that_learn_is_that_of_adapters_projection_and_head(run):

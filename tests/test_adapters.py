@@ -3,6 +3,7 @@
 import pytest
 import tiny_models
 import torch
+from peft import PeftModel
 from test_loading import wide
 from test_top_blocks import TEXTS, learn
 from torch import nn
@@ -120,10 +121,33 @@ def test_a_soft_prompt_stands_before_the_text_and_takes_nothing_from_it():
             torch.testing.assert_close(vectors[row + 1], pool(states, own, "mean")[0], rtol=0, atol=1e-5)
 
 
-def test_a_prompt_begins_with_embeddings_of_the_vocabulary():
-    table = tiny_models.loaded("llama").model.get_input_embeddings().weight
-    for vector in trunk("soft_prompt", "llama", length=5).prompt.weight:
+@pytest.mark.parametrize("kind", ["llama", "gemma3"])
+def test_a_prompt_begins_with_embeddings_of_the_vocabulary(kind):
+    """As the model looks them up: Gemma's are scaled."""
+    embeddings = tiny_models.loaded(kind).model.get_input_embeddings()
+    table = embeddings(torch.arange(tiny_models.VOCABULARY))
+    assert torch.equal(table, embeddings.weight) == (kind == "llama")
+    for vector in trunk("soft_prompt", kind, length=5).prompt.weight:
         assert (table == vector).all(dim=1).any()
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_a_prompt_is_read_by_peft(kind, tmp_path):
+    prompted = trunk("soft_prompt", kind)
+    learn(prompted)
+    prompted.save_pretrained(tmp_path / "adapter")
+    bare = loading.load(tiny_models.files(kind), "fp32", "resident")
+    batch, _ = prompted.tokens.batch([0, 1, 2])
+    with torch.no_grad():
+        without, ours = bare.model(**batch).last_hidden_state, prompted.read(batch)
+        theirs = PeftModel.from_pretrained(bare.model, tmp_path / "adapter").eval()(**batch).last_hidden_state[:, 3:]
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(theirs[real], ours[real], rtol=0, atol=1e-5)
+    assert (without - ours)[real].abs().max() > 0.01
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
 
 
 def test_a_prompt_for_which_the_model_has_no_positions_is_refused():

@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 import tiny_models
 import torch
+from conftest import toy_tables, write_recbole
 from safetensors.torch import load_file
-from small_runs import arguments, rows
+from small_runs import Job, arguments, rows, same
 
 from llmrec import config, starting, train
+from llmrec.errors import ConfigError
 from llmrec.runs import read_json
 
 COMMON = ["--loss", "in_batch_softmax", "head.dropout=0", "training.epochs=2"]
@@ -17,6 +19,11 @@ COMMON = ["--loss", "in_batch_softmax", "head.dropout=0", "training.epochs=2"]
 
 def of_text(data: Path, folder: Path, *more: str) -> list[str]:
     return arguments(data, folder, "--model", str(tiny_models.folder("llama")), *COMMON, *more)
+
+
+def in_words(kind: str) -> str:
+    revision = tiny_models.files(kind).revision[:8]
+    return f"{tiny_models.folder(kind)} (16 wide, {tiny_models.VOCABULARY} tokens, revision {revision})"
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +67,12 @@ def test_training_begins_where_the_run_ended_each_time_alike(frozen: Path, toy_f
         (["--head", "dssm_id"], "tables of users or of items that began as texts fit no other run"),
         (["encoder.name=id_from_text"], "tables of users or of items that began as texts fit no other run"),
         (["embedding_dim=16"], "has the shape"),
+        (["max_seq_len=12"], "in this run it has [12, 8]: max_seq_len is 10 there and 12 here; leave it out"),
         (["head.num_layers=0"], "weights that this run has not, such as head."),
-        (["--model", str(tiny_models.folder("qwen3"))], "revision of the language model"),
+        (
+            ["--model", str(tiny_models.folder("qwen3"))],
+            f"language model: {in_words('llama')} there, {in_words('qwen3')} here",
+        ),
         (["features.pooling=last"], "features.pooling: mean there, last here"),
         (["features.blocks=1"], "features.blocks: None there, 1 here"),
         (["transform=none"], "transform: standardise there, none here"),
@@ -124,6 +135,44 @@ def test_only_what_is_to_learn_moves(learns, tuning, moved, frozen: Path, toy_fo
     assert {".".join(name.split(".")[:2]) for name in other} == moved
     learned = read_json(folder / "metrics.json")["provenance"]["trainable_parameters"]
     assert learned == sum(after[name].numel() for name in other)
+
+
+def test_a_model_that_is_gone_goes_by_its_name_and_revision() -> None:
+    assert starting._in_words("owner/gone", "0123456789") == "owner/gone (revision 01234567)"
+    assert starting._in_words(str(tiny_models.folder("llama")), "0123456789").endswith("llama (revision 01234567)")
+
+
+def test_adapters_that_came_along_are_not_new(tmp_path: Path) -> None:
+    job = Job(tmp_path, f"model={tiny_models.folder('llama')}", "tuning=houlsby", "tuning.bottleneck=4")
+    options = job.options.training.model_copy(update={"init_from": Path("runs/source"), "learns": "new"})
+    message = r"weights of this tuning, such as encoder.trunk.adapters.*came from runs/source; take training.learns=all"
+    with pytest.raises(ConfigError, match=message):
+        starting.let_learn(job.model, options, [])
+
+
+def test_a_source_named_from_here_is_found_from_anywhere(toy_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    """Its model is written below it, and what the new run says of it must not depend on where it was started."""
+    source = tmp_path / "source"
+    assert train.main(of_text(toy_folder, source, "--tuning", "full", "training.epochs=0")) == 0
+    options = lambda *words: train.options_of(["--init", "source", *words])[0].resolved()
+    monkeypatch.chdir(tmp_path)
+    assert starting.over_learned_model(options()).model == str(source / "language_model")
+    named = options("--model", "source/language_model")
+    assert starting.over_learned_model(named).model == "source/language_model", "what the user says stays"
+
+
+@pytest.mark.slow
+def test_users_of_two_platforms_with_the_same_name_are_not_joined(frozen: Path, tmp_path: Path) -> None:
+    """The target's users are called as the source's are, or otherwise: its weights are the same, bit for bit."""
+    log, items = toy_tables(num_users=30, seed=1)
+    named = {"same": log, "other": log.with_columns(pl.col("user_id").str.replace("u", "v"))}
+    weights = []
+    for name, each in named.items():
+        words = of_text(write_recbole(tmp_path / name / "toy", "toy", each, items), tmp_path / name / "run")
+        assert train.main([*words, "--init", str(frozen), "training.epochs=1"]) == 0
+        weights.append(load_file(tmp_path / name / "run" / "model.safetensors"))
+    assert same(*weights)
+    assert not same(weights[0], load_file(frozen / "model.safetensors"))
 
 
 def test_what_leaves_nothing_to_learn_is_refused(frozen: Path, toy_folder: Path, tmp_path: Path, capsys) -> None:

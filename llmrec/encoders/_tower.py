@@ -31,7 +31,7 @@ class Tower(nn.Module):
         shift: of the transform.
         matrix: of the transform.
         embedding_dim: width of an item vector.
-        projection_layers: linear layers, 1 to 3, with GELU between them.
+        projection_layers: linear layers, with GELU between them.
         hidden_dim: width between the layers.
         dropout: on the transformed vectors and between the layers.
     """
@@ -50,8 +50,8 @@ class Tower(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if not 1 <= projection_layers <= 3:
-            raise ValueError(f"projection_layers must be 1, 2 or 3, came {projection_layers}")
+        if projection_layers < 1:
+            raise ValueError(f"projection_layers must be at least 1, came {projection_layers}")
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim must be at least 1, came {hidden_dim}")
         self.trunk = trunk

@@ -15,7 +15,7 @@ class Image(Tower):
     Args:
         image: what the vision model gives, and which items have an image.
         embedding_dim: width of an item vector.
-        projection_layers: linear layers, 1 to 3, with GELU between them.
+        projection_layers: linear layers, with GELU between them.
         hidden_dim: width between the layers.
         dropout: on the transformed image vectors and between the layers.
     """

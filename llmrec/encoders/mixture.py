@@ -17,7 +17,7 @@ class Mixture(nn.Module):
         text: what the language model gives, and which items have a text.
         image: what the vision model gives, and which items have an image.
         embedding_dim: width of an item vector.
-        projection_layers: linear layers of each tower, 1 to 3, with GELU between them.
+        projection_layers: linear layers of each tower, with GELU between them.
         hidden_dim: width between the layers.
         dropout: on the transformed vectors and between the layers.
     """

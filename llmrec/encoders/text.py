@@ -21,7 +21,7 @@ class Text(Tower):
         shift: of the transform, see :mod:`llmrec.transforms`.
         matrix: of the transform.
         embedding_dim: width of an item vector.
-        projection_layers: linear layers, 1 to 3, with GELU between them.
+        projection_layers: linear layers, with GELU between them.
         hidden_dim: width between the layers.
         dropout: on the transformed text vectors and between the layers.
     """

@@ -19,13 +19,15 @@ from llmrec.loading.names import MODELS, Known, Pooling, pooling_of
 from llmrec.loading.plan import Shape, chosen
 from llmrec.loading.quantised import quantisation
 from llmrec.loading.resident import Resident
-from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where
+from llmrec.loading.shared import apart, once, shared
+from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where, width_and_vocabulary
 from llmrec.loading.streamed import Streamed
 
 __all__ = [
-    "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "at_hand",
+    "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "apart", "at_hand",
     "cached_models", "find", "load", "load_seq2seq", "load_tokenizer",
-    "load_writer", "pooling_of", "reads_apart", "repository_of", "require_memory",
+    "load_writer", "pooling_of", "reads_apart", "repository_of", "require_memory", "shared",
+    "width_and_vocabulary",
 ]  # fmt: skip
 
 Held = Literal["resident", "sharded", "8bit", "4bit"]
@@ -84,7 +86,8 @@ def load(
 ) -> LanguageModel:
     """Loads a model for encoding.
 
-    ``trust_remote_code`` stays off and only safetensors or GGUF are read.
+    ``trust_remote_code`` stays off and only safetensors or GGUF are read. See :func:`shared` for many runs over one
+    model.
 
     Args:
         files: of the model.
@@ -113,15 +116,13 @@ def load(
         runs: Runs
         if loading == "streamed":
             runs = _streamed(files, config, precision, blocks)
+        elif loading in ("auto", "resident"):
+            key = files.path.resolve(), precision, blocks
+            runs = Resident(once(key, lambda: _whole(files, parameters(empty), precision, blocks)))
         else:
-            if loading in ("auto", "resident"):
-                require_memory(files.name, parameters(empty), precision)
-            quantised = loading in ("8bit", "4bit")
-            encoder = _in_memory(files, "bf16" if quantised else precision, **_how(loading, max_memory))
+            encoder = _in_memory(files, precision if loading == "sharded" else "bf16", **_how(loading, max_memory))
             if blocks is not None:
                 shorten(encoder, blocks)
-            if loading in ("auto", "resident") and fits_on_gpu(encoder):
-                encoder.to("cuda")  # the one that belongs to this process
             runs = Resident(encoder)
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
     except LlmrecError:
@@ -248,6 +249,15 @@ def _auto(empty: Any, precision: Precision) -> Loading:
         return chosen(Shape.of(encoder_of(empty)), precision)
     except DataError:  # it cannot be taken apart
         return "resident"
+
+
+def _whole(files: ModelFiles, weights: int, precision: Precision, blocks: int | None) -> Any:
+    """The text encoder in memory, on the GPU that belongs to this process if there is room."""
+    require_memory(files.name, weights, precision)
+    encoder = _in_memory(files, precision)
+    if blocks is not None:
+        shorten(encoder, blocks)
+    return encoder.to("cuda") if fits_on_gpu(encoder) else encoder
 
 
 def _streamed(files: ModelFiles, config: Any, precision: Precision, blocks: int | None) -> Streamed:

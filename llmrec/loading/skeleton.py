@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from llmrec.errors import DataError
 from llmrec.loading.files import ModelFiles
 from llmrec.loading.memory import DTYPES, Precision
 
@@ -34,6 +35,21 @@ def skeleton(config: Any, precision: Precision) -> Any:
         model = AutoModel.from_config(config, dtype=DTYPES[precision], trust_remote_code=False)
     model.tie_weights()
     return model
+
+
+def width_and_vocabulary(files: ModelFiles) -> tuple[int, int]:
+    """Width of a model's hidden states, and how many tokens it knows, by its config alone.
+
+    Raises:
+        DataError: the config cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(**where(files)).get_text_config()
+        return config.hidden_size, config.vocab_size
+    except Exception as error:  # readers of foreign files fail in more ways than can be listed
+        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
 
 
 def encoder_of(model: Any) -> Any:

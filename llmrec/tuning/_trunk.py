@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from llmrec import fsdp
 from llmrec.errors import ConfigError
 from llmrec.features import pool
-from llmrec.loading import Loading
+from llmrec.loading import Loading, apart
 from llmrec.loading.products import quick_products
 from llmrec.tokens import batches_by_length
 from llmrec.tuning import Source
@@ -73,6 +73,8 @@ class Trunk(nn.Module):
     """The language or vision model. Not registered: only what learns is saved."""
     learning_blocks: list[str]
     """Names of the classes of the blocks that take part in learning."""
+    rewrites = False
+    """Whether the model's own weights learn, which then are no other run's."""
 
     def __init__(self, source: Source, learning: Learning, ways: Sequence[Loading] = ()) -> None:
         super().__init__()
@@ -85,7 +87,8 @@ class Trunk(nn.Module):
         texts = source.distinct
         place = {text: number for number, text in enumerate(texts)}
         self.register_buffer("row", torch.tensor([place.get(text, 0) for text in source.texts]), persistent=False)
-        model: Any = source.model(source.loading if source.loading in ways else "resident")
+        with apart() if self.rewrites else nullcontext():
+            model: Any = source.model(source.loading if source.loading in ways else "resident")
         self.language_model, self.fresh = model, model.files is None
         self.tokens: Any = source.read(texts, model)
         encoder = model.model

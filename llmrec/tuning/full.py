@@ -35,6 +35,8 @@ class Full:
 
 
 class _Whole(Trunk):
+    rewrites = True
+
     def __init__(self, source: Source, learning: Learning) -> None:
         super().__init__(source, learning)
         self.prepare(block_list(self.encoder)[1])

@@ -1,10 +1,15 @@
 """Vectors that stand before every text learn."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from llmrec.errors import ConfigError
 from llmrec.loading.blocks import block_list
+from llmrec.runs import write_atomically
 from llmrec.tokens import positions
 from llmrec.tuning import Source, require_texts
 from llmrec.tuning._trunk import Learning, Trunk
@@ -15,7 +20,8 @@ class SoftPrompt:
 
     They begin as embeddings of tokens drawn from the vocabulary and learn in the place of everything else. They make
     the sequence longer and take nothing from the text, whose own tokens alone are pooled. As a text behind a prompt is
-    another text, the vectors differ from the model's from the start.
+    another text, the vectors differ from the model's from the start. The prompt is PEFT's and saved with the run, under
+    ``adapter/``, as PEFT reads it.
 
     A step runs the model over the items of the batch, so take a loss that compares these alone, such as
     in_batch_softmax.
@@ -49,10 +55,18 @@ class _Prompted(Trunk):
                 f"tuning.length={length} and a text of {longest} tokens are longer than the {able} positions of "
                 f"{self.language_model.files.name}; make either shorter, the text by features.max_tokens"
             )
+        from peft import PromptEmbedding, PromptTuningConfig
+
         embeddings = self.encoder.get_input_embeddings()
-        drawn = torch.randint(embeddings.num_embeddings, (length,)).to(embeddings.weight.device)
-        begun = embeddings(drawn).detach().float()  # some models scale what they look up
-        self.prompt = nn.Embedding.from_pretrained(begun.to(self.row.device), freeze=False)
+        self.config = PromptTuningConfig(
+            task_type="FEATURE_EXTRACTION",
+            base_model_name_or_path=self.language_model.files.name,
+            num_virtual_tokens=length,
+            token_dim=embeddings.embedding_dim,
+            num_transformer_submodules=1,
+            prompt_tuning_init="SAMPLE_VOCAB",
+        )
+        self.prompt = PromptEmbedding(self.config, embeddings).embedding.to(self.row.device)
         self.prepare(block_list(self.encoder)[1])
 
     def read(self, given: dict[str, Tensor]) -> Tensor:
@@ -65,3 +79,10 @@ class _Prompted(Trunk):
             "attention_mask": torch.cat([seen, given["attention_mask"]], dim=1),
         }
         return super().read(batch)[:, prompt.shape[1] :]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the prompt as PEFT reads it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(self.config, inference_mode=True).save_pretrained(str(folder))
+        prompt = {"prompt_embeddings": self.prompt.weight.detach().cpu().contiguous()}
+        write_atomically(folder / "adapter_model.safetensors", lambda path: save_file(prompt, path))

@@ -63,6 +63,7 @@ def _require_fewer(number: int, blocks: nn.ModuleList) -> None:
 
 
 class _Top(Trunk):
+    rewrites = True
     standing: StandIns
 
     def __init__(self, source: Source, number: int, learning: Learning) -> None:
@@ -103,6 +104,8 @@ class _Top(Trunk):
 
 
 class _TopOfEye(Trunk):
+    rewrites = True
+
     def __init__(self, source: ImageSource, number: int, learning: Learning) -> None:
         super().__init__(source, learning)
         blocks = block_list(self.encoder)[1]
