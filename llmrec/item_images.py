@@ -49,16 +49,20 @@ class ItemImages:
     def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemImages":
         """Finds every item's image and decodes what the store does not hold yet.
 
+        Beside texts a data set may come without images.
+
         Raises:
-            ConfigError: no folder is named, and the data set has none.
+            ConfigError: no folder is named, the data set has none, and there are no texts beside.
             DataError: no such folder, or no file in it is that of an item.
         """
         assert config.images is not None
         folder = dataset.images or config.images.folder
         if folder is None:
-            raise ConfigError(
-                f"{dataset.name} comes without images; say where they are: images.folder=FOLDER with <item id>.jpg"
-            )
+            told = f"{dataset.name} comes without images"
+            if not config.uses_text:
+                raise ConfigError(f"{told}; say where they are: images.folder=FOLDER with <item id>.jpg")
+            note = f"{told}, so that texts alone are read; images.folder=FOLDER with <item id>.jpg brings them"
+            return cls(config.images, [""] * (dataset.num_items + 1), progress, (note,))
         store = _store(config.images)
         # Whether names count rows is told from the whole catalogue, before some of it is filtered out.
         found = covers.find(dataset.item_ids.tolist(), folder, "id")

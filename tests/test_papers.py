@@ -264,7 +264,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("miniatures")
     for name in ("mind", "bili", "pixelrec"):
         miniature.write(name, folder / name)
-    miniature.write("ninerec", folder)
+    for name in ("ninerec", "transrec"):
+        miniature.write(name, folder)
     return folder
 
 
@@ -316,8 +317,8 @@ def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, qu
         ),
         (
             "transrec",
-            ["--targets", "TN", "--systems", "gru4rec-id", "mixture", "mixture-pretrained"],
-            {"TN": ["gru4rec-id", "mixture", "mixture-pretrained"]},
+            ["--targets", "TN-video", "TN-text", "--systems", "mixture", "mixture-pretrained"],
+            {target: ["mixture", "mixture-pretrained"] for target in ("TN-video", "TN-text")},
         ),
         (
             "ninerec",
