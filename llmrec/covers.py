@@ -136,7 +136,7 @@ def _refuse_rows(by_name: dict[str, list[Path]], known: set[str], folder: Path) 
     if because:
         raise DataError(
             f"the images in {folder} seem to be numbered by the rows of a table and not by item ids: {because}. Name "
-            "them after the items; images.named_by=id says that they are"
+            "them after the items; images.named_by=id (without a vision model filter.with_image=id) says that they are"
         )
 
 

@@ -1,6 +1,6 @@
 """Item encoders of a run: new ones, those of a saved run, and what describes items that training never saw."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,8 @@ from llmrec.item_text import ItemText
 from llmrec.loading.vision import check_tuning
 from llmrec.splits import Split
 
-Describe = Callable[[Dataset], Float[Tensor, "n dim"]]
+Describe = Callable[[Dataset, Sequence[str]], Float[Tensor, "n dim"]]
+"""Vectors of items, for a catalogue of the ids known so far."""
 FITTED = 1000
 """Images that the transform of a vision model from nothing is fitted on at most."""
 
@@ -122,10 +123,10 @@ def describer(
         return None
 
     @torch.no_grad()
-    def describe(items: Dataset) -> Float[Tensor, "n dim"]:
+    def describe(items: Dataset, known: Sequence[str]) -> Float[Tensor, "n dim"]:
         state = _below("encoder.", weights())
         _require_revisions(config, provenance)
-        encoder = _saved_encoder(config, state, *_read(config, items, state))
+        encoder = _saved_encoder(config, state, *_read(config, items, known, state))
         own = encoder.state_dict()
         # A tower that was kept has none of what a tuning adds, which changes nothing before it has learned.
         encoder.load_state_dict(own | {name: state[name] for name in own if name in state})
@@ -135,7 +136,9 @@ def describer(
     return describe
 
 
-def _read(config: RunConfig, items: Dataset, state: dict[str, Tensor]) -> tuple[ItemText | None, ItemImages | None]:
+def _read(
+    config: RunConfig, items: Dataset, known: Sequence[str], state: dict[str, Tensor]
+) -> tuple[ItemText | None, ItemImages | None]:
     """What an encoder reads of new items: titles stay unread where there is no tower for texts."""
     text = images = None
     if config.uses_text:
@@ -148,7 +151,7 @@ def _read(config: RunConfig, items: Dataset, state: dict[str, Tensor]) -> tuple[
                 f"no item had an image when this recommender was trained, so it cannot read those in {items.images}; "
                 "leave images=FOLDER out"
             )
-        images = item_images.of_new(config, items)
+        images = item_images.of_new(config, items, known)
     return text, images
 
 

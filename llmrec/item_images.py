@@ -1,6 +1,7 @@
 """What a run knows of its items' images: which pixels show each, and on demand their vectors."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -131,14 +132,20 @@ def _store(options: ImageOptions) -> PixelStore:
     return PixelStore(assets.cache_folder() / "pixels", size_of(options.model, options.size))
 
 
-def of_new(config: RunConfig, items: Dataset) -> ItemImages:
+def of_new(config: RunConfig, items: Dataset, known: Sequence[str]) -> ItemImages:
     """The images of items that training never saw.
 
+    Args:
+        config: of the run.
+        items: the new ones.
+        known: ids of the catalogue that they come to, entry 0 for the padding.
+
     Raises:
-        DataError: a run over images alone, and no folder of theirs is named.
+        DataError: a run over images alone, and no folder of theirs is named; or one whose names count rows.
     """
     assert config.images is not None
     if items.images is not None:
+        covers.find([*known, *items.item_ids[1:].tolist()], items.images, config.images.named_by)
         return ItemImages.of(config, items, lambda done, total: None)
     if not config.uses_text:
         raise DataError(

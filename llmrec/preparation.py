@@ -50,7 +50,8 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
 
     if options.images is not None:
         data = seen(data, options.images, beside_texts=options.uses_text)
-    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
+    named_by = options.images.named_by if options.images is not None else "auto"
+    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter, named_by)
     split = components.create("splits", options.split).split(filtered.dataset)
     if options.protocol.users is not None:
         split = split.of_users(options.protocol.users)

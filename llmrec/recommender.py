@@ -195,7 +195,7 @@ class Recommender(nn.Module):
         if known := sorted(set(ids) & set(self.item_ids.tolist())):
             raise DataError(f"{len(known)} of {len(ids)} new items are in the catalogue already, such as {known[0]!r}")
         old = self.item_embeddings()
-        self._embeddings, self._added = torch.cat([old, self.describe(items).to(old)]), True
+        self._embeddings, self._added = torch.cat([old, self.describe(items, self.item_ids.tolist()).to(old)]), True
         self.item_ids = np.array([*self.item_ids, *ids], dtype=object)
 
     def _find_users(self, users: Sequence[str] | None) -> np.ndarray:

@@ -15,10 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_runs import QUICK
 
-from llmrec import preparation, train, transforms
+from llmrec import filtering, preparation, train, transforms
 from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
 from llmrec.optimizer import parameter_groups
-from llmrec.options import ImageOptions
+from llmrec.options import FilterOptions, ImageOptions
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder
 from llmrec.sources import load_dataset
@@ -447,3 +447,31 @@ def test_a_folder_of_covers_may_be_empty_beside_texts_alone(shop, tmp_path):
 def test_items_with_neither_a_text_nor_an_image_are_no_mixture(shop, tmp_path):
     given = feed(shop, tmp_path / "feed", titles=False, covers=False)
     assert "shop: no item has an image or a text" in str(refused(given))
+
+
+def rows(folder):
+    """Images numbered by the rows of a table: 0 is no item, and items go beyond the highest."""
+    folder.mkdir()
+    for number in range(21):
+        paint(folder / f"{number}.png", number)
+    return folder
+
+
+def test_a_filter_by_images_refuses_those_that_count_rows(shop, tmp_path):
+    data = replace(load_dataset(str(shop / "shop.yaml")), images=rows(tmp_path / "covers"))
+    with pytest.raises(DataError, match="seem to be numbered by the rows of a table"):
+        filtering.apply(data, FilterOptions(with_image=True))
+    for way in ((FilterOptions(with_image="id"),), (FilterOptions(with_image=True), "id")):
+        assert filtering.apply(data, *way).dataset.num_items == 20
+
+
+def test_new_items_are_not_shown_by_images_that_count_rows(shop, tmp_path):
+    assert train.main(command(shop, tmp_path / "run", *EYE, "training.epochs=0")) == 0
+    folder, table = rows(tmp_path / "new"), pl.DataFrame({"item_id": ["20", "31"], "title": ["Film 30", "Film 31"]})
+    saved = Recommender.load(tmp_path / "run")
+    saved.item_ids[20] = "32"  # so that 20 is new
+    with pytest.raises(DataError, match="seem to be numbered by the rows of a table"):
+        saved.add_items(table, images=folder)
+    (folder / "0.png").unlink()
+    saved.add_items(table, images=folder)
+    assert saved.item_ids[-2:].tolist() == ["20", "31"]
