@@ -107,7 +107,7 @@ def platforms(name: str, seed: int = 0) -> tuple[Platform, ...]:
         return _platform(SOURCE, "uv", seed, users=600, items=304, lengths=(12, 24)), *targets
     if name == "transrec":
         sizes = {
-            feed: {"users": 600, "items": 304, "lengths": (12, 24)} if feed == "QB-mixed" else {} for feed in FEEDS
+            feed: {"users": 300, "items": 304, "lengths": (12, 24)} if feed == "QB-mixed" else {} for feed in FEEDS
         }
         return tuple(_of_one(_platform(feed, "uv", seed, **sizes[feed]), has) for feed, has in FEEDS.items())
     return (_platform(name, {"pixelrec": "ui", "mind": "UN", "bili": "uv"}[name], seed),)

@@ -328,8 +328,8 @@ def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, qu
         ),
         (
             "transrec",
-            ["--targets", "TN-video", "TN-text", "--systems", "mixture", "mixture-pretrained"],
-            {target: ["mixture", "mixture-pretrained"] for target in ("TN-video", "TN-text")},
+            ["--targets", "TN-video", "TN-text", "--systems", "mixture-pretrained"],
+            {target: ["mixture-pretrained"] for target in ("TN-video", "TN-text")},
         ),
         (
             "ninerec",
