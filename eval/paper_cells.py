@@ -90,7 +90,8 @@ class Study:
             return str(error)
 
     def _lack(self, target: str, system: str, fault: Callable[..., str]) -> str:
-        images = train.options_of(self.flags(target, system, 0))[0].images
+        options = train.options_of(self.flags(target, system, 0))[0]
+        images = None if options.uses_text else options.images  # a mixture reads what there is
         seen = (images.folder, images.named_by) if images else None
         source = self.benchmark.source_of(target) if self.benchmark.systems[system].pretrained else None
         return fault(target, seen) or (fault(source, seen) if source else "")

@@ -81,11 +81,13 @@ class Report:
         return {**measured, "published": self.published, "missing": dict(self.missing)}
 
     def _free(self) -> Runs:
-        """Rows without training, of the first run that has each; those of vectors say what these were made of."""
+        """Rows without training, of the first run that has each; those of vectors, which texts alone have there, say
+        what these were made of."""
         free: Runs = {}
         for name, runs in self.found.items():
             if not self.benchmark.systems[name].pretrained:
-                own = cells.baselines(cells.Chosen(runs, runs), " and ".join(self.benchmark.reads(name)))
+                texts = [part for part in self.benchmark.reads(name) if "model" in self.benchmark.items[part]]
+                own = cells.baselines(cells.Chosen(runs, runs), " and ".join(texts))
                 free = {**own, **free}
         return free
 

@@ -25,7 +25,7 @@ from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, read_json
 from llmrec.sequences import TrainingBatches
 from llmrec.splits import Split
-from llmrec.starting import begin_with, let_learn
+from llmrec.starting import begin_with, learned_weights, let_learn
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,23 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
             text = ItemText.of(options, split.dataset, progress)
             console.say_texts(text.missing, text.fallbacks)
             images = ItemImages.of(options, split.dataset, progress) if options.images else None
-            for line in images.notes if images else ():
+            for line in [*_bare(text), *images.notes] if images else ():
                 console.say(f"  {line}")
         # A sharded model has all devices to itself, so one process encodes for all.
         if options.uses_text and processes.count > 1 and options.features.loading != "sharded":
             text.encode(slice(processes.rank, None, processes.count))
             processes.accelerator.wait_for_everyone()  # a share that is not there yet would be encoded again
         with processes.main_first():
-            if options.uses_text:
+            if options.uses_text and text.present.any():
                 text.vectors()
-            if images is not None and not images.from_nothing:
+            if images is not None and images.present.any() and not images.from_nothing:
                 images.vectors()
             # Only now: loading a language model may draw random numbers, and a warm feature store loads none.
             training.seed_step(options.seed, 0, 0)
-            model = recommender.build(options, split, text, images)
-            if origin := options.training.init_from:
+            origin = options.training.init_from
+            begun = learned_weights(options, origin) if origin else {}
+            model = recommender.build(options, split, text, images, begun)
+            if origin:
                 new = begin_with(model, options, origin)
                 console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
                 let_learn(model, options.training, new)
@@ -124,6 +126,13 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
         ),
         text.provenance() | (images.provenance() if images is not None else {}),
     )
+
+
+def _bare(text: ItemText) -> list[str]:
+    """What is told of items without a text where others have one."""
+    texts = (text.texts or [""])[1:]
+    without = texts.count("")
+    return [f"{without:,} of {len(texts):,} items have no text"] if 0 < without < len(texts) else []
 
 
 def _readers(options: RunConfig) -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,13 +174,19 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def check_data(arguments: argparse.Namespace) -> int:
     """Prints what a data set holds."""
-    from llmrec import config, data_report, filtering
+    from llmrec import config, covers, data_report, filtering
     from llmrec.sources import load_dataset
     from llmrec.splits.leave_one_out import LeaveOneOut
 
     said = {name: getattr(arguments, name) for name in ("dedupe", "k_core", "min_history", "max_history")}
     options = config.parse({"filter": {name: value for name, value in said.items() if value is not None}})
-    filtered = filtering.apply(load_dataset(arguments.data, arguments.data_dir), options.filter)
+    data = load_dataset(arguments.data, arguments.data_dir)
+    if data.images is not None:
+        try:
+            covers.find(data.item_ids.tolist(), data.images)
+        except DataError as error:  # the log may be used all the same
+            data = replace(data, notes=(*data.notes, str(error)))
+    filtered = filtering.apply(data, options.filter)
     try:
         split = LeaveOneOut().split(filtered.dataset)
     except DataError as error:  # nothing to test on is a finding like any other

@@ -84,6 +84,11 @@ def find(item_ids: Sequence[str], folder: Path, named_by: NamedBy = "auto") -> C
     return Covers(files, tuple(_told(item_ids, by_name, others, folder)))
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether a folder that exists has no image, nor have its sub-folders."""
+    return folder.is_dir() and not _files(folder)[0]
+
+
 def _files(folder: Path) -> tuple[list[Path], list[str]]:
     """Images in the order in which they count, and the names of all other files."""
     images, others = [], []
@@ -131,7 +136,7 @@ def _refuse_rows(by_name: dict[str, list[Path]], known: set[str], folder: Path) 
     if because:
         raise DataError(
             f"the images in {folder} seem to be numbered by the rows of a table and not by item ids: {because}. Name "
-            "them after the items; images.named_by=id says that they are"
+            "them after the items; images.named_by=id (without a vision model filter.with_image=id) says that they are"
         )
 
 

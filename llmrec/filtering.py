@@ -33,16 +33,23 @@ class _Core:
     notes: list[str]
 
 
-def apply(dataset: Dataset, options: FilterOptions) -> Filtered:
+def apply(dataset: Dataset, options: FilterOptions, named_by: covers.NamedBy = "auto") -> Filtered:
     """Takes from the data set what the options name, in the order in which they stand.
 
     Users and items leave the tables too, so the catalogue is what stays; with no option set nothing changes, and
     users or items without any interaction stay as well.
 
+    Args:
+        dataset: is left as it is.
+        options: of the filter.
+        named_by: what the names of images are, see :func:`llmrec.covers.find`.
+
     Raises:
-        DataError: no interaction is left, or items with images are wanted and no folder of images is there.
+        DataError: no interaction is left, or items with images are wanted and no folder of images is there or its names
+            count rows.
     """
-    dataset, bare = _with_image(dataset) if options.with_image else (dataset, _nobody())
+    by = "id" if options.with_image == "id" else named_by
+    dataset, bare = _with_image(dataset, by) if options.with_image else (dataset, _nobody())
     log, notes = _deduped(dataset.interactions, options)
     core = _core(log, dataset, options)
     if not core.rows.any():
@@ -61,14 +68,14 @@ def _nobody() -> pl.DataFrame:
     return pl.DataFrame(schema={"item_id": pl.String, "reason": pl.String})
 
 
-def _with_image(dataset: Dataset) -> tuple[Dataset, pl.DataFrame]:
+def _with_image(dataset: Dataset, named_by: covers.NamedBy) -> tuple[Dataset, pl.DataFrame]:
     """The items that an image file is named after, with their interactions; and the items that leave."""
     if dataset.images is None:
         raise DataError(
             f"{dataset.name} comes without images, and filter.with_image asks for items with one; put them into a "
             "folder images/ beside the log, or name their folder where a model reads them (images.folder)"
         )
-    found = covers.find(dataset.item_ids.tolist(), dataset.images, "id").files
+    found = covers.find(dataset.item_ids.tolist(), dataset.images, named_by).files
     stay = np.array([file is not None for file in found[1:]])
     log = dataset.interactions.filter(pl.Series(stay[dataset.interactions["item"].to_numpy() - 1]))
     left = dataset.items.filter(pl.Series(~stay)).select("item_id", reason=pl.lit("no image"))

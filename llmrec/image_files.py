@@ -77,16 +77,14 @@ def decoded(path: Path, size: int) -> UInt8[np.ndarray, "3 size size"]:
         raise DataError(f"damaged: {error}") from None
 
 
-def write_pixels(folder: Path, size: int, files: list[tuple[str, Path]]) -> dict[str, str]:
-    """Decodes files into one shard: their pixels one behind the other, then the keys that say whose they are.
+def write_pixels(folder: Path, size: int, files: list[tuple[str, Path]]) -> None:
+    """Decodes files into one shard: their pixels one behind the other, then the keys that say whose they are, and the
+    reasons of those that have none.
 
     Args:
         folder: of the shards.
         size: of either side, in pixels.
         files: key and path of each; the same files make the same shard, so that two writers may meet.
-
-    Returns:
-        By key, why a file cannot be used.
     """
     name = hashlib.sha256(" ".join(key for key, _ in files).encode()).hexdigest()[:24]
     broken: dict[str, str] = {}
@@ -100,8 +98,8 @@ def write_pixels(folder: Path, size: int, files: list[tuple[str, Path]]) -> dict
                     broken[key] = str(error)
 
     write_atomically(folder / f"{name}.uint8", write)
-    write_json(folder / f"{name}.json", {"keys": [key for key, _ in files if key not in broken]})
-    return broken
+    keys = [key for key, _ in files if key not in broken]
+    write_json(folder / f"{name}.json", {"keys": keys, "broken": broken})
 
 
 def _opened(file: BinaryIO, size: int) -> Image.Image:

@@ -1,6 +1,6 @@
 """Item encoders of a run: new ones, those of a saved run, and what describes items that training never saw."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llmrec import components, item_images, loading
 from llmrec.config import RunConfig
-from llmrec.encoders._tower import Described
+from llmrec.encoders._tower import Described, Unread
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
 from llmrec.item_images import ItemImages
@@ -19,12 +19,15 @@ from llmrec.item_text import ItemText
 from llmrec.loading.vision import check_tuning
 from llmrec.splits import Split
 
-Describe = Callable[[Dataset], Float[Tensor, "n dim"]]
+Describe = Callable[[Dataset, Sequence[str]], Float[Tensor, "n dim"]]
+"""Vectors of items, for a catalogue of the ids known so far."""
 FITTED = 1000
 """Images that the transform of a vision model from nothing is fitted on at most."""
 
 
-def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemImages | None) -> nn.Module:
+def new_encoder(
+    config: RunConfig, split: Split, text: ItemText, images: ItemImages | None, begun: Mapping[str, Tensor]
+) -> nn.Module:
     """An encoder whose transforms are fitted on the items that the training part shows.
 
     Args:
@@ -32,6 +35,11 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
         split: of the data.
         text: of the items.
         images: of the items, in a run over images.
+        begun: weights of the recommender that the run begins with, if there is one; a tower that no item of this run
+            needs goes along.
+
+    Raises:
+        DataError: no item has what is to be read, or none that training shows and nothing was learned before.
     """
     if not config.reads_items:
         module: nn.Module = components.create("encoders", config.encoder, split.dataset.num_items, config.embedding_dim)
@@ -39,9 +47,13 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
     counts = torch.from_numpy(split.train.counts(split.dataset.num_items))
     transform = components.create("transforms", config.transform)
 
-    def described(items: ItemText | ItemImages) -> Described:
+    def described(items: ItemText | ItemImages, part: str) -> Described | Unread:
+        if not items.present.any():
+            return Unread(_below(part, learned), items.present)
         trunk = _tuning(config, items).trunk(items.source())
         seen = ((counts > 0) & items.present).nonzero()[:, 0]
+        if not len(seen) and f"{part}shift" in learned:  # which takes the place of what is fitted here
+            seen = items.present.nonzero()[:, 0]
         if not len(seen):
             what = "an image" if isinstance(items, ItemImages) else "a text"
             raise DataError(f"no item that training shows has {what}, so that nothing could be learned of them")
@@ -54,7 +66,10 @@ def new_encoder(config: RunConfig, split: Split, text: ItemText, images: ItemIma
         shift, matrix = transform.fit(vectors)
         return Described(trunk, shift, matrix, items.present)
 
-    return _assembled(config, described(text) if config.uses_text else None, described(images) if images else None)
+    learned = _below("encoder.", begun)
+    if images and not images.present.any() and not (config.uses_text and text.present.any()):
+        raise DataError(f"{split.dataset.name}: no item has an image or a text; {text.missing}")
+    return _assembled(config, described, text if config.uses_text else None, images)
 
 
 def _tuning(config: RunConfig, items: ItemText | ItemImages) -> Any:
@@ -64,12 +79,18 @@ def _tuning(config: RunConfig, items: ItemText | ItemImages) -> Any:
     return components.create("tuning", config.image_tuning)
 
 
-def _assembled(config: RunConfig, text: Described | None, image: Described | None) -> nn.Module:
-    """The encoder over what is known of the items."""
-    if text is not None and image is None:
-        supplied: tuple[Any, ...] = (text.trunk, text.shift, text.matrix)
-    else:
-        supplied = tuple(each for each in (text, image) if each is not None)
+def _assembled(
+    config: RunConfig,
+    described: Callable[[ItemText | ItemImages, str], Described | Unread],
+    text: ItemText | None,
+    images: ItemImages | None,
+) -> nn.Module:
+    """The encoder over what is known of the items; ``described`` is told what names of a tower's weights begin with."""
+    both = text is not None and images is not None
+    supplied: list[Any] = [described(text, "text." * both)] if text else []
+    supplied += [described(images, "image." * both)] if images else []
+    if images is None:
+        supplied = [supplied[0].trunk, supplied[0].shift, supplied[0].matrix]
     module: nn.Module = components.create("encoders", config.encoder, *supplied, config.embedding_dim)
     return module
 
@@ -79,17 +100,13 @@ def _saved_encoder(
 ) -> nn.Module:
     """The same with the transforms of a saved run, whose weights ``state`` has by the encoder's own names."""
 
-    def described(items: ItemText | ItemImages, part: str) -> Described:
-        # What no item has is never asked for.
-        trunk = _tuning(config, items).trunk(items.source()) if items.present.any() else nn.Identity()
+    def described(items: ItemText | ItemImages, part: str) -> Described | Unread:
+        if not items.present.any():
+            return Unread(_below(part, state), items.present)
+        trunk = _tuning(config, items).trunk(items.source())
         return Described(trunk, state[f"{part}shift"], state[f"{part}matrix"], items.present)
 
-    both = text is not None and images is not None
-    return _assembled(
-        config,
-        described(text, "text." * both) if text else None,
-        described(images, "image." * both) if images else None,
-    )
+    return _assembled(config, described, text, images)
 
 
 def describer(
@@ -109,26 +126,47 @@ def describer(
         return None
 
     @torch.no_grad()
-    def describe(items: Dataset) -> Float[Tensor, "n dim"]:
-        state = _own(weights())
+    def describe(items: Dataset, known: Sequence[str]) -> Float[Tensor, "n dim"]:
+        state = _below("encoder.", weights())
         _require_revisions(config, provenance)
-        text = images = None
-        if config.uses_text:
-            text = ItemText.of(config, items, _quietly, required=config.images is None)
-        if config.images:
-            images = item_images.of_new(config, items)
-        encoder = _saved_encoder(config, state, text, images)
-        if missing := [name for name in encoder.state_dict() if name not in state]:
+        encoder = _saved_encoder(config, state, *_read(config, items, known, state))
+        own = encoder.state_dict()
+        if missing := [name for name in own if name not in state and not _of_kept_tower(name, state)]:
             raise RunError(
-                f"of {len(encoder.state_dict())} weights that describe items the run's model.safetensors has "
-                f"{len(missing)} not, such as encoder.{missing[0]}: an adapter that was not loaded; take the file that "
-                "training wrote"
+                f"of {len(own)} weights that describe items the run's model.safetensors lacks {len(missing)}, such as "
+                f"encoder.{missing[0]}: an adapter that was not loaded; take the file that training wrote"
             )
-        encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
+        encoder.load_state_dict(own | {name: state[name] for name in own if name in state})
         vectors: Tensor = encoder.eval()()[1:]
         return vectors
 
     return describe
+
+
+def _read(
+    config: RunConfig, items: Dataset, known: Sequence[str], state: dict[str, Tensor]
+) -> tuple[ItemText | None, ItemImages | None]:
+    """What an encoder reads of new items: titles stay unread where there is no tower for texts."""
+    text = images = None
+    if config.uses_text:
+        text = ItemText.of(config, items, _quietly)
+        if config.images and "text.shift" not in state:
+            text = ItemText(config, [""] * (items.num_items + 1), _quietly)
+    if config.images:
+        if config.uses_text and items.images is not None and "image.shift" not in state:
+            raise DataError(
+                f"no item had an image when this recommender was trained, so it cannot read those in {items.images}; "
+                "leave images=FOLDER out"
+            )
+        images = item_images.of_new(config, items, known)
+    return text, images
+
+
+def _of_kept_tower(name: str, state: Mapping[str, Tensor]) -> bool:
+    """Whether what is missing is of a mixture's tower that was kept unread: what a tuning adds to it changes nothing
+    before it has learned."""
+    tower = name.partition(".trunk.")[0]
+    return tower in ("text", "image") and not any(each.startswith(f"{tower}.trunk.") for each in state)
 
 
 def _require_revisions(config: RunConfig, provenance: Mapping[str, Any]) -> None:
@@ -157,12 +195,11 @@ def restore_encoder(
         text = ItemText(config, ["", *items["text"]], progress=_quietly)
     if config.images:
         images = item_images.of_run(config, items)
-    return _saved_encoder(config, _own(state), text, images)
+    return _saved_encoder(config, _below("encoder.", state), text, images)
 
 
-def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights by its own names, of those of a recommender."""
-    prefix = "encoder."
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a part by its own names."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 

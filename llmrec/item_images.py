@@ -1,6 +1,7 @@
 """What a run knows of its items' images: which pixels show each, and on demand their vectors."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -49,16 +50,20 @@ class ItemImages:
     def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemImages":
         """Finds every item's image and decodes what the store does not hold yet.
 
+        Beside texts a data set may come without images.
+
         Raises:
-            ConfigError: no folder is named, and the data set has none.
+            ConfigError: no folder is named, the data set has none, and there are no texts beside.
             DataError: no such folder, or no file in it is that of an item.
         """
         assert config.images is not None
         folder = dataset.images or config.images.folder
         if folder is None:
-            raise ConfigError(
-                f"{dataset.name} comes without images; say where they are: images.folder=FOLDER with <item id>.jpg"
-            )
+            told = f"{dataset.name} comes without images"
+            if not config.uses_text:
+                raise ConfigError(f"{told}; say where they are: images.folder=FOLDER with <item id>.jpg")
+            note = f"{told}, so that texts alone are read; images.folder=FOLDER with <item id>.jpg brings them"
+            return cls(config.images, [""] * (dataset.num_items + 1), progress, (note,))
         store = _store(config.images)
         # Whether names count rows is told from the whole catalogue, before some of it is filtered out.
         found = covers.find(dataset.item_ids.tolist(), folder, "id")
@@ -127,14 +132,20 @@ def _store(options: ImageOptions) -> PixelStore:
     return PixelStore(assets.cache_folder() / "pixels", size_of(options.model, options.size))
 
 
-def of_new(config: RunConfig, items: Dataset) -> ItemImages:
+def of_new(config: RunConfig, items: Dataset, known: Sequence[str]) -> ItemImages:
     """The images of items that training never saw.
 
+    Args:
+        config: of the run.
+        items: the new ones.
+        known: ids of the catalogue that they come to, entry 0 for the padding.
+
     Raises:
-        DataError: a run over images alone, and no folder of theirs is named.
+        DataError: a run over images alone, and no folder of theirs is named; or one whose names count rows.
     """
     assert config.images is not None
     if items.images is not None:
+        covers.find([*known, *items.item_ids[1:].tolist()], items.images, config.images.named_by)
         return ItemImages.of(config, items, lambda done, total: None)
     if not config.uses_text:
         raise DataError(

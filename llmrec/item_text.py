@@ -13,7 +13,7 @@ from llmrec.config import RunConfig
 from llmrec.errors import DataError, PromptError
 from llmrec.features import Features, Progress, item_features
 from llmrec.interactions import Dataset
-from llmrec.prompting import Needed, Prompt, fallbacks, item_texts
+from llmrec.prompting import Prompt, fallbacks, item_texts
 from llmrec.splits import Split
 from llmrec.tuning import TextSource
 
@@ -43,23 +43,24 @@ class ItemText:
         self._features: Features | None = None
 
     @classmethod
-    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress, *, required: bool = True) -> "ItemText":
+    def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemText":
         """Renders every item with the run's prompt.
 
         Args:
             config: of the run.
             dataset: with the items.
             progress: called with texts encoded and texts to encode.
-            required: whether some item must have a text, in a run over images too; in any other all must.
 
         Raises:
             PromptError: no such prompt, or one that cannot be read.
-            DataError, PromptError: no text, where the model needs it; an ID model goes without.
+            DataError, PromptError: no text, where the model needs it; an ID model goes without, and beside images items
+                may be without.
         """
         prompt, seen = Prompt.load(config.features.prompt), config.uses_text and config.images is not None
-        needed: Needed = ("some" if required else "none") if seen else "all"
         try:
-            return cls(config, item_texts(dataset, prompt, needed), progress, fallbacks(dataset, prompt))
+            texts = item_texts(dataset, prompt, required=not seen)
+            missing = "" if any(texts) else f"prompt {prompt.name!r} gives no item of {dataset.name} one"
+            return cls(config, texts, progress, fallbacks(dataset, prompt), missing)
         except (DataError, PromptError) as error:
             if config.uses_text:
                 raise
@@ -119,10 +120,10 @@ class ItemText:
         facts: dict[str, Any] = {"model": self.config.model}
         if self.config.uses_text:
             facts |= {
-                "revision": self.features().revision,
+                "revision": loading.find(self.config.model).revision,
                 "features": self.config.features.model_dump() | {"pooling": self.pooling},
                 "transform": self.config.transform,
-                "texts_cut": self.features().cut,
+                "texts_cut": self.features().cut if self.present.any() else 0,
                 "text_fallbacks": self.fallbacks,
             }
         return facts
@@ -133,7 +134,7 @@ class ItemText:
             split.train,
             split.dataset.num_items,
             self.texts,
-            self.vectors() if self.config.uses_text else None,
+            self.vectors() if self.config.uses_text and self.present.any() else None,
             times=split.dataset.time_unit == "seconds",
             validation=split.validation,
             mask_history=self.config.protocol.mask_history,

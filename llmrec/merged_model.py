@@ -7,6 +7,7 @@ from typing import Any
 
 from llmrec import config as configuration
 from llmrec.config import RunConfig
+from llmrec.encoders._tower import Kept
 from llmrec.errors import ConfigError
 from llmrec.loading import apart, pooling_of
 from llmrec.recommender import Recommender
@@ -27,7 +28,8 @@ def of_run(run: Path) -> tuple[str, str]:
 
     Raises:
         RunError: no finished run.
-        ConfigError: additions that are no part of the model's own weights, such as bottleneck adapters.
+        ConfigError: additions that are no part of the model's own weights, such as bottleneck adapters; or no item with
+            a text, beside images.
     """
     RunFolder(run).require_finished()
     options = configuration.parse(read_json(run / "config.json"))
@@ -43,7 +45,7 @@ def eye_of_run(run: Path) -> str:
 
     Raises:
         RunError: no finished run.
-        ConfigError: additions that are no part of the model's own weights.
+        ConfigError: additions that are no part of the model's own weights, or no item with an image.
     """
     RunFolder(run).require_finished()
     options = configuration.parse(read_json(run / "config.json"))
@@ -62,7 +64,14 @@ def _written(run: Path, name: str) -> Path:
     part = folder.with_name(f".{name}.{os.getpid()}.part")
     with apart():  # what was learned goes into the model's weights
         encoder: Any = Recommender.load(run, to_train=True).encoder
-        trunk = getattr(encoder, "image" if name == EYE else "text", encoder).trunk
+        tower = getattr(encoder, "image" if name == EYE else "text", encoder)
+        if isinstance(tower, Kept):
+            what, option = ("an image", "images.tuning") if name == EYE else ("a text", "tuning")
+            raise ConfigError(
+                f"no item of {run} has {what}, so that no model was made there for another tuning; leave {option} as "
+                "it is there, or begin with the run that it began with"
+            )
+        trunk = tower.trunk
         merged = trunk.merged()
     if name == EYE:
         model = trunk.language_model

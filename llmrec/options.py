@@ -18,8 +18,10 @@ class Options(BaseModel):
 class FilterOptions(Options):
     """Which interactions count at all; applied before the split, in this order."""
 
-    with_image: bool = False
-    """Whether items that no image file is named after leave."""
+    with_image: bool | Literal["id"] = False
+    """Whether items that no image file is named after leave. Files are not opened: an item whose only file is empty or
+    broken stays, and has no image in a run that reads them. ``id``: as ``true``, and names that look like the numbers
+    of rows are item ids all the same."""
     dedupe: Literal["none", "first", "last"] = "none"
     """Which of a user's repeated interactions with one item stays."""
     k_core: int = Field(0, ge=0)

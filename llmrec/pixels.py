@@ -35,7 +35,8 @@ class PixelStore:
     """Decoded images on disk, found by the hash of their file; one folder for each size.
 
     Shards of raw uint8 lie beside the list of their keys, which is written last. Both come by an atomic rename and are
-    never changed, so writers never meet and a reader sees whole shards only. Pixels are read by position and never
+    never changed, so writers never meet and a reader sees whole shards only. Files that cannot be used stand there with
+    the reason and are not tried again. Pixels are read by position and never
     mapped, because pages of a mapping count as memory of the process.
 
     Args:
@@ -52,6 +53,8 @@ class PixelStore:
         self._shards: list[Path] = []
         self._starts = [0]
         self._number: dict[str, int] = {}
+        self.broken: dict[str, str] = {}
+        """Why a file cannot be used, by key."""
         self.refresh()
 
     def __len__(self) -> int:
@@ -68,14 +71,15 @@ class PixelStore:
         for index in sorted(self.folder.glob("*.json")):
             shard = index.with_suffix(".uint8")
             if shard not in known:
-                keys = self._keys(index, shard)
+                keys, broken = self._keys(index, shard)
+                self.broken.update(broken)
                 self._number.update(zip(keys, range(self._starts[-1], self._starts[-1] + len(keys)), strict=True))
                 self._shards.append(shard)
                 self._starts.append(self._starts[-1] + len(keys))
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Keys that the store lacks, each once, in the order given."""
-        return [key for key in dict.fromkeys(keys) if key not in self._number]
+        """Keys that the store knows nothing of, each once, in the order given."""
+        return [key for key in dict.fromkeys(keys) if key not in self._number and key not in self.broken]
 
     def read(
         self, keys: Sequence[str], out: UInt8[Tensor, "n 3 size size"] | None = None
@@ -95,9 +99,10 @@ class PixelStore:
             self._fill([memoryview(rows[place]) for place in places], self._shards[shard], first)
         return pixels
 
-    def _keys(self, index: Path, shard: Path) -> list[str]:
+    def _keys(self, index: Path, shard: Path) -> tuple[list[str], dict[str, str]]:
         try:
-            keys: list[str] = read_json(index)["keys"]
+            told = read_json(index)
+            keys: list[str] = told["keys"]
             size = shard.stat().st_size
         except (RunError, KeyError, OSError) as error:
             raise DataError(
@@ -108,13 +113,13 @@ class PixelStore:
                 f"{shard} is damaged: {size:,} bytes for {len(keys):,} images of {self.image_bytes:,}; delete "
                 f"{index.name}, and they are made again"
             )
-        return keys
+        return keys, told.get("broken", {})
 
     def _numbers(self, keys: Sequence[str]) -> Int[np.ndarray, " n"]:
         try:
             return np.fromiter((self._number[key] for key in keys), np.int64, len(keys))
         except KeyError:
-            lacking = self.missing(keys)
+            lacking = [key for key in keys if key not in self._number]
             raise DataError(
                 f"{self.folder} lacks {len(lacking):,} of the images asked for, such as {lacking[0]!r}; run once with "
                 "the folder of the image files, and they are decoded again"
@@ -166,10 +171,10 @@ def decode(covers: Covers, store: PixelStore, *, workers: int, progress: Progres
     for (key, _), path in zip(hashed, paths, strict=True):
         if key:
             first.setdefault(key, path)
-    reasons = _fill(store, first, workers, progress)
+    _fill(store, first, workers, progress)
     keys, broken = [""] * len(covers.files), []
     for index, path, (key, reason) in zip(indices, paths, hashed, strict=True):
-        if why := reason or reasons.get(key):
+        if why := reason or store.broken.get(key):
             broken.append(f"{path} ({why})")
         else:
             keys[index] = key
@@ -186,40 +191,39 @@ def _hashed(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _fill(store: PixelStore, paths: dict[str, Path], workers: int, progress: Progress) -> dict[str, str]:
-    """Decodes what is missing; returns why a file cannot be used, by key."""
+def _fill(store: PixelStore, paths: dict[str, Path], workers: int, progress: Progress) -> None:
+    """Decodes what is missing."""
     missing = store.missing(paths)
     if not missing:
-        return {}
+        return
     require_disk(
         f"{len(missing):,} images of {store.size} x {store.size} pixels", len(missing) * store.image_bytes, store.folder
     )
     size = min(SHARD_IMAGES, max(FEW_IMAGES, -(-len(missing) // workers)))
     files = [(key, paths[key]) for key in missing]
     batches = [files[start : start + size] for start in range(0, len(files), size)]
-    reasons: dict[str, str] = {}
     done = 0
     progress(done, len(missing))
-    for number, broken in _written(store, batches, workers):
-        reasons.update(broken)
+    for number in _written(store, batches, workers):
         done += number
         progress(done, len(missing))
     store.refresh()
-    return reasons
 
 
-def _written(
-    store: PixelStore, batches: list[list[tuple[str, Path]]], workers: int
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Number of files and reasons of every shard, as they are finished."""
+def _written(store: PixelStore, batches: list[list[tuple[str, Path]]], workers: int) -> Iterator[int]:
+    """Number of files of every shard, as they are finished."""
     write = partial(write_pixels, store.folder, store.size)
     if min(workers, len(batches)) == 1:
-        yield from ((len(batch), write(batch)) for batch in batches)
+        for batch in batches:
+            write(batch)
+            yield len(batch)
         return
     with ProcessPoolExecutor(min(workers, len(batches)), mp_context=get_context("spawn")) as pool:
         begun = {pool.submit(write, batch): len(batch) for batch in batches}
         try:
-            yield from ((begun[each], each.result()) for each in as_completed(begun))
+            for each in as_completed(begun):
+                each.result()
+                yield begun[each]
         except BrokenProcessPool:
             raise RunError(
                 "a process that decodes images ended before its time, as when memory runs out; what is done is kept. "

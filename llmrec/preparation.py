@@ -5,6 +5,7 @@ from typing import Any
 
 from llmrec import components
 from llmrec.config import RunConfig
+from llmrec.options import ImageOptions
 
 
 def check(options: RunConfig) -> None:
@@ -53,13 +54,12 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
     Raises:
         DataError: no interaction or no case is left, or nothing to derive explanations from.
     """
-    from llmrec import covers, explanations, filtering
+    from llmrec import explanations, filtering
 
-    if options.images is not None and options.images.folder is not None:
-        data = replace(data, images=options.images.folder)
-    if options.images is not None and data.images is not None:
-        covers.find(data.item_ids.tolist(), data.images, options.images.named_by)  # of the whole catalogue
-    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter)
+    if options.images is not None:
+        data = seen(data, options.images, beside_texts=options.uses_text)
+    named_by = options.images.named_by if options.images is not None else "auto"
+    filtered = filtering.apply(explanations.apply(data, options.p5), options.filter, named_by)
     split = components.create("splits", options.split).split(filtered.dataset)
     if options.protocol.users is not None:
         split = split.of_users(options.protocol.users)
@@ -68,3 +68,19 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
     console.say_data(filtered, split)
     split.require_cases()
     return split
+
+
+def seen(data: Any, options: ImageOptions, *, beside_texts: bool) -> Any:
+    """The data set with the folder of images that the run names, or with its own; beside texts this may be empty.
+
+    Raises:
+        DataError: what :func:`llmrec.covers.find` refuses in the whole catalogue.
+    """
+    from llmrec import covers
+
+    folder = options.folder or data.images
+    if beside_texts and options.folder is None and folder is not None and covers.is_empty(folder):
+        return replace(data, images=None, notes=(*data.notes, f"{folder.name}/ holds no image"))
+    if folder is not None:
+        covers.find(data.item_ids.tolist(), folder, options.named_by)
+    return replace(data, images=folder)

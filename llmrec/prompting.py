@@ -224,17 +224,13 @@ def found() -> dict[str, list[Path]]:
     return dict(sorted(places.items()))
 
 
-Needed = Literal["all", "some", "none"]
-"""How many items must have a text."""
-
-
-def item_texts(dataset: Dataset, prompt: Prompt, needed: Needed = "all") -> list[str]:
+def item_texts(dataset: Dataset, prompt: Prompt, *, required: bool = True) -> list[str]:
     """The text of every item, by index; entry 0 (padding) is empty.
 
     Args:
         dataset: with the item table.
         prompt: that writes the text.
-        needed: how many items must have one; the others' are empty.
+        required: whether all items must have one; otherwise those that have none are empty.
 
     Raises:
         PromptError: a prompt of another kind, or a field that the item table does not have.
@@ -244,7 +240,7 @@ def item_texts(dataset: Dataset, prompt: Prompt, needed: Needed = "all") -> list
     rows = item_rows(dataset)
     texts = [prompt.render("text", item=row) for row in rows]
     empty = [row["item_id"] for row, text in zip(rows, texts, strict=True) if not text]
-    if empty and (needed == "all" or (needed == "some" and len(empty) == len(rows))):
+    if empty and required:
         raise DataError(
             f"{dataset.name}: prompt {prompt.name!r} gives no text for {len(empty)} items, such as {empty[:3]}; fill "
             "the field in the item table, use a prompt with other fields, or train with --model id"

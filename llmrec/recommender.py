@@ -1,8 +1,9 @@
 """Item encoder + head + dot product: a trained recommender, built from its configuration, saved and loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -194,7 +195,7 @@ class Recommender(nn.Module):
         if known := sorted(set(ids) & set(self.item_ids.tolist())):
             raise DataError(f"{len(known)} of {len(ids)} new items are in the catalogue already, such as {known[0]!r}")
         old = self.item_embeddings()
-        self._embeddings, self._added = torch.cat([old, self.describe(items).to(old)]), True
+        self._embeddings, self._added = torch.cat([old, self.describe(items, self.item_ids.tolist()).to(old)]), True
         self.item_ids = np.array([*self.item_ids, *ids], dtype=object)
 
     def _find_users(self, users: Sequence[str] | None) -> np.ndarray:
@@ -273,7 +274,13 @@ class Recommender(nn.Module):
         return recommender.eval()
 
 
-def build(config: RunConfig, split: Split, text: ItemText, images: ItemImages | None = None) -> Recommender:
+def build(
+    config: RunConfig,
+    split: Split,
+    text: ItemText,
+    images: ItemImages | None = None,
+    begun: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Recommender:
     """A new recommender with weights drawn from torch's global generator.
 
     Args:
@@ -281,9 +288,10 @@ def build(config: RunConfig, split: Split, text: ItemText, images: ItemImages | 
         split: the transform of item vectors is fitted on its training items.
         text: of the items, used unless the model is ``id``.
         images: of the items, in a run over images.
+        begun: weights of the run that this one begins with, for what its own items cannot tell.
     """
     dataset = split.dataset
-    encoder = new_encoder(config, split, text, images)
+    encoder = new_encoder(config, split, text, images, begun)
     user_ids = _trained_users(split, config.head["name"]) if _by_user(config) else None
     recommender = Recommender(encoder, _head(config, user_ids), dataset.item_ids, config.max_seq_len, user_ids)
     recommender.describe = describer(config, recommender.state_dict)

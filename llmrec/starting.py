@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from llmrec import components, loading, merged_model, stacking
 from llmrec import config as configuration
 from llmrec.config import RunConfig
@@ -89,12 +91,9 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
             "other encoders, under a head without a table of users"
         )
     _require_same_reading(config, folder)
-    saved, own = read_weights(folder), model.state_dict()
+    saved, own = learned_weights(config, folder), model.state_dict()
     if config.encoder_name == "id":
         saved[_TABLE] = saved[_TABLE][_rows(folder, model)]
-    # What a model learned is in its weights, where it was worked into them.
-    gone = tuple(_trunk(config, part) for part in ("text", "image") if _own_model(config, folder, part))
-    saved = {name: weight for name, weight in saved.items() if not name.startswith(gone)}
     if config.training.stacking != "none":
         _require_half(stacking.num_blocks(saved), stacking.num_blocks(own), folder)
         saved = stacking.stack(saved, config.training.stacking)
@@ -108,6 +107,21 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
             )
     model.load_state_dict(saved, strict=False)
     return [name for name in own if name not in saved]
+
+
+def learned_weights(config: RunConfig, folder: Path) -> dict[str, Tensor]:
+    """The weights of a finished run by name, but for those that were worked into models which a new one reads with.
+
+    Args:
+        config: of the new run.
+        folder: of the finished run.
+
+    Raises:
+        RunError: no finished run.
+    """
+    RunFolder(folder).require_finished()
+    gone = tuple(_trunk(config, part) for part in ("text", "image") if _own_model(config, folder, part))
+    return {name: weight for name, weight in read_weights(folder).items() if not name.startswith(gone)}
 
 
 def let_learn(model: Recommender, options: TrainingOptions, new: Sequence[str]) -> None:

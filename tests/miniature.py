@@ -1,8 +1,10 @@
-"""Small NineRec, PixelRec, MIND and Bili in their publishers' files, with a taste that all of them share.
+"""Small NineRec, PixelRec, MIND, Bili and TransRec in their publishers' files, with a taste that all of them share.
 
-``python -m tests.miniature NAME DIR`` writes one of them (``ninerec``, ``pixelrec``, ``mind``, ``bili``) and tells what
-it wrote. ``mind`` and ``bili`` are as TCF publishes them, ``mind-impressions`` as MIND's own publisher does. A platform
-has 200 users, NineRec's source 600. The same seed writes the same bytes.
+``python -m tests.miniature NAME DIR`` writes one of them (``ninerec``, ``pixelrec``, ``mind``, ``bili``, ``transrec``)
+and tells what it wrote. ``mind`` and ``bili`` are as TCF publishes them, ``mind-impressions`` as MIND's own publisher
+does. A platform has 200 users, NineRec's source 600. TransRec's feeds lie as NineRec's: in mixed ones an item has
+a title or a cover and never both, one has titles alone and no folder of covers, another covers alone. The same seed
+writes the same bytes.
 
 The planted taste. An item has a *look*, one of four that only its cover shows (a hue and a pattern, with noise), and a
 *topic*, one of four that only the words of its title tell (several words each, among others that tell nothing).
@@ -26,7 +28,7 @@ import csv
 import io
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -48,6 +50,8 @@ SOURCE = "Bili_500K"
 TARGETS = ("Bili_Food", "Bili_Dance", "Bili_Movie", "Bili_Cartoon", "Bili_Music", "KU", "QB", "TN", "DY")
 ITEM_FIRST = {SOURCE, "Bili_Food", "Bili_Movie", "KU"}
 UNTIMED = {"QB", "TN"}
+FEEDS = {"QB-mixed": "either", "TN-mixed": "either", "TN-video": "covers", "TN-text": "titles"}
+"""TransRec's, the source first, and what their items have."""
 COUNTS = ("view", "comment", "thumbup", "share", "coin", "favorite", "barrage")
 
 WORDS = (
@@ -105,6 +109,11 @@ def platforms(name: str, seed: int = 0) -> tuple[Platform, ...]:
     if name == "ninerec":
         targets = [_platform(target, "uv", seed) for target in TARGETS]
         return _platform(SOURCE, "uv", seed, users=600, items=304, lengths=(12, 24)), *targets
+    if name == "transrec":
+        sizes = {
+            feed: {"users": 300, "items": 304, "lengths": (12, 24)} if feed == "QB-mixed" else {} for feed in FEEDS
+        }
+        return tuple(_of_one(_platform(feed, "uv", seed, **sizes[feed]), has) for feed, has in FEEDS.items())
     prefixes = {"pixelrec": "ui", "mind": "UN", "mind-impressions": "UN", "bili": "uv"}
     return (_platform(name, prefixes[name], seed),)
 
@@ -150,6 +159,17 @@ def _platform(
     return Platform(name, table, pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 
 
+def _of_one(platform: Platform, has: str) -> Platform:
+    """The platform whose items have a title or a cover, all the same or in turn."""
+    place = pl.int_range(pl.len())
+    titled = {"titles": place >= 0, "covers": place < 0, "either": place % 2 == 0}[has]
+    titles = [
+        pl.when(titled).then(language).otherwise(pl.lit(" ")).alias(language) for language in ("english", "chinese")
+    ]
+    covers = pl.when(titled).then(pl.lit("none")).otherwise("cover").alias("cover")
+    return replace(platform, items=platform.items.with_columns(*titles, covers))
+
+
 def _walk(cells: np.ndarray, length: int, generator: np.random.Generator) -> list[int]:
     """Places of items, each in the cell that follows the last one's or, in part of the steps, in any."""
     path = [int(generator.integers(len(cells)))]
@@ -182,9 +202,10 @@ def _cover(look: int, generator: np.random.Generator) -> Image.Image:
 
 
 def _write_covers(platform: Platform, folder: Path, generator: np.random.Generator) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
     modes = {"gray": "L", "cmyk": "CMYK"}
     stored = platform.items.filter(pl.col("cover") != "none").select("item_id", "look", "cover").rows()
+    if stored:
+        folder.mkdir(parents=True, exist_ok=True)
     for item, look, form in stored:
         memory = io.BytesIO()
         _cover(look, generator).convert(modes.get(form, "RGB")).save(memory, "JPEG", quality=90)
@@ -292,6 +313,7 @@ WRITERS: dict[str, Writer] = {
     "mind": _write_mind,
     "mind-impressions": _write_impressions,
     "bili": _write_bili,
+    "transrec": _write_ninerec,
 }
 
 

@@ -210,3 +210,19 @@ def test_data_on_which_nothing_can_be_tested_are_still_counted(tmp_path: Path, c
     assert cli.main(["data", "check", "shop", "--data-dir", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["cases"], found["cold_test_items"], found["next_ids"]) == (0, None, None)
+
+
+def test_images_that_count_rows_are_noted_before_anything_is_trained(tmp_path, capsys):
+    ids = range(1, 9)
+    (tmp_path / "covers").mkdir()
+    for row in range(7):
+        (tmp_path / "covers" / f"{row}.jpg").write_text(str(row), encoding="utf-8")
+    log = "".join(f"u{user}\t{' '.join(str(item) for item in ids if item != user)}\n" for user in ids)
+    (tmp_path / "behaviors.tsv").write_text(log, encoding="utf-8")
+    titles = "".join(f"{item}\tFilm number {item}\n" for item in ids)
+    (tmp_path / "videos.tsv").write_text(titles, encoding="utf-8")
+    file = tmp_path / "shop.yaml"
+    file.write_text(json.dumps({"name": "shop", "folder": ".", "source": "behaviors"}), encoding="utf-8")
+    assert cli.main(["data", "check", str(file), "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert "covers seem to be numbered by the rows of a table" in notes[-1], notes

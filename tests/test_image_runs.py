@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,11 +15,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_runs import QUICK
 
-from llmrec import train, transforms
+from llmrec import filtering, preparation, train, transforms
 from llmrec.errors import ConfigError, DataError, LlmrecError, RunError
 from llmrec.optimizer import parameter_groups
+from llmrec.options import FilterOptions, ImageOptions
 from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder
+from llmrec.sources import load_dataset
 
 ITEMS = 24
 BARE = ("3", "7")
@@ -349,3 +352,126 @@ def test_one_image_alone_is_read_by_a_network_from_nothing_too(shop, tmp_path):
     assert all(torch.equal(before[name], each) for name, each in trunk.named_buffers())
     assert trunk.encoder.training
     torch.testing.assert_close(trunk.eval()(item), alone)
+
+
+def feed(shop, folder, *, titles=True, covers=True):
+    """The log of the shop as that of a platform whose items lack the one or the other; the arguments of its runs."""
+    folder.mkdir()
+    for name in ("log.csv", "shop.yaml", "items.csv"):
+        shutil.copy(shop / name, folder / name)
+    if not titles:
+        blank = pl.read_csv(shop / "items.csv", schema_overrides={"item_id": pl.String}).with_columns(title=pl.lit(" "))
+        blank.write_csv(folder / "items.csv")
+    given = [*command(folder, folder / "run"), "training.epochs=1", *WAYS["mixture-new"]]
+    given = [word for word in given if not word.startswith("images.folder")]
+    return [*given, f"images.folder={shop / 'covers'}"] if covers else given
+
+
+def vector_of(run, folder, title, colour):
+    """What a recommender makes of a new item of a title, an image, or both."""
+    folder.mkdir()
+    if colour:
+        paint(folder / "new.png", colour)
+    table = pl.DataFrame({"item_id": ["new"], "title": [title]})
+    saved = Recommender.load(run)
+    saved.add_items(table, images=folder if colour else None)
+    return saved.item_embeddings()[-1]
+
+
+@pytest.mark.slow
+def test_a_mixture_goes_on_from_platform_to_platform_whatever_items_have_there(shop, tmp_path, capsys):
+    """TransRec: from a mixed feed to one of texts, from there to one of covers; the tower without items stays."""
+    chain = [("mixed", {}), ("texts", {"covers": False}), ("covers", {"titles": False})]
+    begun = []
+    for name, has in chain:
+        assert train.main([*feed(shop, tmp_path / name, **has), *begun]) == 0, capsys.readouterr().err
+        begun = ["--init", str(tmp_path / name / "run")]
+    told = capsys.readouterr().err
+    assert "shop comes without images, so that texts alone are read" in told
+    assert "prompt 'items/title' gives no item of shop one" in told
+    mixed, texts, covers = (load_file(tmp_path / name / "run" / "model.safetensors") for name, _ in chain)
+    assert mixed.keys() == texts.keys() == covers.keys()
+
+    def moved(first, second, part):
+        return [name for name in first if name.startswith(f"encoder.{part}") and not first[name].equal(second[name])]
+
+    assert moved(mixed, texts, "image.") == moved(texts, covers, "text.") == []
+    assert moved(mixed, texts, "text.projection") and moved(texts, covers, "image.trunk")
+    seen = [vector_of(tmp_path / name / "run", tmp_path / f"{name}-seen", "", 5) for name, _ in chain[:2]]
+    torch.testing.assert_close(*seen)
+    restored = Recommender.load(tmp_path / "texts" / "run", to_train=True)
+    vectors = restored.item_embeddings()
+    restored.train()
+    torch.testing.assert_close(restored.eval().item_embeddings(), vectors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has", ["titles", "covers"])
+def test_a_mixture_from_nothing_learns_on_a_platform_of_one_modality(has, shop, tmp_path):
+    """It has no tower for the other, whose items it cannot read: images are refused, titles are left unread."""
+    lacks = {"titles": "covers", "covers": "titles"}[has]
+    assert train.main(feed(shop, tmp_path / "feed", **{lacks: False})) == 0
+    run = tmp_path / "feed" / "run"
+    part = {"titles": "encoder.image.", "covers": "encoder.text."}[has]
+    assert not [name for name in load_file(run / "model.safetensors") if name.startswith(part)]
+    assert small_runs.metrics(run)["provenance"]["images"]["items_without_image"] == {"titles": 24, "covers": 2}[has]
+    if has == "titles":
+        with pytest.raises(DataError, match="no item had an image when this recommender was trained"):
+            vector_of(run, tmp_path / "both", "Film 5", 5)
+    else:
+        two = (vector_of(run, tmp_path / name, name, 5) for name in ("Film 5", "Film 6"))
+        torch.testing.assert_close(*two, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_a_tower_that_was_kept_cannot_become_a_model_for_another_tuning(shop, tmp_path):
+    texts = tmp_path / "texts"
+    assert train.main(feed(shop, texts, covers=False)) == 0
+    given = [*feed(shop, tmp_path / "mixed"), "images.tuning={name: top_blocks, blocks: 1}", "--init", f"{texts}/run"]
+    assert "no item of" in str(refused(given))
+
+
+def test_a_folder_of_covers_may_be_empty_beside_texts_alone(shop, tmp_path):
+    empty = tmp_path / "covers"
+    empty.mkdir()
+    data = replace(load_dataset(str(shop / "shop.yaml")), images=empty)
+    named = ImageOptions(model="resnet-mini", folder=empty)
+    found = preparation.seen(data, ImageOptions(model="resnet-mini"), beside_texts=True)
+    assert (found.images, found.notes[-1]) == (None, "covers/ holds no image")
+    for options, beside_texts in ((named, True), (ImageOptions(model="resnet-mini"), False)):
+        with pytest.raises(DataError, match="covers holds no image"):
+            preparation.seen(data, options, beside_texts=beside_texts)
+
+
+@pytest.mark.slow
+def test_items_with_neither_a_text_nor_an_image_are_no_mixture(shop, tmp_path):
+    given = feed(shop, tmp_path / "feed", titles=False, covers=False)
+    assert "shop: no item has an image or a text" in str(refused(given))
+
+
+def rows(folder):
+    """Images numbered by the rows of a table: 0 is no item, and items go beyond the highest."""
+    folder.mkdir()
+    for number in range(21):
+        paint(folder / f"{number}.png", number)
+    return folder
+
+
+def test_a_filter_by_images_refuses_those_that_count_rows(shop, tmp_path):
+    data = replace(load_dataset(str(shop / "shop.yaml")), images=rows(tmp_path / "covers"))
+    with pytest.raises(DataError, match="seem to be numbered by the rows of a table"):
+        filtering.apply(data, FilterOptions(with_image=True))
+    for way in ((FilterOptions(with_image="id"),), (FilterOptions(with_image=True), "id")):
+        assert filtering.apply(data, *way).dataset.num_items == 20
+
+
+def test_new_items_are_not_shown_by_images_that_count_rows(shop, tmp_path):
+    assert train.main(command(shop, tmp_path / "run", *EYE, "training.epochs=0")) == 0
+    folder, table = rows(tmp_path / "new"), pl.DataFrame({"item_id": ["20", "31"], "title": ["Film 30", "Film 31"]})
+    saved = Recommender.load(tmp_path / "run")
+    saved.item_ids[20] = "32"  # so that 20 is new
+    with pytest.raises(DataError, match="seem to be numbered by the rows of a table"):
+        saved.add_items(table, images=folder)
+    (folder / "0.png").unlink()
+    saved.add_items(table, images=folder)
+    assert saved.item_ids[-2:].tolist() == ["20", "31"]

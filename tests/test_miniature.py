@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from miniature import (
+    FEEDS,
     LOOKS,
     NEXT_LOOK,
     NEXT_TOPIC,
@@ -234,3 +235,12 @@ def test_the_command_tells_what_it_wrote(tmp_path, capsys):
     )
     with pytest.raises(SystemExit):
         main(["netflix", str(tmp_path)])
+
+
+def test_a_feed_has_items_of_a_title_of_a_cover_or_of_one_of_the_two(tmp_path):
+    write("transrec", tmp_path)
+    for feed, titles, covers in (("TN-mixed", 64, 63), ("TN-video", 0, 125), ("TN-text", 127, 0)):
+        data = load_dataset(feed, tmp_path / feed)
+        assert data.items["title"].fill_null("").str.strip_chars().ne("").sum() == titles
+        assert (0 if data.images is None else len(list(data.images.glob("*.jpg")))) == covers
+    assert [platform.name for platform in platforms("transrec")] == list(FEEDS)

@@ -30,7 +30,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("miniatures")
     for name in ("mind", "bili", "pixelrec"):
         miniature.write(name, folder / name)
-    miniature.write("ninerec", folder)
+    for name in ("ninerec", "transrec"):
+        miniature.write(name, folder)
     return folder
 
 
@@ -326,6 +327,17 @@ def test_what_goes_on_is_tested_against_what_does_not_and_both_against_one(monke
     ]
 
 
+def test_rows_that_compare_vectors_of_texts_are_called_after_the_text_alone(monkeypatch) -> None:
+    """A mixture's cosine knows nothing of images."""
+    made_of = []
+    monkeypatch.setattr(cells, "baselines", lambda chosen, reads: made_of.append(reads) or {})
+    paper_report.Report(paper("ninerec"), "QB", {name: [runs(1)] for name in ("sasrec-id", "mixture", "sasrec-image")})
+    assert made_of == ["", "text", ""]
+    made_of.clear()
+    paper_report.Report(paper("morec"), "mind", {"sasrec-bert-base": [runs(1)]})
+    assert made_of == [paper("morec").reads("sasrec-bert-base")[0]]
+
+
 def test_tables_have_the_papers_figures_beside_ours(monkeypatch, tmp_path: Path) -> None:
     found, benchmark = reported(monkeypatch), paper("ninerec")
     text = paper_report.text(benchmark, [found], {"TN": "TN: there is nothing"})
@@ -458,8 +470,8 @@ def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, qu
         ),
         (
             "transrec",
-            ["--targets", "TN", "--systems", "gru4rec-id", "mixture", "mixture-pretrained"],
-            {"TN": ["gru4rec-id", "mixture", "mixture-pretrained"]},
+            ["--targets", "TN-video", "TN-text", "--systems", "mixture-pretrained"],
+            {target: ["mixture-pretrained"] for target in ("TN-video", "TN-text")},
         ),
         (
             "ninerec",

@@ -335,6 +335,20 @@ def test_broken_and_repeated_images_are_counted_and_named(tmp_path):
     assert len(store) == 2
 
 
+def test_a_broken_file_is_tried_once_and_named_every_time(tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("404", encoding="utf-8")
+    found, folder = covers_of(*some_files(tmp_path, 1), text), tmp_path / "store"
+    first = decode(found, PixelStore(folder, 4), workers=1, progress=silent)
+    steps: list[tuple[int, int]] = []
+    again = decode(found, PixelStore(folder, 4), workers=1, progress=lambda *step: steps.append(step))
+    assert again == first and "text.jpg (not an image that can be read)" in first[1][0]
+    assert steps == [], "nothing was left to decode"
+    assert len(list((folder / "4").glob("*.json"))) == 1
+    with pytest.raises(DataError, match="lacks 1 of the images asked for"):
+        PixelStore(folder, 4).read([content_key(text)])
+
+
 def test_a_catalogue_without_one_usable_image_is_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"none of the 1 image files can be used: .*a\.jpg \(an empty file\)"):

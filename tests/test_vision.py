@@ -7,9 +7,15 @@ import pytest
 import tiny_eyes
 import tiny_models
 import torch
+from transformers import MobileNetV2Config, MobileNetV2Model, Siglip2VisionConfig, Siglip2VisionModel
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.loading.blocks import block_list
 from llmrec.loading.vision import SHAPES, load_vision, size_of
+from llmrec.pixels import PixelStore
+from llmrec.tuning import ImageSource
+from llmrec.tuning.full import Full
+from llmrec.tuning.top_blocks import TopBlocks
 
 KINDS = sorted(tiny_eyes.ARCHITECTURES)
 PIXELS = torch.randn(5, 3, tiny_eyes.SIZE, tiny_eyes.SIZE, generator=torch.Generator().manual_seed(0))
@@ -62,6 +68,57 @@ def test_a_vit_pools_its_first_token_and_a_resnet_the_mean_of_its_places():
         resnet = load_vision(str(tiny_eyes.folder("resnet")), "fp32").model
         last = resnet.network(pixel_values=values).last_hidden_state
         torch.testing.assert_close(resnet.vectors(values), last.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooled"),
+    [
+        ("vit_msn", lambda hidden: hidden[:, 0]),
+        ("data2vec-vision", lambda hidden: hidden[:, 0]),
+        ("pvt", lambda hidden: hidden[:, 0]),
+        ("ijepa", lambda hidden: hidden.mean(dim=1)),
+        ("segformer", lambda hidden: hidden.mean(dim=(2, 3))),
+    ],
+)
+def test_a_kind_without_a_pooler_has_its_first_token_or_the_mean_of_its_places(kind, pooled):
+    eye = load_vision(str(tiny_eyes.folder(kind)), "fp32").model
+    with torch.no_grad():
+        torch.testing.assert_close(eye.vectors(PIXELS), pooled(eye.network(pixel_values=PIXELS).last_hidden_state))
+
+
+def test_a_model_that_wants_more_than_pixels_is_refused_when_it_is_loaded(tmp_path):
+    """SigLIP 2 reads patches of any number, with a mask and their shape."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    Siglip2VisionModel(Siglip2VisionConfig(patch_size=4, num_patches=16, **sizes)).save_pretrained(tmp_path)
+    told = (
+        r"is a siglip2_vision_model that gives no vector of an image of 224 x 224 pixels \(TypeError: .*; take another"
+    )
+    with pytest.raises(DataError, match=told):
+        load_vision(str(tmp_path), "fp32")
+
+
+def trunk_of(tuning, kind, folder):
+    load = lambda: load_vision(str(kind), "fp32", 32)
+    return tuning.trunk(ImageSource(lambda: torch.zeros(1, 1), ["", "a"], load, PixelStore(folder, 32), "fp32"))
+
+
+def test_a_model_without_a_list_of_blocks_learns_whole(tmp_path):
+    eye = tmp_path / "eye"
+    MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1, image_size=32)).save_pretrained(eye)
+    whole = trunk_of(Full(), eye, tmp_path)
+    assert {id(weight) for weight in whole.parameters()} == {id(weight) for weight in whole.encoder.parameters()}
+    with pytest.raises(ConfigError, match=r"no list of 0 blocks.*; leave tuning.gradient_checkpointing and FSDP out"):
+        trunk_of(Full(gradient_checkpointing=True), eye, tmp_path)
+    with pytest.raises(DataError, match="no list of 0 blocks"):
+        trunk_of(TopBlocks(blocks=1), eye, tmp_path)
+
+
+def test_stages_that_nothing_calls_are_no_blocks():
+    """PVT's are lists, which would learn without what stands behind them; its patch embeddings are as many."""
+    pvt = load_vision(str(tiny_eyes.folder("pvt")), "fp32").model
+    with pytest.raises(DataError, match="no list of 2 blocks"):
+        block_list(pvt)
+    assert block_list(load_vision(str(tiny_eyes.folder("segformer")), "fp32").model)[0].endswith("stages")
 
 
 def test_mae_reads_all_patches_in_every_run():

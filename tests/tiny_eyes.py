@@ -4,6 +4,7 @@ import json
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -13,16 +14,26 @@ from transformers import (
     CLIPModel,
     ConvNextConfig,
     ConvNextModel,
+    Data2VecVisionConfig,
+    Data2VecVisionModel,
     Dinov2Config,
     Dinov2Model,
+    IJepaConfig,
+    IJepaModel,
+    PvtConfig,
+    PvtModel,
     ResNetConfig,
     ResNetModel,
+    SegformerConfig,
+    SegformerModel,
     SwinConfig,
     SwinModel,
     ViTConfig,
     ViTMAEConfig,
     ViTMAEModel,
     ViTModel,
+    ViTMSNConfig,
+    ViTMSNModel,
 )
 from transformers.utils import logging
 
@@ -31,10 +42,29 @@ logging.disable_progress_bar()
 SIZE = 16
 _BLOCKS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 _PATCHES = _BLOCKS | {"image_size": SIZE, "patch_size": 4, "initializer_range": 0.2}
+_STAGES: dict[str, Any] = {
+    "num_encoder_blocks": 2,
+    "depths": [1, 1],
+    "hidden_sizes": [8, 16],
+    "patch_sizes": [4, 2],
+    "strides": [4, 2],
+    "sr_ratios": [2, 1],
+    "initializer_range": 0.2,
+}
 _TEXT = _BLOCKS | {"vocab_size": 20}
 
 ARCHITECTURES = {
     "beit": (BeitModel, BeitConfig(**_PATCHES)),
+    "data2vec-vision": (Data2VecVisionModel, Data2VecVisionConfig(**_PATCHES)),
+    "ijepa": (IJepaModel, IJepaConfig(**_PATCHES)),
+    "vit_msn": (ViTMSNModel, ViTMSNConfig(**_PATCHES)),
+    "pvt": (
+        PvtModel,
+        PvtConfig(
+            image_size=SIZE, sequence_reduction_ratios=[2, 1], num_attention_heads=[1, 2], mlp_ratios=[2, 2], **_STAGES
+        ),
+    ),
+    "segformer": (SegformerModel, SegformerConfig(num_attention_heads=[1, 2], mlp_ratios=[2, 2], **_STAGES)),
     "clip": (CLIPModel, CLIPConfig(vision_config=_PATCHES, text_config=_TEXT, projection_dim=8)),
     "convnext": (ConvNextModel, ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, patch_size=2)),
     "dinov2": (Dinov2Model, Dinov2Config(**_PATCHES)),

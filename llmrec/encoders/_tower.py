@@ -23,6 +23,15 @@ class Described(NamedTuple):
     """By item index, whether the item has this modality; the padding has not."""
 
 
+class Unread(NamedTuple):
+    """A modality that no item has."""
+
+    weights: dict[str, Tensor]
+    """Of its tower elsewhere, by the tower's own names; none where there never was one."""
+    present: Bool[Tensor, " catalogue"]
+    """Nowhere true."""
+
+
 class Tower(nn.Module):
     """Vectors of items from one modality.
 
@@ -74,8 +83,27 @@ class Tower(nn.Module):
         return vectors
 
 
+class Kept(nn.Module):
+    """A tower that no item of a run needs: it goes along under the same names and stays what it was.
+
+    Args:
+        weights: by name.
+    """
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        for name, weight in weights.items():
+            *path, last = name.split(".")
+            place: nn.Module = self
+            for part in path:
+                if part not in dict(place.named_children()):
+                    place.add_module(part, nn.Module())
+                place = place.get_submodule(part)
+            place.register_buffer(last, weight)
+
+
 def scattered(
-    towers: list[tuple[Tower, Bool[Tensor, " n"]]], items: Int[Tensor, " n"], missing: Float[Tensor, " dim"]
+    towers: list[tuple[Tower | Kept, Bool[Tensor, " n"]]], items: Int[Tensor, " n"], missing: Float[Tensor, " dim"]
 ) -> Float[Tensor, "n dim"]:
     """The mean of what each item's towers give; the learned vector for items that have none, zeros for item 0.
 
@@ -90,7 +118,7 @@ def scattered(
     bare = (counts == 0) & (items > 0)
     total = bare[:, None].to(missing) * missing
     for tower, has in towers:
-        if has.any():
+        if isinstance(tower, Tower) and has.any():
             rows = has.nonzero()[:, 0]
             share = 1 / counts[rows].to(missing)
             total = total.index_add(0, rows, tower.projected(items[rows]) * share[:, None])

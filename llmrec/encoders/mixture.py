@@ -4,18 +4,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmrec.encoders._tower import Described, Tower, scattered
+from llmrec.encoders._tower import Described, Kept, Tower, Unread, scattered
 
 
 class Mixture(nn.Module):
     """One tower for texts and one for images, whose vectors lie in one space (TransRec, arXiv:2206.06190).
 
     An item with both has the mean of the two; items with neither share a learned vector. Each tower reads the items
-    that have its modality, and what it gives goes back to their places, so that a history may mix them freely.
+    that have its modality, and what it gives goes back to their places, so that a history may mix them freely. Where no
+    item has one of them, as on TransRec's platforms of texts or of covers alone, its tower is that of the run that this
+    one begins with, kept for the next platform, or there is none.
 
     Args:
-        text: what the language model gives, and which items have a text.
-        image: what the vision model gives, and which items have an image.
+        text: what the language model gives, and which items have a text, if any has.
+        image: what the vision model gives, and which items have an image, if any has.
         embedding_dim: width of an item vector.
         projection_layers: linear layers of each tower, with GELU between them.
         hidden_dim: width between the layers.
@@ -27,8 +29,8 @@ class Mixture(nn.Module):
 
     def __init__(
         self,
-        text: Described,
-        image: Described,
+        text: Described | Unread,
+        image: Described | Unread,
         embedding_dim: int,
         *,
         projection_layers: int = 2,
@@ -36,9 +38,14 @@ class Mixture(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        sizes = (embedding_dim, projection_layers, hidden_dim, dropout)
-        self.text = Tower(text.trunk, text.shift, text.matrix, *sizes)
-        self.image = Tower(image.trunk, image.shift, image.matrix, *sizes)
+
+        def tower(known: Described | Unread) -> Tower | Kept:
+            if isinstance(known, Unread):
+                return Kept(known.weights)
+            sizes = (embedding_dim, projection_layers, hidden_dim, dropout)
+            return Tower(known.trunk, known.shift, known.matrix, *sizes)
+
+        self.text, self.image = tower(text), tower(image)
         self.register_buffer("has_text", text.present, persistent=False)
         self.register_buffer("has_image", image.present, persistent=False)
         self.missing = nn.Parameter(torch.randn(embedding_dim) * 0.02)

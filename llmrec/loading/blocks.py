@@ -33,12 +33,15 @@ def states(output: Any) -> Tensor:
 def block_list(model: Any) -> tuple[str, nn.ModuleList]:
     """Name and list of a model's blocks; of a vision model that has stages, such as Swin or ResNet, these.
 
+    Stages that are lists themselves, as those of PVT, are none, for nothing ever calls them.
+
     Raises:
         DataError: no list of as many modules as the config has blocks, or no block.
     """
     number = len(getattr(model.config, "depths", ())) or int(getattr(model.config, "num_hidden_layers", 0))
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == number > 0:
+        fits = isinstance(module, nn.ModuleList) and len(module) == number > 0 and "embed" not in name
+        if fits and not isinstance(module[0], nn.ModuleList):
             return name, module
     raise DataError(f"{type(model).__name__} has no list of {number} blocks, so it cannot be taken apart")
 

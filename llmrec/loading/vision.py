@@ -50,6 +50,8 @@ _PARTS = {"clip": "vision_config", "siglip": "vision_config"}
 class Eye(nn.Module):
     """A vision model that gives each image as a text of one token: its vector, pooled as the model's kind asks.
 
+    A kind without a pooler has its token of the whole image, or else the mean over the places of its last layer.
+
     Args:
         network: as ``AutoModel`` makes it.
     """
@@ -83,11 +85,19 @@ class Eye(nn.Module):
             patches = (values.shape[-1] // self.config.patch_size) ** 2
             given["noise"] = torch.arange(patches, device=values.device).expand(len(values), -1).to(values.dtype)
         output = self.network(pixel_values=values, **given)
-        if self.config.model_type in _FIRST_TOKEN:
-            first: Tensor = output.last_hidden_state[:, 0]
-            return first
-        pooled: Tensor = output.pooler_output
-        return pooled.flatten(1)
+        pooled: Tensor | None = getattr(output, "pooler_output", None)
+        if self.config.model_type not in _FIRST_TOKEN and pooled is not None:
+            return pooled.flatten(1)
+        hidden: Tensor | None = getattr(output, "last_hidden_state", None)
+        hidden = output.feature_maps[-1] if hidden is None else hidden
+        if hidden.ndim == 4:
+            return hidden.mean(dim=(2, 3))
+        return hidden[:, 0] if self._has_first_token else hidden.mean(dim=1)
+
+    @property
+    def _has_first_token(self) -> bool:
+        """Whether what stands before the patches is of the image as a whole."""
+        return any(name.endswith("cls_token") for name, _ in self.network.named_parameters())
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,7 @@ def load_vision(name: str, precision: Precision, size: int | None = None) -> Vis
     Raises:
         ConfigError: no such name, or a size that the model cannot read.
         MemoryLimitError: the weights are larger than the free memory.
-        DataError: the files cannot be read as such a model.
+        DataError: the files cannot be read as such a model, or the model reads no image of this size alone.
     """
     side = size_of(name, size)
     if name in SHAPES:
@@ -181,7 +191,20 @@ def load_vision(name: str, precision: Precision, size: int | None = None) -> Vis
     except Exception as error:  # readers of foreign files fail in more ways than can be listed
         raise DataError(f"{files.path} cannot be read as a vision model: {type(error).__name__}: {error}") from error
     eye = Eye(network.eval().requires_grad_(False))
+    _try(eye, files, side)
     return VisionModel(eye.to("cuda") if fits_on_gpu(network) else eye, files, side, mean, std)
+
+
+@torch.no_grad()
+def _try(eye: Eye, files: ModelFiles, side: int) -> None:
+    """Raises DataError unless the model makes a vector of one image and nothing else: some want words or masks too."""
+    try:
+        eye(torch.zeros(1, 3, side, side))
+    except Exception as error:  # a foreign model's own
+        raise DataError(
+            f"{files.path} is a {eye.config.model_type} that gives no vector of an image of {side} x {side} pixels "
+            f"({type(error).__name__}: {error}); take another images.size or vision model, such as vit-base"
+        ) from error
 
 
 def _new(name: str, side: int) -> Any:

@@ -7,7 +7,6 @@ from torch import nn
 
 from llmrec.errors import ConfigError
 from llmrec.loading import additions
-from llmrec.loading.blocks import block_list
 from llmrec.loading.vision import Eye
 from llmrec.tuning import Source
 from llmrec.tuning._trunk import Learning, Trunk
@@ -26,7 +25,7 @@ class Adapted(Trunk):
 
     def __init__(self, source: Source, learning: Learning, config: Any) -> None:
         super().__init__(source, learning, ("8bit", "4bit"))
-        blocks = block_list(self.encoder)[1]
+        blocks = self.found_blocks()
         eye = self.encoder if isinstance(self.encoder, Eye) else None
         if eye is not None and not any(isinstance(each, nn.Linear) for each in eye.network.modules()):
             raise ConfigError(

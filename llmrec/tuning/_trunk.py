@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from llmrec import fsdp
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DataError
 from llmrec.features import pool
 from llmrec.loading import Loading, apart
+from llmrec.loading.blocks import block_list
 from llmrec.loading.products import quick_products
 from llmrec.tokens import batches_by_length
 from llmrec.tuning import Source
@@ -165,6 +166,19 @@ class Trunk(nn.Module):
                 quick = quick_products()(block.forward)  # the way back is outside of the forward's context
                 once = partial(checkpoint, quick, use_reentrant=False, preserve_rng_state=False)
                 block.forward = once  # not transformers' own way, which asks for a training mode with dropout
+
+    def found_blocks(self) -> Iterable[nn.Module]:
+        """All blocks of the model for :meth:`prepare`; none where it has no list of them and nothing is asked of them.
+
+        Raises:
+            ConfigError: they are to compute twice or to be spread, and the model has no list of them.
+        """
+        try:
+            return block_list(self.encoder)[1]
+        except DataError as error:
+            if self.learning.gradient_checkpointing or fsdp.asked():
+                raise ConfigError(f"{error}; leave tuning.gradient_checkpointing and FSDP out") from error
+            return ()
 
     def merged(self) -> Any:
         """The model with what it learned, in fp32 as transformers has it; this trunk is of no use afterwards.

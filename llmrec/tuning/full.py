@@ -4,7 +4,6 @@ from typing import Any
 
 from torch import nn
 
-from llmrec.loading.blocks import block_list
 from llmrec.tuning import Source
 from llmrec.tuning._trunk import Learning, Trunk
 
@@ -39,7 +38,7 @@ class _Whole(Trunk):
 
     def __init__(self, source: Source, learning: Learning) -> None:
         super().__init__(source, learning)
-        self.prepare(block_list(self.encoder)[1])
+        self.prepare(self.found_blocks())
         self.learned = self.encoder.float().requires_grad_(True)
 
     def merged(self) -> Any:
