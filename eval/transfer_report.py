@@ -204,8 +204,8 @@ class Report:
             "task, the mean over tasks, and without the vectors of items; stored: for all tasks, by the bytes of a "
             "network without heads; a method that keeps one network answers the source too, so its bytes and seconds "
             "hold the source's. source nDCG@10: of the pre-trained network, on next items of the source; after "
-            "keeping: of a method that leaves the source a part of the network, with that part. Seconds: with one thread, beside "
-            "other trainings, so they compare roughly."
+            "keeping: of a method that leaves the source a part of the network, with that part. Seconds: with one "
+            "thread, beside other trainings, so they compare roughly."
         )
         yield (
             "After the last task: the metric of an earlier task, less what it was when that had just been learned; "

@@ -131,7 +131,7 @@ def test_adapters_that_are_not_among_the_weights_are_named_before_a_new_item_is_
     saved = load_file(run / FILE)
     save_file({name.replace("trunk.adapters", "trunk.adapter"): each for name, each in saved.items()}, broken / FILE)
     new = pl.DataFrame({"item_id": ["new"], "title": ["Heat"], "genres": [["War"]]})
-    message = r"has 16 not, such as encoder.trunk.adapters.0.attention.down.weight: an adapter that was not loaded"
+    message = r"lacks 16, such as encoder.trunk.adapters.0.attention.down.weight: an adapter that was not loaded"
     with pytest.raises(RunError, match=message):
         Recommender.load(broken).add_items(new)
     Recommender.load(run).add_items(new)
