@@ -132,7 +132,8 @@ class TrainingOptions(Options):
     alone, some positions and others in the next; ``last``: only the most recent window."""
     init_from: Path | None = None
     """Folder of a finished run whose weights training begins with: one over texts, one over ids of the same items, or
-    one that writes names, whose pieces are taken too."""
+    one that writes names, whose pieces are taken too. What decides shape and reading is as that run has it, where
+    nothing is said of it (:mod:`llmrec.inherited`)."""
     learns: Literal["all", "projection", "new"] = "all"
     """Of what begins with ``init_from``: all that the tuning lets learn; the projections alone; or only what
     that run has not, such as adapters."""

@@ -53,7 +53,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--tuning", help="which parameters of the language model learn (default: frozen)")
     result.add_argument("--loss", help="training loss (default: softmax)")
     result.add_argument("--epochs", type=int, help="the most epochs")
-    result.add_argument("--init", type=Path, help="finished run that training begins with, also one of other data")
+    result.add_argument(
+        "--init",
+        type=Path,
+        help="finished run that training begins with, also one of other data; what is not said is as there",
+    )
     result.add_argument("--seed", type=int, help="of weights, order and dropout (default: 0)")
     result.add_argument("--config", type=Path, help="YAML file of options")
     result.add_argument(
