@@ -181,10 +181,13 @@ def tried_table(systems: Mapping[str, Chosen]) -> str:
 
 def parsed(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """Arguments of a command whose ``key.path=value`` words may stand anywhere: a flag that takes several words before
-    them would else take them too."""
+    them would else take them too. What follows a flag of one word is its own."""
     words = sys.argv[1:] if argv is None else argv
-    overrides = [word for word in words if OVERRIDE.match(word)]
-    return parser.parse_args([*overrides, *(word for word in words if not OVERRIDE.match(word))])
+    takes_one = {flag for action in parser._actions for flag in action.option_strings if action.nargs is None}
+    pairs = list(zip(["", *words], words, strict=False))
+    overrides = [before not in takes_one and bool(OVERRIDE.match(word)) for before, word in pairs]
+    ordered = sorted(zip(overrides, words, strict=True), key=lambda pair: not pair[0])  # stable
+    return parser.parse_args([word for _, word in ordered])
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 from torch import Tensor
 
 from eval import cells
+from eval.domains import EPOCHS, SOURCE_EPOCHS
 from eval.kept import Kept
 from llmrec import components, filtering, merged_model, preparation, train
-from llmrec.config import RunConfig
-from llmrec.errors import ConfigError, RunError, nearest
+from llmrec.errors import ConfigError, DataError, RunError, nearest
 from llmrec.loading import plan, pooling_of
 from llmrec.merged_model import FOLDER
 from llmrec.recommender import read_weights
@@ -38,6 +38,8 @@ SETS = {
 }
 SETS["amazon-industrial"] = SETS["amazon-office"]
 """Options of data that have parts of their own."""
+READING = ("max_seq_len=", "features.prompt=")
+"""Those that a source and its targets must share."""
 SETTINGS = (
     "--loss",
     "in_batch_softmax",
@@ -61,13 +63,17 @@ class TooLate(Exception):
 class Recipe:
     """How a source and all methods are trained.
 
-    ``epochs`` are the most on the source and on the target; ``overrides`` are further options of every run; with the
-    ``usual`` ones cells are kept under a plain name, else under one that holds a digest of both.
+    ``epochs`` are the most on the source and on the target; ``overrides`` are further options of every run. Cells of
+    the usual epochs and of no further options are kept under a plain name, others under one that holds a digest.
     """
 
     epochs: tuple[int, int]
     overrides: tuple[str, ...] = ()
-    usual: bool = True
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is what the command does unless told otherwise."""
+        return self.epochs == (SOURCE_EPOCHS, EPOCHS) and not self.overrides
 
     @property
     def name(self) -> list[str]:
@@ -169,6 +175,7 @@ class Study:
         flags = ["--model", self.model if self._public else str(self._origin(seed) / FOLDER), "--tuning", tuning]
         if not self._public and (pooling := pooling_of(self.model, "auto")) != "mean":  # which a folder does not tell
             flags += [f"features.pooling={pooling}"]
+        flags += [] if self._public else ["features.blocks=null"]  # those that are left out are out of the folder
         flags += ["--init", str(self._origin(seed))]
         if method == "zero_shot":
             return [*flags, "training.epochs=0"]
@@ -198,16 +205,19 @@ class Study:
                 overrides = (f"{key}={value}" for key, value in setting.items())
                 begun.append((self.target, self.recipe.epochs[1], [*self.flags(method, 0), *overrides]))
         for data, epochs, flags in begun:
-            options = train.options_of([*self._flags(data, epochs), *flags])[0].resolved()
-            preparation.check(options)
-        self._require_data(options)
+            preparation.check(train.options_of([*self._flags(data, epochs), *flags])[0].resolved())
+        self._require_data()
 
-    def _require_data(self, options: RunConfig) -> None:
-        """Raises RunError where kept cells are of other data than those of a run on the target."""
+    def _require_data(self) -> None:
+        """Raises RunError where kept cells are of other data than those of a run on the target, if these are here."""
         if not self.kept.names():
             return
-        then = self.kept.protocol().data_hash
-        found = filtering.apply(load_dataset(options.data, options.data_dir), options.filter).dataset.content_hash
+        then, options = self.kept.protocol().data_hash, train.options_of(self._flags(self.target, 1))[0]
+        try:
+            data = load_dataset(options.data, options.data_dir)
+        except DataError:
+            return
+        found = filtering.apply(data, options.filter).dataset.content_hash
         if found != then:
             raise RunError(
                 f"{self.kept.folder} holds cells of other data than {self.target} is now ({then[:8]} then, "
@@ -233,7 +243,8 @@ class Study:
         return cells.STUDY / f"{self._source}-s{seed}"
 
     def _flags(self, data: str, epochs: int) -> list[str]:
-        own = SETS.get(data, ())
+        # What shape and reading follow from is said of every run: one that begins with the source must fit it.
+        own = [*(word for word in SETS.get(self.source, ()) if word.startswith(READING)), *SETS.get(data, ())]
         return [
             "--data",
             data,

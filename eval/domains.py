@@ -81,11 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     asked = dict.fromkeys(arguments.methods)
     methods = [*asked] if "scratch" in asked else ["scratch", *asked]
-    recipe = domain_cells.Recipe(
-        (arguments.source_epochs, arguments.epochs),
-        tuple(arguments.overrides),
-        usual=(arguments.source_epochs, arguments.epochs) == (SOURCE_EPOCHS, EPOCHS) and not arguments.overrides,
-    )
+    recipe = domain_cells.Recipe((arguments.source_epochs, arguments.epochs), tuple(arguments.overrides))
     own = arguments.model, arguments.head, arguments.source_tuning, recipe, time.monotonic() + 60 * arguments.minutes
     reports, found = [], dict[str, Any]()
     studies = [

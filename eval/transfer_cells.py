@@ -235,18 +235,22 @@ class Study:
             )
 
     def _waves(self) -> list[list[tuple[Chosen, int]]]:
-        """Seed by seed, one method for each pre-training and those without, so that no two cells make the same; then
-        the rest."""
-        first: list[Chosen] = []
-        rest: list[Chosen] = []
-        made = set[str]()
+        """Seed by seed, and of a seed so that no pre-trained network is made by two cells at the same time."""
+        waves: list[list[Chosen]] = []
+        making: list[set[str]] = []
         for chosen in self.methods:
             options = train.options_of(self._flags(chosen))[0].resolved()
-            begins = pretrained.folder_name(options, chosen.method, self.course)
-            known = chosen.method.begins != "new" and begins in made
-            made |= set() if chosen.method.begins == "new" else {begins}
-            (rest if known else first).append(chosen)
-        return [[(chosen, seed) for chosen in wave] for seed in self.seeds for wave in (first, rest)]
+            needed = set() if chosen.method.begins == "new" else pretrained.chain(options, chosen.method, self.course)
+            place = 0
+            while place < len(waves) and needed & making[place]:
+                needed -= making[place]
+                place += 1
+            if place == len(waves):
+                waves.append([])
+                making.append(set())
+            waves[place].append(chosen)
+            making[place] |= needed
+        return [[(chosen, seed) for chosen in wave] for seed in self.seeds for wave in waves]
 
     def _flags(self, chosen: Chosen) -> list[str]:
         return [*self.flags, f"transfer.method={json.dumps(chosen.specification)}", *chosen.overrides]

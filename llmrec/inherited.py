@@ -28,7 +28,7 @@ def completed(said: dict[str, Any]) -> dict[str, Any]:
     training = said.get("training")
     origin = training.get("init_from") if isinstance(training, dict) else None
     own = [said.get(field) is not None for field in ("p5", "transfer")]
-    if origin is None or any(own) or not RunFolder(Path(origin)).finished:
+    if not isinstance(origin, str | Path) or any(own) or not RunFolder(Path(origin)).finished:
         return said
     begun = configuration.parse(read_json(Path(origin) / "config.json"))
     if begun.p5 is not None or begun.transfer is not None:
@@ -43,8 +43,11 @@ def _of(begun: RunConfig, said: dict[str, Any]) -> dict[str, Any]:
     taken |= {part: {name: saved[part][name] for name in names} for part, names in _PARTS.items() if part in saved}
     if said["training"].get("stacking", "none") != "none":
         taken["head"].pop("num_layers", None)
-    if _reads({**taken, **said}) != _reads(taken):
+    reads = _reads({**taken, **said})
+    if reads != _reads(taken):
         del taken["encoder"]  # it is of other models
+    if not reads[0]:
+        taken.pop("features", None)
     return taken
 
 

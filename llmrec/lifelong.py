@@ -72,7 +72,7 @@ class Lifelong:
             return place.path
         place.path.mkdir(parents=True, exist_ok=True)
         runs.write_json(place.path / "config.json", self.config.model_dump(mode="json"))
-        network = self._unlearned()
+        network, seconds = self._unlearned()
         lesson = Lesson.of_source(self.course.source, self.course.train, network, self.config)
         # Runs over other tasks of the same source go on with it, if it was cut off.
         trainer = replace(self.trainer, basis={"source": self.course.source_hash})
@@ -80,6 +80,7 @@ class Lifelong:
         save_state(place.path / "network.safetensors", network, trained[-1].progress)
         pretrained.save_source(place.path, self.course)
         metrics: dict[str, Any] = {"validation": trained[-1].progress.best, **_effort(trained)}
+        metrics["seconds"] += seconds
         if "next item" in self.method.origin.values():
             table = self._table(network, SOURCE, trained)
             table.save(place.path / "test")
@@ -92,14 +93,16 @@ class Lifelong:
             (place.path / each.name / "state.safetensors").unlink()
         return place.path
 
-    def _unlearned(self) -> UserNetwork:
-        """What pre-training begins with: new weights, or the blocks of a shallower network, each of them twice."""
-        network, how = self._new(), self.options.stacking
+    def _unlearned(self) -> tuple[UserNetwork, float]:
+        """What pre-training begins with: new weights, or the blocks of a shallower network, each of them twice; and the
+        seconds of training that this has taken."""
+        network, how, seconds = self._new(), self.options.stacking, 0.0
         if how != "none":
             half = Lifelong(pretrained.shallower(self.config), self.course, self.folder, self.trainer)
-            weights = _read(half.pretrain() / "network.safetensors")
-            network.load_state_dict(stacking.stack(weights, how))
-        return network
+            place = half.pretrain()
+            network.load_state_dict(stacking.stack(_read(place / "network.safetensors"), how))
+            seconds = runs.read_json(place / "metrics.json")["seconds"]
+        return network, seconds
 
     def run(self) -> dict[str, Any]:
         """Learns and measures every task; returns the content of ``results.json``."""

@@ -239,6 +239,14 @@ class TransferOptions(Options):
     tied: bool = False
     """Whether the source's items are told by the vectors that histories are made of."""
 
+    @model_validator(mode="after")
+    def _something_to_double(self) -> "TransferOptions":
+        if self.stacking == "none" and self.doublings != 1:
+            raise ValueError(f"doublings={self.doublings} needs a way of stacking: adjacent or cross")
+        if self.stacking != "none" and self.pretrained is not None:
+            raise ValueError("a pre-trained network is there already; leave stacking or pretrained out")
+        return self
+
     @field_validator("method", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:

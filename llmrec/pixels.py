@@ -119,7 +119,7 @@ class PixelStore:
         try:
             return np.fromiter((self._number[key] for key in keys), np.int64, len(keys))
         except KeyError:
-            lacking = [key for key in keys if key not in self._number]
+            lacking = [key for key in dict.fromkeys(keys) if key not in self._number]
             raise DataError(
                 f"{self.folder} lacks {len(lacking):,} of the images asked for, such as {lacking[0]!r}; run once with "
                 "the folder of the image files, and they are decoded again"

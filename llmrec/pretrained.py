@@ -15,7 +15,7 @@ from llmrec.transfer import Method
 _PARTS = {"head": "heads", "loss": "losses"}
 _OPTIONS = ("embedding_dim", "max_seq_len", "head", "loss", "training", "filter", "seed")
 _OF_THE_NETWORK = ("embedding_dim", "max_seq_len", "head", "tied", "objective")
-"""What must be the same where a folder is given; how it was trained is its own affair."""
+"""What must be the same where a folder is given, but for dropout; how it was trained is its own affair."""
 ITEMS = "items.json"
 """Ids of the source's items, and a digest of what pre-training saw and was judged by."""
 
@@ -44,6 +44,13 @@ def shallower(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"head": config.head | {"num_layers": blocks // 2}, "transfer": transfer})
 
 
+def chain(config: RunConfig, method: Method, course: Course) -> set[str]:
+    """The folders of the network and of the shallower ones that it begins with."""
+    assert config.transfer is not None
+    name = folder_name(config, method, course)
+    return {name} | (set() if config.transfer.stacking == "none" else chain(shallower(config), method, course))
+
+
 def save_source(folder: Path, course: Course) -> None:
     """Writes down what the network was pre-trained on."""
     runs.write_json(folder / ITEMS, {"items": list(course.source.classes), "source": course.source_hash})
@@ -62,12 +69,16 @@ def require_fitting(folder: Path, config: RunConfig, method: Method, course: Cou
     assert saved.transfer is not None
     then = _facts(saved, components.create("transfer", saved.transfer.method))
     now = _facts(config, method)
+    for facts in (then, now):
+        facts["head"] = {name: value for name, value in facts["head"].items() if name != "dropout"}
     told = [
         f"{name}: {then.get(name)} there, {now.get(name)} here"
         for name in _OF_THE_NETWORK
         if then.get(name) != now.get(name)
     ]
-    if found.get("source") != course.source_hash:
+    if "source" not in found:
+        told.append("source: it does not say which users it has met")
+    elif found["source"] != course.source_hash:
         told.append("source: other users or histories there, so that it may have met the users that test here")
     if told:
         raise RunError(

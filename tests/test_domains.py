@@ -43,7 +43,7 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
 
 def test_runs_of_another_recipe_are_kept_apart(study: Study) -> None:
     """Neither their sources nor their cells may stand for each other."""
-    recipes = [Recipe((20, 5)), Recipe((30, 5), (), False), Recipe((20, 5), ("max_seq_len=9",), False)]
+    recipes = [Recipe((20, 5)), Recipe((30, 5)), Recipe((20, 5), ("max_seq_len=9",))]
     studies = [replace(study, recipe=recipe) for recipe in recipes]
     assert len({each.kept.folder for each in studies}) == len({each._origin(0) for each in studies}) == 3
     titles = [each.title.removeprefix("here to there, minilm-l6, sasrec") for each in studies]

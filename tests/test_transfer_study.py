@@ -88,7 +88,7 @@ def report(study: Study) -> transfer_report.Report:
         forgets = {"half": earlier(False, walk=0.5 + 0.25 * seed, far=0.25, step=0.5)}
         finish(study, "sequential", seed, above, **forgets)
     study.train(1, 0)
-    return transfer_report.Report(study, transfer.RIVALS)
+    return transfer_report.Report(study, ("full", "scratch"))
 
 
 def row(report: transfer_report.Report, task: str, name: str) -> transfer_report.Row:
@@ -211,7 +211,7 @@ def test_files_hold_rows_and_protocol_of_every_task(report: transfer_report.Repo
 
 
 def test_without_a_finished_cell_only_what_is_missing_is_told(study: Study, tmp_path: Path) -> None:
-    empty = transfer_report.Report(study, transfer.RIVALS)
+    empty = transfer_report.Report(study, ("full", "scratch"))
     assert empty.show(80).startswith("Missing: scratch-s0, scratch-s1, full-s0")
     empty.save(tmp_path / "nothing")
     assert not list(tmp_path.glob("nothing*"))
@@ -220,6 +220,7 @@ def test_without_a_finished_cell_only_what_is_missing_is_told(study: Study, tmp_
 def test_cells_that_share_a_pre_training_wait_for_the_one_that_makes_it(study: Study) -> None:
     """Also where options of a run of its own ask for another pre-training, or for another order alone."""
     deep = ["full:head.num_layers=4", "peterrec:head.num_layers=4", "full:transfer.order=[half,step,far]"]
+    deep += [f"full:head.num_layers=8:transfer.stacking={way}" for way in ("adjacent", "cross")]
     asked = ("scratch", "full", "head_only", "peterrec", "clue", "clue:tuning=full", "clue:views=dropout", *deep)
     wide = Study(FLAGS, chosen(*asked), (0, 1))
     wide.course = course()
@@ -230,7 +231,7 @@ def test_cells_that_share_a_pre_training_wait_for_the_one_that_makes_it(study: S
         [(label, seed) for label in wave] for seed in (0, 1) for wave in (first, rest)
     ], "all methods of a seed before the next"
     folders = {study.folder(each, seed) for wave in waves for each, seed in wave}
-    assert len(folders) == 20 and Path("runs/transfer/ml-100k/clue_tuning_full-s1") in folders
+    assert len(folders) == 24 and Path("runs/transfer/ml-100k/clue_tuning_full-s1") in folders
 
 
 def test_cells_of_another_trunk_or_of_other_options_are_kept_apart(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a table of users says of each: a label, or nothing."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def labels(dataset: Dataset, options: LabelFile, path: Path) -> tuple[np.ndarray
         groups and numbers rising, words by the alphabet.
 
     Raises:
-        ConfigError: no such column, a label that nobody has said to be unknown, or groups of what is no number.
+        ConfigError: no such column, a misspelt label said to be unknown, or groups of what is no number.
     """
     table = dataset.users.drop("user_id")
     if options.column not in table.columns:
@@ -28,9 +29,10 @@ def labels(dataset: Dataset, options: LabelFile, path: Path) -> tuple[np.ndarray
         )
     column = table[options.column]
     said = column.cast(pl.String)
-    if nobody := [value for value in options.unknown if value not in set(said)]:
-        have = said.drop_nulls().unique().to_list()
-        raise ConfigError(f"{path}: unknown: nobody has the {options.column} {nobody[0]!r}{nearest(nobody[0], have)}")
+    have = said.drop_nulls().unique().to_list()
+    for value in options.unknown:  # a filter may have left nobody who has it, so only what looks misspelt is refused
+        if value not in have and get_close_matches(value, have, n=1):
+            raise ConfigError(f"{path}: unknown: nobody has the {options.column} {value!r}{nearest(value, have)}")
     known = (said.is_not_null() & (said != "") & ~said.is_in(options.unknown)).fill_null(False).to_numpy()
     if column.dtype.is_float():
         known &= column.is_not_nan().fill_null(False).to_numpy()
