@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 MARKERS = "osD^vPX*<>"
-LINES = ("--", ":", "-.")
+LINES = ("--", ":", "-.", "-")
 APART = 1.08
 """Methods of which as much learns stand beside each other by this factor."""
 
