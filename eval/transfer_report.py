@@ -203,8 +203,8 @@ class Report:
             "of the history was met, smoothing and strength by validation. learned: of the parameters that answer a "
             "task, the mean over tasks, and without the vectors of items; stored: for all tasks, by the bytes of a "
             "network without heads; a method that keeps one network answers the source too, so its bytes and seconds "
-            "hold the source's. source nDCG@10: of the pre-trained network, on next items of the source (seeds for which "
-            "it was kept); after keeping: of a method that leaves the source a part of the network, with that part. "
+            "hold the source's. source nDCG@10: of the pre-trained network, on next items of the source (of seeds that "
+            "kept it); after keeping: of a method that leaves the source a part of the network, with that part. "
             "Seconds: with one thread, beside other trainings, so they compare roughly."
         )
         yield (

@@ -1,6 +1,8 @@
 """Shared inputs: a small log with structure, built in memory and on disk."""
 
+import io
 import os
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,16 @@ def toy() -> Dataset:
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small log as RecBole files in a folder named toy."""
     return write_recbole(tmp_path_factory.mktemp("data") / "toy", "toy", *toy_tables())
+
+
+@pytest.fixture
+def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has studies train their cells in this process, one at a time: each of its own would import all libraries anew."""
+    from eval import cells
+    from llmrec import train
+
+    def run_here(arguments: list[str], folder: Path) -> None:
+        with redirect_stdout(io.StringIO()):
+            assert train.main(arguments) == 0
+
+    monkeypatch.setattr(cells, "run", run_here)

@@ -422,16 +422,6 @@ def trained(group: dict) -> list[str]:
     return [row["name"] for row in group["rows"] if row["seconds"] is not None]
 
 
-@pytest.fixture
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells are trained in this process: each one of its own would import all libraries anew."""
-
-    def run_here(arguments: list[str], folder: Path) -> None:
-        assert train.main(arguments) == 0
-
-    monkeypatch.setattr(cells, "run", run_here)
-
-
 @pytest.mark.slow
 def test_pixels_on_a_miniature_and_cells_are_found_again(data: Path, tmp_path: Path, capsys) -> None:
     systems = ["--systems", "sasrec-id", "sasrec-resnet-50"]
@@ -444,7 +434,7 @@ def test_pixels_on_a_miniature_and_cells_are_found_again(data: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, quickly) -> None:
+def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, cells_here) -> None:
     groups = run("adapter4rec", data, tmp_path / "out", "--targets", "pixelrec")
     assert trained(groups["pixelrec"]) == ["sasrec-vit", "sasrec-vit-fta", "sasrec-vit-adat"]
     learned = {row["name"]: row["trainable_parameters"] for row in groups["pixelrec"]["rows"]}
@@ -485,7 +475,7 @@ def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, qu
         ),
     ],
 )
-def test_a_benchmark_runs_on_its_miniature(name: str, words, found, data: Path, tmp_path: Path, quickly) -> None:
+def test_a_benchmark_runs_on_its_miniature(name: str, words, found, data: Path, tmp_path: Path, cells_here) -> None:
     groups = run(name, data, tmp_path / "out", *words)
     assert {target: trained(group) for target, group in groups.items()} == found
     assert all(group["missing"] == {} for group in groups.values())

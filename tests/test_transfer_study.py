@@ -339,14 +339,14 @@ def test_the_command_trains_what_is_missing_and_goes_on(toy_folder: Path, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ML_100K.is_dir(), reason="../shared/data/ml-100k is missing")
-def test_all_methods_on_movielens_100k(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_all_methods_on_movielens_100k(tmp_path: Path, monkeypatch, capsys, cells_here) -> None:
     """Quickly trained, so what it shows is what holds whatever was learned: what each remembers, and what it costs."""
     tasks = Path("configs/tasks/ml-100k").absolute()
     config = Path("configs/peterrec.yaml").absolute()
     monkeypatch.chdir(tmp_path)
     quick = ["training.epochs=1", "transfer.training.epochs=1", "embedding_dim=32", "max_seq_len=20"]
     flags = ["--data-dir", str(ML_100K), "--tasks", str(tasks), "--config", str(config)]
-    assert transfer.main([*quick, *flags, "--seeds", "1", "--jobs", "2", "--json"]) == 0
+    assert transfer.main([*quick, *flags, "--seeds", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["missing"] == [] and set(told["forgotten"]) == set(transfer.METHODS)
     for method, changes in told["forgotten"].items():
