@@ -86,7 +86,8 @@ def write_pixels(folder: Path, size: int, files: list[tuple[str, Path]]) -> None
         size: of either side, in pixels.
         files: key and path of each; the same files make the same shard, so that two writers may meet.
     """
-    name = hashlib.sha256(" ".join(key for key, _ in files).encode()).hexdigest()[:24]
+    # The first form of a shard did not tell what was broken; one of the same files must not be taken for it.
+    name = hashlib.sha256(" ".join(["2", *(key for key, _ in files)]).encode()).hexdigest()[:24]
     broken: dict[str, str] = {}
 
     def write(part: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
     other = cells.trained("small", "--data", "toy", "--data-dir", str(toy_folder), "--epochs", "2", *QUICK)
     with pytest.raises(RunError, match=r"trained with other options \(training: .*delete it to train it again"):
         other({"head.dropout": 0.1}, 3)
-    with pytest.raises(RunError, match=r"exit code 2: error: .*dropouts"):
+    with pytest.raises(RunError, match=r"ended with exit code 2 \(its log: .*\): error: .*dropouts"):
         train({"head.dropouts": 0.1}, 3)
 
 

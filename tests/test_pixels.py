@@ -1,5 +1,6 @@
 """From image files to pixels: every kind of file, broken ones, the store on disk, what reaches the model."""
 
+import hashlib
 import os
 import random
 import subprocess
@@ -418,3 +419,19 @@ def test_a_batch_from_the_store_is_the_same_and_fills_what_is_given(tmp_path):
     assert torch.equal(found, normalise(store.read(asked)))
     assert torch.equal(normalise.read(store, asked), found)
     assert normalise.read(store, []).shape == (0, 3, 8, 8)
+
+
+def test_a_store_of_an_earlier_version_that_did_not_tell_what_is_broken_goes_on(tmp_path):
+    """It had an empty shard for a file that cannot be used, under the name of that file's key."""
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(b"\xff\xd8 cut")
+    key = content_key(path)
+    store = PixelStore(tmp_path / "store", 4)
+    old = store.folder / hashlib.sha256(key.encode()).hexdigest()[:24]
+    old.with_suffix(".uint8").write_bytes(b"")
+    old.with_suffix(".json").write_text('{"keys": []}', encoding="utf-8")
+    whole = some_files(tmp_path, 1)
+    for _ in range(2):
+        store = PixelStore(tmp_path / "store", 4)
+        keys, notes = decode(covers_of(path, *whole), store, workers=1, progress=silent)
+        assert keys[1] == "" and len(store.read(keys[2:])) == 1 and "1 image files cannot be used" in notes[0]
