@@ -36,8 +36,8 @@ class PixelStore:
 
     Shards of raw uint8 lie beside the list of their keys, which is written last. Both come by an atomic rename and are
     never changed, so writers never meet and a reader sees whole shards only. Files that cannot be used stand there with
-    the reason and are not tried again. Pixels are read by position and never mapped, because pages of a mapping count as
-    memory of the process.
+    the reason and are not tried again. Pixels are read by position and never mapped, because pages of a mapping count
+    as memory of the process.
 
     Args:
         folder: of all sizes.

@@ -431,6 +431,7 @@ def test_a_store_of_an_earlier_version_that_did_not_tell_what_is_broken_goes_on(
     old.with_suffix(".uint8").write_bytes(b"")
     old.with_suffix(".json").write_text('{"keys": []}', encoding="utf-8")
     whole = some_files(tmp_path, 1)
+    fill(store, whole)
     for _ in range(2):
         store = PixelStore(tmp_path / "store", 4)
         keys, notes = decode(covers_of(path, *whole), store, workers=1, progress=silent)
