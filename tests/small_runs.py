@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import psutil
 import torch
@@ -70,8 +71,11 @@ def execute(*command: str, timeout: float = TIMEOUT, **environment: str) -> subp
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: subprocess.Popen[str] | forked.Training) -> None:
     """SIGKILL for the process and all it started; torchrun gives each worker a process group of its own."""
+    if isinstance(process, forked.Training):
+        process.kill()
+        return
     if process.poll() is None:
         for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
             with suppress(psutil.NoSuchProcess):
@@ -79,7 +83,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def kill_when(process: subprocess.Popen[str], folder: Path, ready: Callable[[], bool]) -> int:
+def kill_when(process: subprocess.Popen[str] | forked.Training, folder: Path, ready: Callable[[], bool]) -> int:
     """Kills a training process as soon as that is so; returns the last step that metrics.jsonl tells of."""
     end = time.monotonic() + TIMEOUT
     try:

@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import forked
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from small_runs import BIN, digests, execute, kill_when, last_step, metrics, numbers, rows, start
+from small_runs import digests, kill_when, last_step, metrics, numbers, rows
 from small_writers import build, options, split_of, teacher_forced
 from torch.nn.functional import pad
 
@@ -18,7 +19,6 @@ from llmrec.prompting import Prompt
 from llmrec.sequences import Sequences
 
 pytestmark = pytest.mark.slow
-PYTHON = str(BIN / "python")
 TINY = ["training.epochs=2", "training.batch_size=16", "p5.examples={sequential: 1, rating: 1}", "p5.vocabulary=400"]
 LISTS = "p5.examples={continuation: 1}"
 VARIABLES = {"user": {"id": "user_1"}, "history": [{"id": "item_1"}], "separator": ", "}
@@ -235,9 +235,9 @@ def test_a_killed_run_ends_bit_for_bit_like_one_that_was_not(run, toy_folder, tm
     folder, more = tmp_path / "run", ("training.checkpoint_steps=2",)
     reference = tmp_path / "whole"
     assert train.main(arguments(toy_folder, reference, *more)) == 0
-    process = start(PYTHON, "llmrec/train.py", *arguments(toy_folder, folder, *more))
+    process = forked.Training(arguments(toy_folder, folder, *more))
     kill_when(process, folder, lambda: last_step(folder) >= 7)
-    done = execute(PYTHON, "llmrec/train.py", *arguments(toy_folder, folder, *more, "--resume"))
+    done = forked.train(arguments(toy_folder, folder, *more, "--resume"))
     assert done.returncode == 0, done.stderr
     assert len(rows(folder, "resume")) == 1
     assert digests(folder, WEIGHTS) == digests(reference, WEIGHTS)
@@ -250,8 +250,7 @@ def test_two_processes_train_what_one_does(toy_folder, tmp_path):
     still = ("training.epochs=1", "training.learning_rate=1e-12", "training.embedding_learning_rate=null")
     one, two = tmp_path / "one", tmp_path / "two"
     assert train.main(arguments(toy_folder, one, *still)) == 0
-    torchrun = ("torchrun", "--standalone", "--nproc_per_node", "2", "llmrec/train.py")
-    done = execute(*torchrun, *arguments(toy_folder, two, *still))
+    done = forked.train(arguments(toy_folder, two, *still), 2)
     assert done.returncode == 0, done.stderr
     assert digests(one, ("item_ids.json", "tokenizer/tokenizer.json")) == digests(
         two, ("item_ids.json", "tokenizer/tokenizer.json")

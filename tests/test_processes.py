@@ -1,10 +1,12 @@
 """Several processes do the work of one: every target and every case once, and an error ends them all."""
 
+import json
 import socket
 import time
 from pathlib import Path
-from subprocess import Popen
+from subprocess import CompletedProcess
 
+import forked
 import polars as pl
 import psutil
 import pytest
@@ -39,7 +41,7 @@ def torchrun(number: int, *more: str) -> tuple[str, ...]:
 
 def together(number: int, data: Path, folder: Path, *more: str) -> str:
     """Trains with so many processes; returns what they said."""
-    done = execute(*torchrun(number, *arguments(data, folder, *more)))
+    done = forked.train(arguments(data, folder, *more), number)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -151,7 +153,7 @@ def test_two_processes_go_on_where_they_were_killed(toy_folder: Path, tmp_path: 
     options = ["training.batch_size=2", "training.epochs=2", "training.checkpoint_steps=5"]
     together(2, toy_folder, tmp_path / "whole", *options)
     folder = tmp_path / "run"
-    process: Popen[str] = start(*torchrun(2, *arguments(toy_folder, folder, *options)))
+    process = forked.Training(arguments(toy_folder, folder, *options), 2)
     reached = kill_when(process, folder, lambda: last_step(folder) >= 30)
     together(2, toy_folder, folder, *options, "--resume")
     (resumed,) = rows(folder, "resume")
@@ -161,32 +163,39 @@ def test_two_processes_go_on_where_they_were_killed(toy_folder: Path, tmp_path: 
     assert numbers(folder) == numbers(tmp_path / "whole")
 
 
+def assert_said_once(done: CompletedProcess[str], said: str, times: int = 1) -> None:
+    """By one process, or by so many at most."""
+    assert done.returncode != 0
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert 1 <= len(errors) <= times
+    assert said in errors[0]
+
+
+@pytest.mark.slow
+def test_what_only_the_main_process_does_only_it_complains_of(toy_folder: Path, tmp_path: Path, single: Path) -> None:
+    done = forked.train(arguments(toy_folder, single, *QUIET), 2)
+    assert_said_once(done, "holds a finished run")
+    done = forked.train(arguments(tmp_path / "nowhere", tmp_path / "run"), 2)
+    assert_said_once(done, "does not exist")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--output", "FINISHED"], "holds a finished run"),
-        (["--data-dir", "MISSING"], "does not exist"),
-        (["--model", "opt-13b"], "opt-13b"),
-        (["training.learning_rate=1e30"], "the loss is"),
-    ],
-    ids=["finished", "no data", "no model", "no number"],
+    ("more", "said", "times"),
+    [(["--model", "opt-13b"], "opt-13b", 1), (["training.learning_rate=1e30"], "the loss is", 2)],
+    ids=["no model", "no number"],
 )
 def test_an_error_ends_every_process_at_once(
-    toy_folder: Path, tmp_path: Path, single: Path, more: list[str], said: str
+    toy_folder: Path, tmp_path: Path, more: list[str], said: str, times: int
 ) -> None:
-    places = {"FINISHED": str(single), "MISSING": str(tmp_path / "nowhere")}
-    more = [places.get(word, word) for word in more]
+    """Under torchrun, as users have it; training is the affair of all."""
     began = time.monotonic()
     offline = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "LLMREC_CACHE": str(tmp_path / "cache")}
     done = execute(*torchrun(2, *arguments(toy_folder, tmp_path / "run", *more)), timeout=60, **offline)
     assert time.monotonic() - began < 60 < TIMEOUT
-    assert done.returncode != 0
-    assert done.stdout == ""
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    # What only the main process does, only it complains of; training is the affair of all.
-    assert 1 <= len(errors) <= (2 if said == "the loss is" else 1)
-    assert said in errors[0]
+    assert_said_once(done, said, times)
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
@@ -278,7 +287,7 @@ def test_two_processes_train_what_one_does_over_language_models(
     """E10: a sharded model and several processes; E13: what is frozen waits for no gradient."""
     one, two = tmp_path / "one", tmp_path / "two"
     assert train.main(of_text(toy_folder, one, kind, *more)) == 0
-    done = execute(*torchrun(2, *of_text(toy_folder, two, kind, *more)), LLMREC_CACHE=str(tmp_path / "cache"))
+    done = forked.train(of_text(toy_folder, two, kind, *more), 2, LLMREC_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     shares = len(list((tmp_path / "cache" / "features").glob("*/*.safetensors")))
     assert shares == (1 if "features.loading=sharded" in more else 2), "each process encodes its share of the items"
@@ -293,9 +302,9 @@ def test_two_processes_train_what_one_does_over_language_models(
 @pytest.mark.slow
 def test_weights_spread_over_processes_learn_what_whole_ones_do() -> None:
     """fully_shard (FSDP2) over gloo on tiny OPT: each process holds half, the losses of three steps are the same."""
-    words = ["tests/sharded_steps.py", str(tiny_models.folder("opt"))]
-    whole = execute("python", *words)
-    spread = execute("torchrun", "--standalone", "--nproc_per_node", "2", *words)
+    whole, spread = (
+        forked.train([str(tiny_models.folder("opt"))], count, "tests/sharded_steps.py") for count in (1, 2)
+    )
     assert whole.returncode == spread.returncode == 0, whole.stderr + spread.stderr
     shares = [float(line.split()[1]) for line in spread.stdout.splitlines() if line.startswith("share")]
     assert len(shares) == 2 and sum(shares) == pytest.approx(1, abs=0.01) and max(shares) < 0.6
@@ -307,6 +316,17 @@ def test_weights_spread_over_processes_learn_what_whole_ones_do() -> None:
 
 
 FSDP = ("accelerate", "launch", "--config_file", "configs/accelerate/fsdp.yaml", "--num_processes", "2")
+SPREAD = "tests/spread_run.py"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What accelerate tells the processes that it begins, besides which of them they are."""
+    script = tmp_path_factory.mktemp("told") / "tell.py"
+    script.write_text("import json, os; print(json.dumps(dict(os.environ)))", encoding="utf-8")
+    done = execute(*FSDP[:-1], "1", str(script))
+    assert done.returncode == 0, done.stderr
+    return {name: value for name, value in json.loads(done.stdout).items() if name.startswith(("ACCELERATE_", "FSDP_"))}
 
 
 def of_spread_text(data: Path, folder: Path, kind: str, *more: str) -> list[str]:
@@ -324,15 +344,15 @@ def of_spread_text(data: Path, folder: Path, kind: str, *more: str) -> list[str]
     ],
 )
 def test_a_run_under_fsdp_trains_what_two_whole_processes_do(
-    kind: str, more: list[str], toy_folder: Path, tmp_path: Path
+    kind: str, more: list[str], toy_folder: Path, tmp_path: Path, told: dict[str, str]
 ) -> None:
     """Losses, tables and saved weights; interrupted and resumed too. accelerate's own FSDP2, over gloo."""
     whole, spread = tmp_path / "whole", tmp_path / "spread"
-    done = execute(*torchrun(2, *of_spread_text(toy_folder, whole, kind, *more)))
+    done = forked.train(of_spread_text(toy_folder, whole, kind, *more), 2)
     assert done.returncode == 0, done.stderr
-    command = (*FSDP, "tests/spread_run.py", *of_spread_text(toy_folder, spread, kind, *more))
-    kill_when(start(*command), spread, lambda: last_step(spread) >= 5)
-    done = execute(*command, "--resume")
+    words = of_spread_text(toy_folder, spread, kind, *more)
+    kill_when(forked.Training(words, 2, SPREAD, **told), spread, lambda: last_step(spread) >= 5)
+    done = forked.train([*words, "--resume"], 2, SPREAD, **told)
     assert done.returncode == 0, done.stderr
     assert "2 processes with FSDP on cpu" in done.stderr
     rough = "features.precision=bf16" in more  # what is in a batch of texts, and so is rounded alike, differs
@@ -349,29 +369,29 @@ def test_a_run_under_fsdp_trains_what_two_whole_processes_do(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tuning", ["frozen", "lora"])
-def test_what_has_nothing_to_spread_is_refused_under_fsdp(tuning: str, toy_folder: Path, tmp_path: Path) -> None:
-    command = (*FSDP, "tests/spread_run.py", *of_text(toy_folder, tmp_path / "run", "opt", "--tuning", tuning))
-    done = execute(*command)
+def test_what_has_nothing_to_spread_is_refused_under_fsdp(
+    tuning: str, toy_folder: Path, tmp_path: Path, told: dict[str, str]
+) -> None:
+    done = forked.train(of_text(toy_folder, tmp_path / "run", "opt", "--tuning", tuning), 2, SPREAD, **told)
     assert done.returncode != 0 and f"tuning {tuning} has nothing to spread" in done.stderr
 
 
 @pytest.mark.slow
-def test_bf16_under_fsdp_wants_gradient_checkpointing(toy_folder: Path, tmp_path: Path) -> None:
+def test_bf16_under_fsdp_wants_gradient_checkpointing(toy_folder: Path, tmp_path: Path, told: dict[str, str]) -> None:
     """Else every process would hold a whole copy of the weights, which is what FSDP is to spare it."""
     words = of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full", "features.precision=bf16")
-    done = execute(*FSDP, "tests/spread_run.py", *words)
+    done = forked.train(words, 2, SPREAD, **told)
     assert done.returncode != 0 and "tuning.gradient_checkpointing=true" in done.stderr
 
 
 @pytest.mark.slow
 def test_deepspeed_is_refused(toy_folder: Path, tmp_path: Path) -> None:
     words = of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full")
-    done = execute("python", "llmrec/train.py", *words, ACCELERATE_USE_DEEPSPEED="true")
+    done = forked.train(words, ACCELERATE_USE_DEEPSPEED="true")
     assert done.returncode == 2 and "configs/accelerate/fsdp.yaml" in done.stderr
 
 
 @pytest.mark.slow
-def test_fsdp_without_gpus_is_refused(toy_folder: Path, tmp_path: Path) -> None:
-    command = (*FSDP, "llmrec/train.py", *of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full"))
-    done = execute(*command)
+def test_fsdp_without_gpus_is_refused(toy_folder: Path, tmp_path: Path, told: dict[str, str]) -> None:
+    done = forked.train(of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full"), 2, **told)
     assert done.returncode != 0 and "it takes GPUs" in done.stderr

@@ -2,19 +2,18 @@
 
 import json
 from pathlib import Path
-from subprocess import Popen
 
+import forked
 import pytest
 from conftest import toy_tables, write_recbole
 from safetensors.torch import load_file, save_file
-from small_runs import BIN, Job, arguments, digests, execute, kill_when, last_step, metrics, numbers, rows, same, start
+from small_runs import Job, arguments, digests, kill_when, last_step, metrics, numbers, rows, same
 
 from llmrec import train, training
 from llmrec.errors import RunError
 from llmrec.evaluation import METRICS
 from llmrec.runs import read_json, write_json
 
-PYTHON = str(BIN / "python")
 SCORES = [0.1, 0.4, 0.2, 0.3]
 EPOCHS = "training.epochs=4"
 STEPS_PER_EPOCH = 6  # 96 windows of 16 a step
@@ -178,12 +177,12 @@ def test_training_does_not_go_on_with_other_data(tmp_path: Path) -> None:
 MANY = ["training.batch_size=2", "training.warmup_steps=10", "training.checkpoint_steps=5", EPOCHS]
 
 
-def begin(data: Path, folder: Path, *more: str) -> Popen[str]:
-    return start(PYTHON, "llmrec/train.py", *arguments(data, folder, *MANY, *more))
+def begin(data: Path, folder: Path, *more: str) -> forked.Training:
+    return forked.Training(arguments(data, folder, *MANY, *more))
 
 
 def finish(data: Path, folder: Path, *more: str) -> str:
-    done = execute(PYTHON, "llmrec/train.py", *arguments(data, folder, *MANY, "--resume", *more))
+    done = forked.train(arguments(data, folder, *MANY, "--resume", *more))
     assert done.returncode == 0, done.stderr
     return done.stderr
 
