@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from eval.results_to_readme import README, filled
+from eval.results_to_readme import LONG, README, filled, folded
 from llmrec.protocol import digest
 
 RESULTS = ROOT / "eval" / "results"
@@ -18,6 +18,14 @@ def test_the_tables_of_the_readme_are_the_files_word_for_word():
     text = README.read_text(encoding="utf-8")
     assert filled(text) == text, "run `make results`"
     assert filled(text.replace(".", ",")) != text.replace(".", ",")
+
+
+def test_what_follows_the_first_table_is_folded_where_it_is_long_and_nothing_is_lost():
+    table, rest = "**all cases**\n\n| a |\n|---|\n| 1 |\n\n", "- a note\n" * LONG
+    assert folded(table + rest[9:]) == table + rest[9:]
+    text = folded(table + rest)
+    assert text.startswith(f"{table}<details><summary>{LONG} more lines")
+    assert text.endswith(f"</summary>\n\n{rest}\n</details>\n")
 
 
 def test_every_results_file_names_the_study_that_makes_it_and_its_protocol():
