@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -249,18 +250,24 @@ def _typed(table: pl.DataFrame, schema: Mapping[Any, Any], path: Path) -> pl.Dat
 
 def provenance(**facts: Any) -> dict[str, Any]:
     """What is printed beside a number and never refused: the given facts, versions, commit and time."""
-    from importlib.metadata import version
-
-    packages = ("llmrec", "torch", "transformers", "accelerate", "polars", "numpy")
     return {
         **facts,
         "input_changes": facts.get("input_changes", []),
-        "versions": {name: version(name) for name in packages},
+        "versions": dict(_versions()),
         "commit": _commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    from importlib.metadata import version
+
+    packages = ("llmrec", "torch", "transformers", "accelerate", "polars", "numpy")
+    return tuple((name, version(name)) for name in packages)
+
+
+@cache
 def _commit() -> str | None:
     """Of llmrec's own repository; None where it was installed without one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
