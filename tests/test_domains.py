@@ -155,13 +155,15 @@ def test_learning_curves_have_a_plot_of_their_own(study: Study, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_command_trains_source_and_methods_and_keeps_what_it_found(
+    tmp_path: Path, monkeypatch, capsys, cells_here
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_recbole(tmp_path / "logs" / "here", "here", *toy_tables())
     write_recbole(tmp_path / "logs" / "there", "there", *toy_tables(num_users=20, num_items=25, seed=1))
     model = str(tiny_models.folder("llama"))
     flags = ["--source", "here", "--target", "there", "--data-dir", str(tmp_path / "logs"), "--model", model]
-    flags += ["--methods", "zero_shot", "head_only", "--seeds", "1", "--jobs", "2", "--epochs", "2"]
+    flags += ["--methods", "zero_shot", "head_only", "--seeds", "1", "--jobs", "1", "--epochs", "2"]
     flags += ["--source-epochs", "3"]
     quick = [*QUICK, "training.batch_size=16", "training.warmup_steps=0"]
     flags += ["--output", str(tmp_path / "toys")]
@@ -190,7 +192,9 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(tmp_path:
 
 
 @pytest.mark.slow
-def test_a_language_model_that_learned_on_the_source_is_that_of_the_target(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_language_model_that_learned_on_the_source_is_that_of_the_target(
+    tmp_path: Path, monkeypatch, capsys, cells_here
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_recbole(tmp_path / "logs" / "here", "here", *toy_tables())
     model = str(tiny_models.folder("llama"))
