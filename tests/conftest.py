@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
     from llmrec import train
 
     def run_here(arguments: list[str], folder: Path) -> None:
+        sys.stderr.write(f"{folder} (its log: here)\n")
         with redirect_stdout(io.StringIO()):
             assert train.main(arguments) == 0
 

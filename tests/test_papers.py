@@ -425,7 +425,7 @@ def trained(group: dict) -> list[str]:
 
 
 @pytest.mark.slow
-def test_pixels_on_a_miniature_and_cells_are_found_again(data: Path, tmp_path: Path, capsys) -> None:
+def test_pixels_on_a_miniature_and_cells_are_found_again(data: Path, tmp_path: Path, capsys, cells_here) -> None:
     systems = ["--systems", "sasrec-id", "sasrec-resnet-50"]
     groups = run("pixelrec", data, tmp_path / "a", *systems)
     assert trained(groups["pixelrec"]) == ["sasrec-id", "sasrec-resnet-50"]

@@ -88,7 +88,7 @@ def test_every_choice_of_the_ablation_differs_from_the_default(name: str) -> Non
 
 
 @pytest.mark.slow
-def test_the_study_trains_keeps_and_reports(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_study_trains_keeps_and_reports(toy_folder: Path, tmp_path: Path, monkeypatch, capsys, cells_here) -> None:
     """Cut off after the first seed, it goes on with the second; other options are refused."""
     monkeypatch.setattr(scaling, "RESULTS", tmp_path / "results" / "scaling")
     monkeypatch.setattr("eval.cells.STUDY", tmp_path / "study")

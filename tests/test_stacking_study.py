@@ -43,10 +43,12 @@ def test_depths_that_doubling_does_not_reach_are_refused(capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-def test_the_command_trains_all_stages_and_saves_what_it_prints(toy_folder, tmp_path, monkeypatch, capsys) -> None:
+def test_the_command_trains_all_stages_and_saves_what_it_prints(
+    toy_folder, tmp_path, monkeypatch, capsys, cells_here
+) -> None:
     monkeypatch.chdir(tmp_path)
     flags = ["--data", "toy", "--data-dir", str(toy_folder), "--blocks", "1", "--deep", "2", "--stage", "1"]
-    assert stacking.main([*flags, "--seeds", "1", "--jobs", "2"]) == 0
+    assert stacking.main([*flags, "--seeds", "1", "--jobs", "1"]) == 0
     printed = capsys.readouterr().out
     saved = (tmp_path / "eval/results/stacking.md").read_text(encoding="utf-8")
     table = saved[saved.index("| system | best validation") :].strip()
