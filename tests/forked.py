@@ -18,6 +18,7 @@ from pathlib import Path
 TIMEOUT, GRACE = 120, 10
 ROOT = Path(__file__).parents[1]
 SCRIPT = "llmrec/train.py"
+_STREAMS = ("out", "err")
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
@@ -36,6 +37,8 @@ class Training:
     def __init__(self, words: list[str], count: int = 1, script: str = SCRIPT, **environment: str) -> None:
         self.words, self.returncode, self.last = words, None, math.inf
         self.folder = tempfile.TemporaryDirectory()
+        for name in _STREAMS:
+            Path(self.folder.name, name).touch()
         world = _world(count) if count > 1 else {}
         self.ranks = []
         for rank in range(count):
@@ -66,7 +69,7 @@ class Training:
                 self.kill()
                 raise subprocess.TimeoutExpired(self.words, timeout)
             time.sleep(0.01)
-        out, err = (Path(self.folder.name, name).read_text(encoding="utf-8") for name in ("out", "err"))
+        out, err = (Path(self.folder.name, name).read_text(encoding="utf-8") for name in _STREAMS)
         self.folder.cleanup()
         return out, err
 
@@ -97,7 +100,7 @@ def _world(count: int) -> dict[str, str]:
 def _run(script: str, words: list[str], folder: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     os.chdir(ROOT)
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+    for number, name in enumerate(_STREAMS, start=1):
+        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_APPEND), number)
     sys.argv = [script, *words]
     runpy.run_path(script, run_name="__main__")
