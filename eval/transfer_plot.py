@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from llmrec.runs import write_atomically
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 COLUMNS = 3
 MARKERS = "osD^vPX*<>"
 LINES = ("--", ":", "-.", "-")
+TITLE = 34
+"""Letters on a line above a panel."""
 APART = 1.08
 """Methods of which as much learns stand beside each other by this factor."""
 
@@ -95,7 +98,7 @@ def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def _describe(axis: Any, title: str, metric: str) -> None:
-    axis.set_title(title, fontsize="medium")
+    axis.set_title(fill(title, TITLE, break_on_hyphens=False), fontsize="medium")
     axis.set_ylabel(metric)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
