@@ -71,11 +71,8 @@ def execute(*command: str, timeout: float = TIMEOUT, **environment: str) -> subp
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def kill(process: subprocess.Popen[str] | forked.Training) -> None:
+def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL for the process and all it started; torchrun gives each worker a process group of its own."""
-    if isinstance(process, forked.Training):
-        process.kill()
-        return
     if process.poll() is None:
         for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
             with suppress(psutil.NoSuchProcess):
@@ -83,7 +80,7 @@ def kill(process: subprocess.Popen[str] | forked.Training) -> None:
     process.communicate()
 
 
-def kill_when(process: subprocess.Popen[str] | forked.Training, folder: Path, ready: Callable[[], bool]) -> int:
+def kill_when(process: forked.Training, folder: Path, ready: Callable[[], bool]) -> int:
     """Kills a training process as soon as that is so; returns the last step that metrics.jsonl tells of."""
     end = time.monotonic() + TIMEOUT
     try:
@@ -92,7 +89,7 @@ def kill_when(process: subprocess.Popen[str] | forked.Training, folder: Path, re
             assert time.monotonic() < end, "never came so far"
             time.sleep(0.005)
     finally:
-        kill(process)
+        process.kill()
     assert not (folder / "metrics.json").exists(), "the run was over before it could be killed"
     return last_step(folder)
 
