@@ -392,6 +392,7 @@ def test_deepspeed_is_refused(toy_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fsdp_without_gpus_is_refused(toy_folder: Path, tmp_path: Path, told: dict[str, str]) -> None:
-    done = forked.train(of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full"), 2, **told)
+def test_fsdp_without_gpus_is_refused(toy_folder: Path, tmp_path: Path) -> None:
+    """Under accelerate launch, as users have it."""
+    done = execute(*FSDP, "llmrec/train.py", *of_text(toy_folder, tmp_path / "run", "opt", "--tuning", "full"))
     assert done.returncode != 0 and "it takes GPUs" in done.stderr
