@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from eval import cells
-from eval.domains import EPOCHS, SOURCE_EPOCHS
+from eval.domains import EPOCHS, FROM_NOTHING, SOURCE_EPOCHS
 from eval.kept import Kept
 from llmrec import components, filtering, merged_model, preparation, train
 from llmrec.errors import ConfigError, DataError, RunError, nearest
@@ -52,7 +52,7 @@ RATES = {0.0003: 0.000015, 0.001: 0.00005, 0.003: 0.00015}
 """Learning rates of projection, user encoder and additions, each with that of the language model's own weights, which
 bear little (MoRec, arXiv:2303.13835). Every method is tried with all of them on the first seed."""
 OWN_WEIGHTS = ("top_blocks", "full")
-NOT_TUNINGS = ("zero_shot", "scratch", "head_only")
+NOT_TUNINGS = ("zero_shot", *FROM_NOTHING, "head_only")
 
 
 class TooLate(Exception):
@@ -146,13 +146,13 @@ class Study:
         if not self.kept.has(name, options):
             if time.monotonic() >= self.stop:
                 raise TooLate(name)
-            if method != "scratch":
+            if method not in FROM_NOTHING:
                 self.origin(seed)
                 self._same_source(seed)
             trained = cells.trained(f"{self.kept.folder.name}-{method}", *flags)(setting, seed)
             assert trained.folder is not None
             self.kept.begin(trained.table)
-            if self._public or method == "scratch":  # else their vectors are of a model that learned on the source
+            if self._public or method in FROM_NOTHING:  # else their vectors are of a model that learned on the source
                 for path in sorted((trained.folder / "baselines").iterdir()):
                     if path.name not in self.kept.names():
                         self.kept.save(path.name, RunTable.load(path), seed=0)
@@ -169,8 +169,8 @@ class Study:
 
     def flags(self, method: str, seed: int) -> list[str]:
         """What makes a run on the target one of a method."""
-        if method == "scratch":
-            return ["--model", self.model, "--tuning", "full"]
+        if method in FROM_NOTHING:
+            return ["--model", self.model, "--tuning", FROM_NOTHING[method]]
         tuning = "frozen" if method in NOT_TUNINGS else method
         flags = ["--model", self.model if self._public else str(self._origin(seed) / FOLDER), "--tuning", tuning]
         if not self._public and (pooling := pooling_of(self.model, "auto")) != "mean":  # which a folder does not tell
@@ -267,13 +267,13 @@ class Study:
     def _sizes(self, folder: Path, method: str, seed: int) -> dict[str, Any]:
         """Of a run: all of its parameters, and bytes of what it does not share with the source."""
         own = read_weights(folder)
-        shared = {} if method == "scratch" else read_weights(self._origin(seed))
-        of_the_model = ("encoder.trunk.",) if method == "scratch" or method in OWN_WEIGHTS else ()
+        shared = {} if method in FROM_NOTHING else read_weights(self._origin(seed))
+        of_the_model = ("encoder.trunk.",) if FROM_NOTHING.get(method, method) in OWN_WEIGHTS else ()
         counted = (*of_the_model, "encoder.shift", "encoder.matrix")  # the transform is fitted and learns nothing
         rest = [weight for name, weight in own.items() if not name.startswith(counted)]
         new = [weight for name, weight in own.items() if name not in shared or not weight.equal(shared[name])]
         sizes = {"parameters": self._parameters + _numbers(rest), "stored_bytes": 4 * _numbers(new)}
-        return sizes | ({} if method == "scratch" else {"source": self._same_source(seed)})
+        return sizes | ({} if method in FROM_NOTHING else {"source": self._same_source(seed)})
 
     def _same_source(self, seed: int) -> str:
         """A digest of the source's weights.
@@ -307,7 +307,7 @@ def settings(method: str) -> Iterator[cells.Setting]:
     if method not in (*NOT_TUNINGS, *tunings):
         known = (*NOT_TUNINGS, *tunings)
         raise ConfigError(f"no method {method!r}{nearest(method, known)}; have: {', '.join(known)}")
-    tuning = {"scratch": "full"}.get(method, method)
+    tuning = FROM_NOTHING.get(method, method)
     if method == "zero_shot":
         yield {}
         return

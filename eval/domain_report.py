@@ -10,6 +10,7 @@ from rich.console import Console
 
 from eval import cells, terminal, transfer_plot
 from eval.domain_cells import Study
+from eval.domains import FROM_NOTHING
 from eval.terminal import Line
 from eval.transfer_rows import Row
 from llmrec import report
@@ -17,8 +18,10 @@ from llmrec.evaluation import Interval
 from llmrec.report import SHOWN, TESTED, Runs, interval
 from llmrec.runs import write_json, write_text
 
-BEST, ALONE, FREE = "full", "scratch", "tfidf"
-"""What every method is to come near to, and what it should beat: what brings nothing along, or learns nothing."""
+BEST = "full"
+"""What every method is to come near to."""
+RIVALS = (*FROM_NOTHING, "tfidf")
+"""What it should beat: what brings nothing along, or learns nothing."""
 MARGIN = 0.02
 """Of the accuracy of :data:`BEST`: what is lost below that is no loss."""
 Told = Callable[[Interval, str], str]
@@ -121,7 +124,7 @@ class Report:
         return {
             **report.as_json(
                 self.runs,
-                [(name, rival) for name in self.chosen for rival in (ALONE, FREE) if self.against(name, rival)],
+                [(name, rival) for name in self.chosen for rival in RIVALS if self.against(name, rival)],
             ),
             "costs": {name: {**asdict(cost), "share": cost.share} for name, cost in self.costs.items()},
             "near_full": {
@@ -145,7 +148,7 @@ class Report:
     @property
     def _heads(self) -> list[str]:
         costs = ["learned", "stored MB", "seconds", "memory GB"]
-        return [*SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", f"less {ALONE}", f"less {FREE}"]
+        return [*SHOWN, *costs, f"less {BEST}", f"within {MARGIN:.0%}", *(f"less {rival}" for rival in RIVALS)]
 
     def _table(self, told: Told) -> tuple[list[str], list[Line]]:
         """Headings and rows, without columns in which nothing stands: there may be no rival."""
@@ -157,7 +160,7 @@ class Report:
         """Rows of the table; ``told`` writes a mean with its interval, and a sign before it if asked for."""
         for name, row in self.rows.items():
             values = [told(row.metrics[metric], "") for metric in SHOWN]
-            less = [self.against(name, rival) for rival in (ALONE, FREE)]
+            less = [self.against(name, rival) for rival in RIVALS]
             tests = [told(each, "+") if each else "" for each in less]
             yield name, [*values, *self._cost(name), *self._near(name, told), *tests]
 
@@ -176,8 +179,11 @@ class Report:
     def _notes(self) -> Iterator[str]:
         if self.missing:
             yield f"Missing: {', '.join(self.missing)}."
-        if ALONE in self.missing:
-            yield f"Without {ALONE} nothing is told of what the source was good for: a model without it may be better."
+        if lacking := [name for name in FROM_NOTHING if name in self.missing]:
+            yield (
+                f"Without {' and '.join(lacking)} it is not told what the source was good for: a model without it may "
+                "be better."
+            )
         if not self.runs:
             return
         yield next(iter(self.runs.values()))[0].protocol.line()
@@ -187,9 +193,10 @@ class Report:
             "seconds: of training alone, with one thread; memory: the most of a run."
         )
         yield (
-            "Where a tuning has additions for the user encoder too, these and those of the language model learn alone; "
-            "else projection and user encoder learn beside what the tuning lets learn. scratch, full and top_blocks: "
-            "the language model's own weights learn at a twentieth of the rate."
+            "scratch and scratch_frozen begin with the public language model and nothing of the source; all of it "
+            "learns, or none. Where a tuning has additions for the user encoder too, these and those of the language "
+            "model learn alone; else projection and user encoder learn beside what the tuning lets learn. scratch, full "
+            "and top_blocks: the language model's own weights learn at a twentieth of the rate."
         )
         yield (
             f"within {MARGIN:.0%}: the paired difference in nDCG@10 to {BEST}: non-inferior: its whole interval above "

@@ -1,8 +1,9 @@
 """A recommender over texts that begins on one platform and goes on on others, where nothing is shared but language.
 
-A method is zero_shot, scratch (the public language model, all of which learns), head_only, or any tuning of the
-language model; of each the learning rate that is best in validation is taken. scratch always stands beside the others,
-and is trained first: what was brought along may be worth nothing. The source is trained or found in runs/study.
+A method is zero_shot, head_only, any tuning of the language model, or one that brings nothing along but the public
+language model: scratch, where all of it learns, and scratch_frozen, where none of it does. Of each the learning rate
+that is best in validation is taken. Those two always stand beside the others, and are trained first: what was brought
+along may be worth nothing. The source is trained or found in runs/study.
 Finished cells are kept in eval/results/domains, those of other options than the usual ones apart, so the same command
 goes on where it stopped.
 """
@@ -18,7 +19,9 @@ from typing import Any
 from eval import cells
 from llmrec.errors import exit_code
 
-METHODS = ("zero_shot", "scratch", "head_only", "frozen", "top_blocks", "full", "houlsby", "lora")
+FROM_NOTHING = {"scratch": "full", "scratch_frozen": "frozen"}
+"""Methods that begin without the source, each with what of the language model learns."""
+METHODS = ("zero_shot", *FROM_NOTHING, "head_only", "frozen", "top_blocks", "full", "houlsby", "lora")
 SOURCE_EPOCHS, EPOCHS = 20, 5
 EXAMPLES = """examples:
   python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 \
@@ -79,8 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, target by target, prints what there is and saves it if asked to."""
     from eval import domain_cells, domain_report
 
-    asked = dict.fromkeys(arguments.methods)
-    methods = [*asked] if "scratch" in asked else ["scratch", *asked]
+    methods = [*dict.fromkeys([*FROM_NOTHING, *arguments.methods])]
     recipe = domain_cells.Recipe((arguments.source_epochs, arguments.epochs), tuple(arguments.overrides))
     own = arguments.model, arguments.head, arguments.source_tuning, recipe, time.monotonic() + 60 * arguments.minutes
     reports, found = [], dict[str, Any]()

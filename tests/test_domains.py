@@ -29,6 +29,7 @@ def test_a_method_is_what_a_run_begins_with_and_what_of_it_learns(study: Study) 
     begins = ["--init", "runs/study/source-here-minilm-l6-sasrec-frozen-20-epochs-s1"]
     frozen = ["--model", "minilm-l6", "--tuning", "frozen", *begins]
     assert study.flags("scratch", 1) == ["--model", "minilm-l6", "--tuning", "full"]
+    assert study.flags("scratch_frozen", 1) == ["--model", "minilm-l6", "--tuning", "frozen"]
     assert study.flags("zero_shot", 1) == [*frozen, "training.epochs=0"]
     assert study.flags("head_only", 1) == [*frozen, "training.learns=projection"]
     assert study.flags("frozen", 1) == frozen
@@ -81,7 +82,7 @@ def test_cells_of_a_source_that_was_trained_anew_do_not_stand_beside_the_old_one
 
 def test_every_method_is_tried_with_the_same_rates_and_own_weights_more_slowly() -> None:
     assert list(domain_cells.settings("zero_shot")) == [{}]
-    for method in ("head_only", "frozen"):
+    for method in ("head_only", "frozen", "scratch_frozen"):
         assert [setting for setting in domain_cells.settings(method)] == [
             {"training.learning_rate": rate} for rate in RATES
         ]
@@ -169,15 +170,16 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(
     flags += ["--output", str(tmp_path / "toys")]
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     shown = capsys.readouterr().out
-    assert "Missing: scratch, zero_shot, head_only." in shown and "Without scratch nothing is told" in shown
+    assert "Missing: scratch, scratch_frozen, zero_shot, head_only." in shown
+    assert "Without scratch and scratch_frozen it is not told" in " ".join(shown.split())
     assert not (tmp_path / "toys.md").exists(), "nothing to tell yet"
     assert transfer.main([*quick, *flags]) == 0
     saved = json.loads((tmp_path / "toys.json").read_text(encoding="utf-8"))
     (group,) = saved["groups"].values()
     costs = group["costs"]
-    assert set(costs) == {"zero_shot", "head_only", "scratch"} and group["missing"] == []
+    assert set(costs) == {"zero_shot", "head_only", "scratch", "scratch_frozen"} and group["missing"] == []
     assert costs["zero_shot"]["learned"] == costs["zero_shot"]["stored_bytes"] == 0
-    assert 0 < costs["head_only"]["share"] < costs["scratch"]["share"] == 1
+    assert 0 < costs["head_only"]["share"] < costs["scratch_frozen"]["share"] < costs["scratch"]["share"] == 1
     assert costs["head_only"]["stored_bytes"] == 4 * costs["head_only"]["learned"]
     assert {"popularity", "tfidf", "cosine"} <= {each["name"] for each in group["rows"]}
     assert (tmp_path / "toys.png").read_bytes().startswith(b"\x89PNG")
