@@ -195,8 +195,8 @@ class Report:
         yield (
             "scratch and scratch_frozen begin with the public language model and nothing of the source; all of it "
             "learns, or none. Where a tuning has additions for the user encoder too, these and those of the language "
-            "model learn alone; else projection and user encoder learn beside what the tuning lets learn. scratch, full "
-            "and top_blocks: the language model's own weights learn at a twentieth of the rate."
+            "model learn alone; else projection and user encoder learn beside what the tuning lets learn. scratch, "
+            "full and top_blocks: the language model's own weights learn at a twentieth of the rate."
         )
         yield (
             f"within {MARGIN:.0%}: the paired difference in nDCG@10 to {BEST}: non-inferior: its whole interval above "

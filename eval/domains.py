@@ -2,8 +2,8 @@
 
 A method is zero_shot, head_only, any tuning of the language model, or one that brings nothing along but the public
 language model: scratch, where all of it learns, and scratch_frozen, where none of it does. Of each the learning rate
-that is best in validation is taken. Those two always stand beside the others, and are trained first: what was brought
-along may be worth nothing. The source is trained or found in runs/study.
+that is best in validation is taken. One of those two always stands beside the others, scratch unless the other is
+named, and is trained first: what was brought along may be worth nothing. The source is trained or found in runs/study.
 Finished cells are kept in eval/results/domains, those of other options than the usual ones apart, so the same command
 goes on where it stopped.
 """
@@ -82,7 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, target by target, prints what there is and saves it if asked to."""
     from eval import domain_cells, domain_report
 
-    methods = [*dict.fromkeys([*FROM_NOTHING, *arguments.methods])]
+    beside = [name for name in FROM_NOTHING if name in arguments.methods] or ["scratch"]
+    methods = [*dict.fromkeys([*beside, *arguments.methods])]
     recipe = domain_cells.Recipe((arguments.source_epochs, arguments.epochs), tuple(arguments.overrides))
     own = arguments.model, arguments.head, arguments.source_tuning, recipe, time.monotonic() + 60 * arguments.minutes
     reports, found = [], dict[str, Any]()

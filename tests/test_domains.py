@@ -164,16 +164,18 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(
     write_recbole(tmp_path / "logs" / "there", "there", *toy_tables(num_users=20, num_items=25, seed=1))
     model = str(tiny_models.folder("llama"))
     flags = ["--source", "here", "--target", "there", "--data-dir", str(tmp_path / "logs"), "--model", model]
-    flags += ["--methods", "zero_shot", "head_only", "--seeds", "1", "--jobs", "1", "--epochs", "2"]
+    flags += ["--methods", "zero_shot", "head_only", "scratch_frozen", "--seeds", "1", "--jobs", "1", "--epochs", "2"]
     flags += ["--source-epochs", "3"]
     quick = [*QUICK, "training.batch_size=16", "training.warmup_steps=0"]
     flags += ["--output", str(tmp_path / "toys")]
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     shown = capsys.readouterr().out
-    assert "Missing: scratch, scratch_frozen, zero_shot, head_only." in shown
-    assert "Without scratch and scratch_frozen it is not told" in " ".join(shown.split())
+    assert "Missing: scratch_frozen, zero_shot, head_only." in shown
+    assert "Without scratch_frozen it is not told" in " ".join(shown.split())
     assert not (tmp_path / "toys.md").exists(), "nothing to tell yet"
-    assert transfer.main([*quick, *flags]) == 0
+    without = [word for word in flags if word != "scratch_frozen"]
+    assert transfer.main([*quick, *without]) == 0, "scratch stands beside"
+    assert transfer.main([*quick, *flags, "--methods", "scratch", "scratch_frozen", "zero_shot", "head_only"]) == 0
     saved = json.loads((tmp_path / "toys.json").read_text(encoding="utf-8"))
     (group,) = saved["groups"].values()
     costs = group["costs"]
