@@ -6,6 +6,7 @@ supplies as positional arguments and what the user may set as keyword-only argum
 
 import importlib
 import inspect
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def names(kind: str) -> list[str]:
     return sorted(path.stem for path in (_PACKAGE / kind).glob("*.py") if not path.stem.startswith("_"))
 
 
+@cache
 def load(kind: str, name: str) -> type:
     """Returns the public class of ``llmrec/<kind>/<name>.py``.
 
@@ -136,6 +138,7 @@ def _options(component: type) -> dict[str, inspect.Parameter]:
     return {key: value for key, value in parameters.items() if value.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
+@cache
 def _schema(component: type) -> Any:
     fields: dict[str, Any] = {key: (value.annotation, value.default) for key, value in _options(component).items()}
     return create_model(component.__name__, __config__=ConfigDict(extra="forbid", strict=False), **fields)
