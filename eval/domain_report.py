@@ -72,7 +72,7 @@ class Report:
     Args:
         study: source, target and what they have in common.
         chosen: by method.
-        missing: methods that lack a cell.
+        missing: methods that lack a cell, or which of their seeds.
     """
 
     def __init__(self, study: Study, chosen: Mapping[str, cells.Chosen], missing: Sequence[str] = ()) -> None:

@@ -12,12 +12,18 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eval import cells
 from llmrec.errors import exit_code
+
+if TYPE_CHECKING:
+    from eval.domain_cells import Study
+    from eval.domain_report import Report
 
 FROM_NOTHING = {"scratch": "full", "scratch_frozen": "frozen"}
 """Methods that begin without the source, each with what of the language model learns."""
@@ -94,14 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     for study in studies:
         study.check(methods)
     for study in studies:
-        chosen: dict[str, cells.Chosen] = {}
-        missing: list[str] = []
-        for name, system in study.systems(methods).items():
-            try:
-                chosen |= cells.choose({name: system}, arguments.jobs, range(arguments.seeds))
-            except domain_cells.TooLate:
-                missing.append(name)
-        reports.append(domain_report.Report(study, chosen, missing))
+        reports.append(_report(study, methods, arguments.jobs, arguments.seeds))
         if arguments.json:
             found[study.title] = reports[-1].as_json()
         else:
@@ -110,6 +109,24 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(found, indent=2))
     if arguments.output:
         domain_report.save(reports, arguments.output)
+
+
+def _report(study: "Study", methods: Sequence[str], jobs: int, seeds: int) -> "Report":
+    """What there is of every method: where no cell is begun any more, the first of its seeds, as far as kept."""
+    from eval import domain_cells, domain_report
+
+    chosen: dict[str, cells.Chosen] = {}
+    missing = []
+    for name, system in study.systems(methods).items():
+        for count in range(seeds, 0, -1):
+            with suppress(domain_cells.TooLate):
+                chosen |= cells.choose({name: system}, jobs, range(count))
+                break
+        if name not in chosen:
+            missing.append(name)
+        elif lacking := range(len(chosen[name].runs), seeds):
+            missing.append(f"{name} (seed {', '.join(map(str, lacking))})")
+    return domain_report.Report(study, chosen, missing)
 
 
 if __name__ == "__main__":

@@ -188,8 +188,16 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(
     (source,) = (tmp_path / "runs" / "study").glob("source-*-s0/config.json")
     assert json.loads(source.read_text(encoding="utf-8"))["training"]["epochs"] == 3
     shutil.rmtree(tmp_path / "runs")
+    capsys.readouterr()
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
-    assert "Missing" not in capsys.readouterr().out, "kept without their runs"
+    shown = capsys.readouterr().out
+    assert "Missing" not in shown, "kept without their runs"
+    assert transfer.main([*quick, *flags, "--minutes", "0", "--seeds", "3"]) == 0
+    more = capsys.readouterr().out
+    assert "Missing: scratch_frozen (seed 1, 2), zero_shot (seed 1, 2), head_only (seed 1, 2)." in " ".join(
+        more.split()
+    )
+    assert [line for line in shown.splitlines() if line not in more.splitlines()] == []
     write_recbole(tmp_path / "logs" / "there", "there", *toy_tables(num_users=20, num_items=25, seed=2))
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 2
     assert "holds cells of other data than there is now" in capsys.readouterr().err
