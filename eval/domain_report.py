@@ -179,11 +179,9 @@ class Report:
     def _notes(self) -> Iterator[str]:
         if self.missing:
             yield f"Missing: {', '.join(self.missing)}."
-        if lacking := [name for name in FROM_NOTHING if name in self.missing]:
-            yield (
-                f"Without {' and '.join(lacking)} it is not told what the source was good for: a model without it may "
-                "be better."
-            )
+        if not any(name in self.chosen for name in FROM_NOTHING):
+            rows = " or ".join(FROM_NOTHING)
+            yield f"Without {rows} nothing is told of what the source was good for: a model without it may be better."
         if not self.runs:
             return
         yield next(iter(self.runs.values()))[0].protocol.line()
@@ -206,8 +204,8 @@ class Report:
 
 
 def save(reports: Sequence[Report], path: Path) -> None:
-    """Writes Markdown, JSON and a plot of all targets beside each other, and one of learning curves where there are
-    some; nothing of a target without a row."""
+    """Writes Markdown, JSON and a plot of all targets beside each other, and one of learning curves where a
+    target has rows of two numbers of users; nothing of a target without a row."""
     if not (reports := [each for each in reports if each.rows]):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,11 +214,11 @@ def save(reports: Sequence[Report], path: Path) -> None:
     write_json(path.with_name(path.name + ".json"), {"groups": groups})
     metrics = {each.title: TESTED for each in reports}
     transfer_plot.plot({each.title: each.plotted for each in reports}, metrics, path.with_name(path.name + ".png"))
-    if any(each.study.users for each in reports):
-        curves: dict[str, dict[str, list[Row]]] = {}
-        for each in reports:
-            words = f"{each.study.users:,}" if each.study.users else "all"
-            curves.setdefault(each.study.target, {})[words] = each.plotted
+    curves: dict[str, dict[str, list[Row]]] = {}
+    for each in reports:
+        words = f"{each.study.users:,}" if each.study.users else "all"
+        curves.setdefault(each.study.target, {})[words] = each.plotted
+    if curves := {target: found for target, found in curves.items() if len(found) > 1}:
         transfer_plot.plot_curves(curves, TESTED, path.with_name(path.name + "-curve.png"))
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from eval.transfer_rows import Row
 
 COLUMNS = 3
-MARKERS = "osD^vPX*<>"
+MARKERS = "osD^vPX*<>h"
+"""One more than there are colors, so the eleventh method does not look like the first."""
 LINES = ("--", ":", "-.", "-")
 TITLE = 34
 """Letters on a line above a panel."""

@@ -11,7 +11,7 @@ from conftest import toy_tables, write_recbole
 from small_runs import QUICK
 from tables import counted
 
-from eval import cells, domain_cells, domain_report, transfer
+from eval import cells, domain_cells, domain_report, transfer, transfer_plot
 from eval.domain_cells import RATES, Recipe, Study
 from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunTable
@@ -151,8 +151,14 @@ def test_learning_curves_have_a_plot_of_their_own(study: Study, tmp_path: Path) 
         "here to there, 10 users, minilm-l6, sasrec",
         "here to there, minilm-l6, sasrec",
     ]
-    domain_report.save([domain_report.Report(study, chosen)], tmp_path / "alone")
-    assert not (tmp_path / "alone-curve.png").exists()
+    for alone in (few, domain_report.Report(study, chosen)):
+        domain_report.save([alone], tmp_path / "alone")
+        assert not (tmp_path / "alone-curve.png").exists(), "one point is no curve"
+
+
+def test_no_two_methods_look_alike_in_a_plot() -> None:
+    looks = transfer_plot._looks(map(str, range(20)))
+    assert len({(int(each["color"][1:]) % 10, each["marker"]) for each in looks.values()}) == 20
 
 
 @pytest.mark.slow
@@ -171,10 +177,13 @@ def test_the_command_trains_source_and_methods_and_keeps_what_it_found(
     assert transfer.main([*quick, *flags, "--minutes", "0"]) == 0
     shown = capsys.readouterr().out
     assert "Missing: scratch_frozen, zero_shot, head_only." in shown
-    assert "Without scratch_frozen it is not told" in " ".join(shown.split())
+    assert "Without scratch or scratch_frozen nothing is told" in shown
     assert not (tmp_path / "toys.md").exists(), "nothing to tell yet"
     without = [word for word in flags if word != "scratch_frozen"]
-    assert transfer.main([*quick, *without]) == 0, "scratch stands beside"
+    assert transfer.main([*quick, *without]) == 0
+    assert "Without scratch" not in capsys.readouterr().out
+    (group,) = json.loads((tmp_path / "toys.json").read_text(encoding="utf-8"))["groups"].values()
+    assert set(group["costs"]) == {"zero_shot", "head_only", "scratch"}, "scratch stands beside, asked for or not"
     assert transfer.main([*quick, *flags, "--methods", "scratch", "scratch_frozen", "zero_shot", "head_only"]) == 0
     saved = json.loads((tmp_path / "toys.json").read_text(encoding="utf-8"))
     (group,) = saved["groups"].values()
