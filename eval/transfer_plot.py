@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from eval.transfer_rows import Row
 
 COLUMNS = 3
-MARKERS = "osD^vPX*<>h"
+MARKERS = "osD^vPX*<>x"
 """One more than there are colors, so the eleventh method does not look like the first."""
 LINES = ("--", ":", "-.", "-")
 TITLE = 34
