@@ -1,13 +1,13 @@
 """The cells of ``eval.transfer --source``: a method, a learning rate and a seed each, on one target.
 
-A method is what a run on the target begins with and what of it learns; it is no more than flags of ``llmrec/train.py``.
-Finished cells are kept in the repository, see :mod:`eval.kept`.
+A method (:mod:`eval.domain_methods`) is no more than flags of ``llmrec/train.py``. Finished cells are kept in the
+repository, see :mod:`eval.kept`.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import Any
 from torch import Tensor
 
 from eval import cells
-from eval.domains import EPOCHS, FROM_NOTHING, SOURCE_EPOCHS
+from eval.domain_methods import FROM_NOTHING, NOT_TUNINGS, OWN_WEIGHTS, adapts_head, settings
+from eval.domains import EPOCHS, SOURCE_EPOCHS
 from eval.kept import Kept
-from llmrec import components, filtering, merged_model, preparation, train
-from llmrec.errors import ConfigError, DataError, RunError, nearest
+from llmrec import filtering, merged_model, preparation, train
+from llmrec.errors import DataError, RunError
 from llmrec.loading import plan, pooling_of
 from llmrec.merged_model import FOLDER
 from llmrec.recommender import read_weights
@@ -48,11 +49,6 @@ SETTINGS = (
     "training.warmup_steps=20",
 )
 """The same for the source and for every method: what compares the items of a batch lets a language model learn."""
-RATES = {0.0003: 0.000015, 0.001: 0.00005, 0.003: 0.00015}
-"""Learning rates of projection, user encoder and additions, each with that of the language model's own weights, which
-bear little (MoRec, arXiv:2303.13835). Every method is tried with all of them on the first seed."""
-OWN_WEIGHTS = ("top_blocks", "full")
-NOT_TUNINGS = ("zero_shot", *FROM_NOTHING, "head_only")
 
 
 class TooLate(Exception):
@@ -295,32 +291,6 @@ class Study:
 def _short(data: str) -> str:
     """Of a file that describes data its name."""
     return Path(data).stem if data.endswith((".yaml", ".yml")) else data
-
-
-def settings(method: str) -> Iterator[cells.Setting]:
-    """Learning rates that a method is tried with.
-
-    Raises:
-        ConfigError: no such method.
-    """
-    tunings = components.names("tuning")
-    if method not in (*NOT_TUNINGS, *tunings):
-        known = (*NOT_TUNINGS, *tunings)
-        raise ConfigError(f"no method {method!r}{nearest(method, known)}; have: {', '.join(known)}")
-    tuning = FROM_NOTHING.get(method, method)
-    if method == "zero_shot":
-        yield {}
-        return
-    for rate, slow in RATES.items():
-        setting: cells.Setting = {"training.learning_rate": rate}
-        if tuning in tunings and tuning != "frozen":
-            setting["tuning.learning_rate"] = slow if tuning in OWN_WEIGHTS else rate
-        yield setting
-
-
-def adapts_head(tuning: str) -> bool:
-    """Whether a tuning has additions for the user encoder too, which then stays as it is."""
-    return hasattr(components.load("tuning", tuning), "adapt_head")
 
 
 def _numbers(weights: Iterable[Tensor]) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from eval import cells, terminal, transfer_plot
 from eval.domain_cells import Study
-from eval.domains import FROM_NOTHING
+from eval.domain_methods import FROM_NOTHING
 from eval.terminal import Line
 from eval.transfer_rows import Row
 from llmrec import report

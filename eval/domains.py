@@ -19,21 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval import cells
+from eval.domain_methods import FROM_NOTHING, METHODS
 from llmrec.errors import exit_code
 
 if TYPE_CHECKING:
     from eval.domain_cells import Study
     from eval.domain_report import Report
 
-FROM_NOTHING = {"scratch": "full", "scratch_frozen": "frozen"}
-"""Methods that begin without the source, each with what of the language model learns."""
-METHODS = ("zero_shot", *FROM_NOTHING, "head_only", "frozen", "top_blocks", "full", "houlsby", "lora")
 SOURCE_EPOCHS, EPOCHS = 20, 5
 EXAMPLES = """examples:
   python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 \
       --output eval/results/domains-office
   python -m eval.transfer --source ml-1m --target shop.yaml games.yaml --methods zero_shot frozen houlsby --seeds 1
-  python -m eval.transfer --source ml-1m --target llmrank-games --users 10 100 1000 --methods zero_shot frozen
+  python -m eval.transfer --source ml-1m --target llmrank-games --users 10 100 1000 all --methods zero_shot frozen
 """
 
 
@@ -56,10 +54,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--users",
         nargs="+",
-        type=cells.positive,
-        default=[],
+        type=_users,
+        default=[None],
         metavar="NUMBER",
-        help="learn from so many users of a target, and from all: a learning curve",
+        help="learn from so many users of a target, or from all of them; several make a learning curve (default: all)",
     )
     result.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME", help=f"default: {' '.join(METHODS)}")
     result.add_argument("--model", default="minilm-l6", help="language model (default: %(default)s)")
@@ -84,6 +82,10 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _users(text: str) -> int | None:
+    return None if text == "all" else cells.positive(text)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, target by target, prints what there is and saves it if asked to."""
     from eval import domain_cells, domain_report
@@ -95,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     reports, found = [], dict[str, Any]()
     studies = [
         domain_cells.Study(arguments.source, target, *own, users, tuple(arguments.data_dir))
-        for target, users in product(arguments.target, [*arguments.users, None])
+        for target, users in product(arguments.target, arguments.users)
     ]
     for study in studies:
         study.check(methods)

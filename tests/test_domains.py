@@ -11,8 +11,9 @@ from conftest import toy_tables, write_recbole
 from small_runs import QUICK
 from tables import counted
 
-from eval import cells, domain_cells, domain_report, transfer, transfer_plot
-from eval.domain_cells import RATES, Recipe, Study
+from eval import cells, domain_cells, domain_methods, domain_report, domains, transfer, transfer_plot
+from eval.domain_cells import Recipe, Study
+from eval.domain_methods import RATES
 from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunTable
 
@@ -81,15 +82,15 @@ def test_cells_of_a_source_that_was_trained_anew_do_not_stand_beside_the_old_one
 
 
 def test_every_method_is_tried_with_the_same_rates_and_own_weights_more_slowly() -> None:
-    assert list(domain_cells.settings("zero_shot")) == [{}]
+    assert list(domain_methods.settings("zero_shot")) == [{}]
     for method in ("head_only", "frozen", "scratch_frozen"):
-        assert [setting for setting in domain_cells.settings(method)] == [
+        assert [setting for setting in domain_methods.settings(method)] == [
             {"training.learning_rate": rate} for rate in RATES
         ]
     for method, rates in (("lora", RATES.keys()), ("full", RATES.values()), ("scratch", RATES.values())):
-        assert [setting["tuning.learning_rate"] for setting in domain_cells.settings(method)] == list(rates)
+        assert [setting["tuning.learning_rate"] for setting in domain_methods.settings(method)] == list(rates)
     with pytest.raises(ConfigError, match="no method 'huolsby'"):
-        list(domain_cells.settings("huolsby"))
+        list(domain_methods.settings("huolsby"))
 
 
 def row(*places: int, **facts: object) -> cells.Chosen:
@@ -226,3 +227,11 @@ def test_a_language_model_that_learned_on_the_source_is_that_of_the_target(
     source = RunTable.load(study._origin(0) / "test").cases
     assert found.table.cases["target_above"].to_list() == source["target_above"].to_list()
     assert found.table.provenance["stored_bytes"] == 0
+
+
+def test_all_users_of_a_target_are_a_size_among_others() -> None:
+    words = ["--source", "here", "--target", "there"]
+    assert domains.parser().parse_args(words).users == [None]
+    assert domains.parser().parse_args([*words, "--users", "10", "all"]).users == [10, None]
+    with pytest.raises(SystemExit):
+        domains.parser().parse_args([*words, "--users", "0"])
