@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,11 @@ def check(names: list[str], dataset: Dataset, split: str, *, cases: int = 200, s
         raise ConfigError(f"cases must be at least 1, came {cases}")
     if seed < 0:
         raise ConfigError(f"seed must be at least 0, came {seed}")
-    if unknown := [name for name in names if name not in found()]:
-        raise PromptError(f"no prompt {unknown[0]!r}{nearest(unknown[0], found())}")
+    places = found()
+    if unknown := [name for name in names if name not in places]:
+        raise PromptError(f"no prompt {unknown[0]!r}{nearest(unknown[0], places)}")
     findings = Findings()
-    loaded = list(_load(list(found()), findings, names or list(found())))
+    loaded = list(_load(places, findings, names or list(places)))
     chosen = [prompt for prompt in loaded if not names or prompt.name in names]
     findings.faults += _same_bodies(loaded, chosen)
     trial = _Trial(dataset, split, cases, seed, findings)
@@ -92,10 +94,10 @@ def stands_in(answer: str, text: str) -> bool:
     return bool(words) and re.search(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def _load(names: list[str], findings: Findings, reported: list[str]) -> Iterator[Prompt]:
-    for name in names:
+def _load(places: dict[str, list[Path]], findings: Findings, reported: list[str]) -> Iterator[Prompt]:
+    for name in places:
         try:
-            yield Prompt.load(name)
+            yield Prompt.load(name, places)
         except PromptError as error:
             findings.faults += [f"{name}: {fault}" for fault in error.faults if name in reported]
 

@@ -43,8 +43,9 @@ def facts(dataset: Dataset, split: str, model: str | None = None) -> dict[str, A
         DataError: data that the split refuses, or a model without a tokenizer.
     """
     families = defaultdict(list)
-    for name in found():
-        if (prompt := Prompt.load(name)).kind == "p5":
+    places = found()
+    for name in places:
+        if (prompt := Prompt.load(name, places)).kind == "p5":
             families[name.rpartition("/")[0]].append(prompt)
     measure, training = _measure(model), _Training(cut(dataset, split))
     rows = [{"family": family} | training.facts(prompts, measure) for family, prompts in families.items()]

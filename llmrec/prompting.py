@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,13 +110,17 @@ class Prompt:
     anatomy: Anatomy = field(repr=False)
 
     @classmethod
-    def load(cls, name: str) -> "Prompt":
+    def load(cls, name: str, places: Mapping[str, list[Path]] | None = None) -> "Prompt":
         """Reads ``prompts/<name>.jinja`` from the first of :func:`folders` that has it.
+
+        Args:
+            name: such as ``p5/sequential/next_item``.
+            places: what :func:`found` gives, for who loads many; None: it is asked.
 
         Raises:
             PromptError: no such file, or one that :meth:`parse` refuses.
         """
-        places = found()
+        places = found() if places is None else places
         if name not in places:
             raise PromptError(f"no prompt {name!r}{nearest(name, places)}")
         path = places[name][0]
@@ -126,8 +131,9 @@ class Prompt:
         return cls.parse(name, source)
 
     @classmethod
+    @cache
     def parse(cls, name: str, source: str) -> "Prompt":
-        """Splits head and body and looks at every block.
+        """Splits head and body and looks at every block; the same text is looked at once.
 
         Raises:
             PromptError: no YAML head, an option that does not exist, a body that Jinja2 cannot parse, a block or

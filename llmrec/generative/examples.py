@@ -194,13 +194,13 @@ def prompts_of(family: str) -> list[Prompt]:
     Raises:
         ConfigError: no such family.
     """
-    members = defaultdict(list)
-    for name in prompting.found():
+    members, places = defaultdict(list), prompting.found()
+    for name in places:
         if name.startswith("p5/") and (own := family_of(name)):
             members[own].append(name)
     if family not in members:
         raise ConfigError(f"p5.examples: no family {family!r}{nearest(family, members)}")
-    return [Prompt.load(name) for name in members[family]]
+    return [Prompt.load(name, places) for name in members[family]]
 
 
 def family_of(name: str) -> str:
