@@ -103,6 +103,7 @@ def run(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_saved_and_loaded_recommends_with_its_adapters(run, monkeypatch):
     """E16: the answers of the loaded run are those of the trained one, and those without either kind of adapter not."""
     monkeypatch.setenv("LLMREC_CACHE", str(run.parent / "cache"))

@@ -107,6 +107,7 @@ def test_the_matrix_of_compacter_is_a_sum_of_kronecker_products():
     torch.testing.assert_close(layer(read), read @ matrix)
 
 
+@pytest.mark.slow
 def test_a_soft_prompt_stands_before_the_text_and_takes_nothing_from_it():
     """The longest text stays whole, and its own tokens are pooled."""
     for kind in KINDS:
@@ -131,6 +132,7 @@ def test_a_prompt_begins_with_embeddings_of_the_vocabulary(kind):
         assert (table == vector).all(dim=1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "bert"])
 def test_a_prompt_is_read_by_peft(kind, tmp_path):
     prompted = trunk("soft_prompt", kind)
@@ -185,6 +187,7 @@ def test_by_default_houlsby_learns_two_percent_of_bert_base():
     assert learning / (whole + learning) == pytest.approx(0.0214, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_adapters_learn_beside_quantised_weights(name, bits, tmp_path):
@@ -201,6 +204,7 @@ def test_adapters_learn_beside_quantised_weights(name, bits, tmp_path):
     assert (vectors - start[1:]).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_adapters_of_a_model_in_bf16_are_fp32_and_change_nothing_at_first(name):
     load = lambda way: loading.load(tiny_models.files("llama"), "bf16", way)

@@ -59,6 +59,7 @@ def test_the_first_answer_stays(store):
     assert store.find([b"key"])[b"key"].text == "first" and len(store) == 1
 
 
+@pytest.mark.slow
 def test_more_keys_than_sqlite_takes_at_once_are_looked_up(store):
     for number in range(0, 2000, 3):
         store.add(key(number), {}, REQUEST, replace(REPLY, text=str(number)))

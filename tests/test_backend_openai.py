@@ -71,6 +71,7 @@ def failure(backend: OpenAI, request: Request | None = None) -> str:
 # Texts
 
 
+@pytest.mark.slow
 def test_a_text_its_tokens_and_what_the_server_was_asked(serve):
     server = serve(fake.ok("Alien"))
     backend = OpenAI("m", url=server.url, temperature=0.5)

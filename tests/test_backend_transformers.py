@@ -98,6 +98,7 @@ def various() -> list[Request]:
     return [asked(user, "Heat", "Toy Story", f"{text(3, place)} Heat", "Alien") for place, user in enumerate(users)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_likelihoods_are_those_of_plain_passes_alone_and_in_a_batch(kind: str):
     of, requests = backend(kind), various()
@@ -109,6 +110,7 @@ def test_log_likelihoods_are_those_of_plain_passes_alone_and_in_a_batch(kind: st
         assert reply.tokens == (1, 2, 4, 1) and reply.text == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_are_those_of_the_likeliest_words_alone_and_in_a_batch(kind: str):
     of = backend(kind)
@@ -119,6 +121,7 @@ def test_texts_are_those_of_the_likeliest_words_alone_and_in_a_batch(kind: str):
     assert len(set(together)) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["opt", "qwen3", "gpt2"])
 @pytest.mark.parametrize("batch_tokens", [1, 150, 100_000])
 def test_long_common_beginnings_and_small_batches_change_nothing(kind: str, batch_tokens: int):
@@ -131,6 +134,7 @@ def test_long_common_beginnings_and_small_batches_change_nothing(kind: str, batc
         assert list(reply.logprobs) == pytest.approx(looped(of, request), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_padding_between_a_beginning_and_what_follows_pushes_nothing_out_of_a_window(tmp_path):
     """Each prompt fits into the window alone; with the padding of its batch it would not."""
     folder = changed(tiny_models.writer("gemma3"), tmp_path / "model", "config.json", sliding_window=52)
@@ -142,6 +146,7 @@ def test_padding_between_a_beginning_and_what_follows_pushes_nothing_out_of_a_wi
         assert list(reply.logprobs) == pytest.approx(looped(of, request), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["batch_tokens", "_CACHE_BYTES", "_LOGITS"])
 def test_prompts_that_all_begin_alike_keep_within_the_limits_too(monkeypatch, limit: str):
     """As with examples before the question: half of every prompt is the same."""

@@ -39,6 +39,7 @@ def summed(near: np.ndarray, histories: list[list[int]], decay: float, last: int
 # Item kNN
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(train=logs, histories=logs, shrink=st.floats(0, 5))
 def test_item_knn_with_all_neighbours_is_the_naive_loop(train, histories, shrink):

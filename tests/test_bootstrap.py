@@ -20,6 +20,7 @@ def skewed(users: int) -> np.ndarray:
     return np.where(generator.random(users) < 0.7, 0.0, 1 / np.log2(generator.integers(2, 12, size=users)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("users", [20, 200])
 def test_the_interval_is_that_of_plain_resampling(users: int):
     values = skewed(users)

@@ -41,6 +41,7 @@ def run(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # llmrec evaluate
 
 
+@pytest.mark.slow
 def test_evaluate_finds_every_number_again_from_the_tables(run: Path, llmrec) -> None:
     answer = llmrec("evaluate", run, "--json")
     assert answer.code == 0
@@ -65,6 +66,7 @@ def add(number: float, *place: str) -> Callable[[dict], None]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -235,6 +237,7 @@ def test_of_two_items_with_one_title_neither_is_taken_unasked(tmp_path: Path, ll
     assert json.loads(answer.out) == Recommender.load(tmp_path / "run").recommend([["i8"]], k=3).to_dicts()
 
 
+@pytest.mark.slow
 def test_recommend_without_a_title_column_says_so(tmp_path: Path, llmrec) -> None:
     log, items = toy_tables()
     data = write_recbole(tmp_path / "toy", "toy", log, items)

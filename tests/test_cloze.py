@@ -170,6 +170,7 @@ def test_it_learns_what_comes_next_far_better_than_popularity_knows_it(name: str
     assert hits > 0.9
 
 
+@pytest.mark.slow
 @every_bidirectional_head
 def test_training_that_was_cut_off_goes_on_to_the_same_weights(name: str, tmp_path: Path) -> None:
     options = ("head.name=" + name, "training.epochs=3", "training.checkpoint_steps=2")

@@ -287,6 +287,7 @@ def options_read() -> set[str]:
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [FeatureOptions, TrainingOptions, TransferOptions, ProtocolOptions, RunConfig])
 def test_the_program_reads_every_option(options: type[BaseModel]):
     own = {"output"}  # read by RunConfig.folder alone

@@ -247,6 +247,7 @@ ADAPTERS = [name for name in components.names("tuning") if name not in ("frozen"
 """Tunings that leave the language model as it is and have something beside it learn."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AS_AT_FIRST)
 def test_a_tuning_gives_the_vectors_of_the_model_before_it_has_learned(name):
     texts = ["", "Toy Story (1995)", "Heat " * 30, "Alien", "Toy Story (1995)"]
@@ -259,6 +260,7 @@ def test_a_tuning_gives_the_vectors_of_the_model_before_it_has_learned(name):
     torch.testing.assert_close(trunk(some), vectors[some], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_beside_a_language_model_only_what_is_registered_learns_and_all_of_it_does(name):
     """Compared bit for bit after three steps with decay; what is saved is what learned."""
@@ -276,6 +278,7 @@ def test_beside_a_language_model_only_what_is_registered_learns_and_all_of_it_do
     assert trunk.state_dict().keys() == first.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_what_learned_beside_a_language_model_is_saved_and_loaded_by_name(name, tmp_path):
     """E16: another trunk gives the vectors once it is loaded and not before; renamed weights are refused."""

@@ -120,6 +120,7 @@ def network(head: str, **options) -> UserNetwork:
     return UserNetwork(40, 16, trunk)
 
 
+@pytest.mark.slow
 def test_without_dropout_and_augmentation_both_views_are_one(history, generator):
     first, second = ContrastiveStep(network("sasrec", dropout=0.0), None, 0.1, "mlp").views(history, generator)
     assert torch.allclose(F.cosine_similarity(first, second), torch.ones(len(first)))
@@ -166,6 +167,7 @@ def probe(model: UserNetwork, sequences: Sequences, cluster: np.ndarray) -> floa
     return LogisticRegression(max_iter=500).fit(scaled[:half], cluster[:half]).score(scaled[half:], cluster[half:])
 
 
+@pytest.mark.slow
 def test_a_frozen_probe_of_what_was_learned_beats_a_random_network():
     sequences, cluster = clusters(400)
     random, learned = network("nextitnet", num_layers=2), network("nextitnet", num_layers=2)
@@ -185,6 +187,7 @@ def test_a_frozen_probe_of_what_was_learned_beats_a_random_network():
     assert probe(learned, sequences, cluster) > probe(random, sequences, cluster) + 0.2
 
 
+@pytest.mark.slow
 def test_a_pass_is_the_same_whenever_its_step_is_taken_again(history):
     step = ContrastiveStep(network("sasrec", dropout=0.2), Ratios(0.4, 0.6, 0.6), 0.1, "none").train()
     batch = (history[:, 1:], history[:, 1:], torch.arange(len(history)), history, torch.arange(len(history)))

@@ -158,6 +158,7 @@ def test_posters_of_films_are_joined_and_those_numbered_by_row_are_refused():
         covers.find(ids, ML / "posters_misaligned_sample")
 
 
+@pytest.mark.slow
 @real
 def test_the_rows_of_films_are_refused_by_their_names(tmp_path):
     ids = film_ids()

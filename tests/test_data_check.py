@@ -70,6 +70,7 @@ def test_ids_in_another_order_or_without_numbers_are_not():
     assert "largest id so far plus 1" not in shown(found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BEAUTY.is_file(), reason="Beauty.txt is not in ../shared/data/amazon-beauty")
 def test_the_common_beauty_file_is_called_telling():
     """C1: Beauty.txt is numbered in reading order."""

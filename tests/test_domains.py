@@ -142,6 +142,7 @@ def test_a_source_without_a_target_and_flags_of_tasks_are_refused(capsys: pytest
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_learning_curves_have_a_plot_of_their_own(study: Study, tmp_path: Path) -> None:
     chosen = {"scratch": row(*[1] * 40), "zero_shot": row(*[0] * 40, seconds={"train": 0.0})}
     few = domain_report.Report(replace(study, users=10), chosen)

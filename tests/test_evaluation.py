@@ -184,6 +184,7 @@ def test_a_users_other_targets_stay_candidates_and_earlier_ones_leave_with_the_h
     assert run(Fixed(1, 2, 3, 4, 5), part, catalogue(5), False).cases["num_candidates"].to_list() == [5] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [4, 10**6])
 def test_the_size_of_the_evaluation_batch_changes_nothing(monkeypatch, toy: Dataset, split: Split, levels: int):
     """B13: same scores, eval batch 1 vs 512."""

@@ -166,6 +166,7 @@ def test_equal_texts_are_encoded_once_and_counted_for_every_item(run):
     assert again.cut == 2, "the mark is stored too"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [

@@ -147,6 +147,7 @@ def test_of_a_model_without_special_tokens_every_token_is_the_texts_own(kind):
 # Order, batches, limits
 
 
+@pytest.mark.slow
 @every_kind
 def test_vectors_come_in_the_order_of_the_texts(kind):
     texts = ["Heat", LONG, "Alien Aliens", SHORT, "Seven Samurai (12), Drama War", "Film"]

@@ -200,6 +200,7 @@ def test_no_process_meets_a_history_that_is_longer_than_the_head_knows(tmp_path:
     assert (0, 15) in shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", ["all", "last"])
 def test_training_that_was_cut_off_goes_on_to_the_same_weights(windows: str, tmp_path: Path) -> None:
     options = ("training.epochs=3", "training.checkpoint_steps=2", f"training.windows={windows}")

@@ -49,6 +49,7 @@ def variables(made: Examples, epoch: int) -> list[tuple]:
     ]
 
 
+@pytest.mark.slow
 def test_nothing_held_out_is_in_an_example():
     """The last two of everybody's items are met by nobody else, so a leak would show their names in a history."""
     users = [tuple(f"i{number}" for number in range(user % 4, 12)) for user in range(12)]
@@ -67,6 +68,7 @@ def test_nothing_held_out_is_in_an_example():
                 assert target == "no" or "," in text, f"{found[0]} stands there as what is wanted"
 
 
+@pytest.mark.slow
 def test_histories_are_what_came_before_and_candidates_hold_the_target_once():
     made = examples(full_shop(), ALL)
     for prompt, user, place, told in variables(made, 0):
@@ -83,6 +85,7 @@ def test_histories_are_what_came_before_and_candidates_hold_the_target_once():
         assert not (set(ids) - {told["item"]["item_id"]}) & met, "what he met is no wrong answer"
 
 
+@pytest.mark.slow
 def test_yes_no_agrees_and_each_is_common():
     made = examples(full_shop(), ALL)
     answers = Counter()
@@ -127,6 +130,7 @@ def test_claimed_stars_and_likes_agree_with_the_log():
         assert all(counts[kind, answer] > 5 for answer in answers)
 
 
+@pytest.mark.slow
 def test_only_seen_prompts_ask_and_users_have_as_many_examples_as_told():
     made = examples(full_shop(), ALL)
     assert made.switched_off == {}
@@ -138,6 +142,7 @@ def test_only_seen_prompts_ask_and_users_have_as_many_examples_as_told():
     assert {made.prompts[prompt].name for prompt in several[:, 1]} == {prompt.name for prompt in made.prompts}
 
 
+@pytest.mark.slow
 def test_seed_and_epoch_decide_alone(toy):
     per_user = {"sequential": 2, "rating": 1}
     first, again, other = (examples(toy, per_user, seed) for seed in (0, 0, 1))
@@ -196,6 +201,7 @@ def many(dataset: Dataset, per_user: dict, **more) -> Examples:
     return Examples(split_of(dataset), PromptRows(dataset), per_user, 0, **more)
 
 
+@pytest.mark.slow
 def test_kinds_of_questions_have_the_shares_that_they_are_given(toy):
     per_user = {"sequential": {"item": 3, "pick": 1, "choice": 0}, "rating": {"rating": 2}, "direct": 1}
     made = many(toy, per_user)
@@ -215,6 +221,7 @@ def test_kinds_of_questions_have_the_shares_that_they_are_given(toy):
     assert {made.prompts[prompt].name for epoch in range(20) for _, prompt, _ in made.epoch(epoch)} == set(made.used)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "message"),
     [
@@ -227,6 +234,7 @@ def test_a_kind_of_question_that_the_family_does_not_ask_is_refused(toy, shares,
         many(toy, {"sequential": shares})
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_held_out_never_asks(toy):
     name = "p5/sequential/next_item"
     assert name in many(toy, {"sequential": 2}).used
@@ -235,6 +243,7 @@ def test_a_prompt_that_is_held_out_never_asks(toy):
     assert not any(text.startswith("So far") for text, _ in made.write(made.epoch(0), (0, 0)))
 
 
+@pytest.mark.slow
 def test_a_held_out_prompt_that_no_family_has_is_refused():
     given = {"hold_out": ["p5/sequential/next_itme"], "examples": {"sequential": 1}}
     with pytest.raises(ConfigError, match=r"no prompt 'p5/sequential/next_itme'.*did you mean .*next_item'"):
@@ -308,6 +317,7 @@ def rows_of(batch) -> list[tuple]:
     return [(tuple(filter(None, one)), tuple(filter(None, other))) for one, other in sides]
 
 
+@pytest.mark.slow
 def test_shares_together_are_the_batch(some):
     whole = list(some.epoch(1))
     shares = [list(some.epoch(1, rank=rank, world=3)) for rank in range(3)]
@@ -320,6 +330,7 @@ def test_shares_together_are_the_batch(some):
         assert {share[number][1] for share in shares} == {size}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [1, WINDOW - 1, WINDOW, WINDOW + 3, 84])
 def test_an_epoch_goes_on_at_any_batch(some, first):
     whole, rest = list(some.epoch(2)), list(some.epoch(2, first))
@@ -343,6 +354,7 @@ def test_no_input_shows_a_field_that_its_interaction_lacks():
     assert all(re.search(r"fit|smell|price", asked) for row, asked, _ in written if shows[row])
 
 
+@pytest.mark.slow
 def test_an_epoch_goes_on_where_some_examples_have_no_target():
     users = [tuple(f"i{(user + step) % 9}" for step in range(6)) for user in range(20)]
     some = batches(log_of(*users, ratings=(4.0, None, 2.0)), 4, "p5.examples={rating: 4}")
@@ -374,6 +386,7 @@ def test_little_is_padding(toy):
     assert 1 < some.counted()["padding"] <= 1.05
 
 
+@pytest.mark.slow
 def test_what_is_too_long_is_refused():
     with pytest.raises(
         ConfigError, match=r"longer than 20 pieces, the longest has \d+ and begins .*raise p5\.max_input"
@@ -381,12 +394,14 @@ def test_what_is_too_long_is_refused():
         list(batches(full_shop(), 8, longest=(20, 128)).epoch(0))
 
 
+@pytest.mark.slow
 def test_data_without_targets_are_refused():
     some = batches(log_of(*[("a", "b", "c", "d")] * 5, ratings=(4.0, *[None] * 19)), 1, "p5.examples={rating: 4}")
     with pytest.raises(ConfigError, match=r"of \d+ examples only \d+ have a target"):
         list(some.epoch(0))
 
 
+@pytest.mark.slow
 def test_nothing_to_learn_from_is_refused():
     some = batches(log_of(("a", "b", "c")), 4, "p5.examples={sequential: 3}")
     with pytest.raises(ConfigError, match="of 0 examples only 0 have a target"):

@@ -53,6 +53,7 @@ def naively(seed: int, trie: Trie, name: tuple[int, ...]) -> float:
 # The trie
 
 
+@pytest.mark.slow
 @given(NAMES)
 def test_every_item_and_nothing_else_can_be_written(names):
     trie = Trie.of(names, START, END)

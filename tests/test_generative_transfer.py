@@ -113,6 +113,7 @@ def test_a_run_of_vectors_is_none_to_go_on_from(toy_folder: Path, tmp_path: Path
         building._origin(taken)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_in_its_own_folder(first: Path, toy_folder: Path, capsys):
     """--overwrite would have deleted it before it was read."""
     assert train.main(writer(toy_folder, first, f"training.init_from={first}", "--overwrite")) == 2

@@ -244,6 +244,7 @@ def test_padded_positions_get_zeros(setting):
     assert (users[0, 5:].abs().sum(dim=1) > 0).all()
 
 
+@pytest.mark.slow
 @every_causal_head
 def test_a_head_learns_which_group_of_items_its_user_stays_with(setting):
     """Planted: four groups of five items; each user meets items of one group alone."""
@@ -269,6 +270,7 @@ def test_a_head_learns_which_group_of_items_its_user_stays_with(setting):
     assert mass[torch.arange(32), :, group].mean() > 0.9, "0.25 is chance"
 
 
+@pytest.mark.slow
 @every_causal_head_that_knows_order
 def test_a_head_that_knows_order_learns_what_follows_what(setting):
     """Planted: item i is followed by item i + 1, whatever came before."""

@@ -85,6 +85,7 @@ WAYS = {
 QUICKEST = ("image", "image-new")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way", [way if way in QUICKEST else pytest.param(way, marks=pytest.mark.slow) for way in sorted(WAYS)]
 )
@@ -333,6 +334,7 @@ def test_pictures_that_training_never_shows_are_refused(shop, tmp_path):
     assert "no item that training shows has an image" in str(refused(given))
 
 
+@pytest.mark.slow
 def test_the_transform_of_an_eye_from_nothing_is_fitted_on_what_training_sees(shop, tmp_path):
     """Batch norms without statistics give vectors so small that standardised ones would be thousands in training."""
     assert train.main(command(shop, tmp_path / "run", *NEW, "training.epochs=0")) == 0
@@ -342,6 +344,7 @@ def test_the_transform_of_an_eye_from_nothing_is_fitted_on_what_training_sees(sh
     assert spread[spread > 0].median().item() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_one_image_alone_is_read_by_a_network_from_nothing_too(shop, tmp_path):
     """Batch norms have no statistics of one place of one image, which the last stage leaves of 16 pixels."""
     assert train.main(command(shop, tmp_path / "run", *NEW, "training.epochs=0")) == 0
@@ -465,6 +468,7 @@ def test_a_filter_by_images_refuses_those_that_count_rows(shop, tmp_path):
         assert filtering.apply(data, *way).dataset.num_items == 20
 
 
+@pytest.mark.slow
 def test_new_items_are_not_shown_by_images_that_count_rows(shop, tmp_path):
     assert train.main(command(shop, tmp_path / "run", *EYE, "training.epochs=0")) == 0
     folder, table = rows(tmp_path / "new"), pl.DataFrame({"item_id": ["20", "31"], "title": ["Film 30", "Film 31"]})

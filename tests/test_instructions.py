@@ -84,6 +84,7 @@ def test_a_prompt_holds_instruction_and_input_and_ends_where_the_answer_begins()
     assert "About" not in bare and "{" not in bare
 
 
+@pytest.mark.slow
 def test_prompts_of_logs_and_of_instructions_are_not_taken_for_one_another(toy):
     with pytest.raises(PromptError, match="asks about a user of a log"):
         instructions.prompts([row([], [], "Heat")], Prompt.load("zeroshot/pointwise"))
@@ -118,6 +119,7 @@ def test_rows_that_slide_over_one_list_are_one_persons():
     assert instructions.people([*slides, *others]).tolist() == [0, 0, 0, 1, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the published files are not here")
 def test_the_real_files():
     """The share of likes alone reaches what TALLRec's model is published with (.7198 and .6438 from 256 rows)."""
@@ -184,6 +186,7 @@ def test_what_is_all_but_certain_is_still_in_order(monkeypatch):
     assert len(set(asked.score([0, 1, 2]))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [None, 1])
 def test_a_row_scores_the_same_alone_and_in_any_company(kind, blocks):
     asked = label_model(kind, blocks)
@@ -195,6 +198,7 @@ def test_a_row_scores_the_same_alone_and_in_any_company(kind, blocks):
     assert few == pytest.approx(together[[5, 2]], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_kept_states_change_no_score(kind, monkeypatch):
     monkeypatch.setattr("llmrec.labels._PART", 4)
     whole, kept = label_model(kind), label_model(kind, blocks=1)
@@ -202,6 +206,7 @@ def test_kept_states_change_no_score(kind, monkeypatch):
     assert kept.score(range(6)) == pytest.approx(whole.score(range(6)), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [None, 1])
 def test_few_rows_are_learned_and_the_model_is_left_as_it_was(blocks):
     asked = label_model("llama", blocks)
@@ -219,6 +224,7 @@ def test_few_rows_are_learned_and_the_model_is_left_as_it_was(blocks):
     assert asked.additions == []
 
 
+@pytest.mark.slow
 def test_a_seed_tells_what_is_learned():
     def learned(seed: int) -> np.ndarray:
         asked, recipe = label_model("llama", 1), Recipe(3, 0.01, 2)
@@ -231,6 +237,7 @@ def test_a_seed_tells_what_is_learned():
     assert not np.allclose(first, learned(4), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_words_are_told_apart_by_what_the_tokenizer_makes_of_them_behind_the_prompt():
     asked = label_model("opt")
     tokenizer = loading.load_tokenizer(files("opt"))

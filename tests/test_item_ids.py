@@ -100,6 +100,7 @@ class ReadingOrder:
 # Every kind
 
 
+@pytest.mark.slow
 @every_kind
 def test_every_item_has_one_name_and_the_same_seed_gives_it_again(spec):
     train, held = parts()
@@ -116,6 +117,7 @@ def test_every_item_has_one_name_and_the_same_seed_gives_it_again(spec):
     assert (first.hash == other.hash) == (spec["name"] == "title"), "whatever is drawn depends on the seed"
 
 
+@pytest.mark.slow
 @every_kind
 def test_no_held_out_item_and_no_order_of_the_table_reaches_a_name(spec):
     """C1: P5 numbers items along the whole log."""

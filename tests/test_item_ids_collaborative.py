@@ -35,6 +35,7 @@ def shared(one: list[str], other: list[str]) -> int:
     return next((depth for depth, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(train=logs, clusters=st.integers(2, 5), leaf=st.integers(1, 4), seed=st.integers(0, 3))
 def test_paths_are_complete_and_none_is_the_beginning_of_another(train, clusters, leaf, seed):

@@ -120,6 +120,7 @@ def test_items_of_like_texts_share_their_first_codes():
     assert len(set.union(*first)) == 4
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(titles=texts, levels=st.integers(1, 4), codes=st.integers(2, 7), seed=st.integers(0, 3))
 def test_names_are_codes_and_those_of_one_path_are_told_apart(titles, levels, codes, seed):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -31,8 +32,13 @@ def execute(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=here, capture_output=True, encoding="utf-8", timeout=60, check=False)
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def nodes(path: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return ast.walk(tree(path))
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -59,6 +65,7 @@ def imported(path: Path) -> set[str]:
 # Names
 
 
+@pytest.mark.slow
 def test_nothing_directly_in_the_package_is_named_like_an_installed_package():
     """``python llmrec/train.py`` puts llmrec/ first on the path: a datasets.py there would be everyone's datasets."""
     own = {
@@ -78,7 +85,7 @@ def test_there_is_no_drawer_for_odds_and_ends():
 
 
 def test_every_package_has_a_docstring_and_every_file_too():
-    assert [str(path) for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+    assert [str(path) for path in SOURCES if not ast.get_docstring(tree(path))] == []
 
 
 # Commands
@@ -92,6 +99,7 @@ def modules_of(*command: str) -> tuple[set[str], str]:
     return {line[2].strip() for line in lines if len(line) == 3}, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "shown"),
     [
@@ -226,11 +234,12 @@ def test_only_public_names_of_the_libraries_are_imported(path):
     assert deep <= {"transformers.utils.logging"}
 
 
+@pytest.mark.slow
 def test_of_transformers_only_what_is_public_is_imported():
     """E17: classes of one architecture lie in modules that move between versions."""
     taken = set()
     for path in (ROOT / "llmrec").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "transformers":
                 taken |= {(node.module, each.name) for each in node.names}
             if isinstance(node, ast.Import):

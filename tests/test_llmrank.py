@@ -68,6 +68,7 @@ def test_users_of_a_published_file_get_the_names_of_the_data(tmp_path: Path, mon
     assert llmrank._own_ids(tmp_path, "ml.random").read_text(encoding="utf-8") == "1\t1 2 3\n2\t4 5\n"
 
 
+@pytest.mark.slow
 def test_the_report_puts_the_published_figures_beside_ours(candidates):
     names = [llmrank.PROMPTED, "tfidf", "cosine smollm2-135m", "cosine minilm-l6", "popularity", "prompt statistics"]
     pool = {name: noise(candidates, seed) for seed, name in enumerate(names)}

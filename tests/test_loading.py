@@ -288,6 +288,7 @@ def test_code_of_a_model_is_never_run_even_where_the_user_would_say_yes(tmp_path
 # Ways into memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [None, {"cpu": 20_000}, {"cpu": 10}], ids=["all", "some on disk", "all on disk"])
 @pytest.mark.parametrize("kind", ["opt", "gemma3"])
 def test_a_model_spread_over_memory_and_disk_gives_the_same_vectors(kind, memory, monkeypatch, tmp_path):
@@ -366,6 +367,7 @@ def test_of_t5_the_half_that_reads_is_in_memory():
 # Fewer blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["resident", "streamed"])
 @pytest.mark.parametrize("kind", list(tiny_models.ARCHITECTURES))
 @pytest.mark.parametrize("blocks", [1, 2])

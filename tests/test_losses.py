@@ -183,6 +183,7 @@ class Largest(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 @every_loss
 def test_no_tensor_of_targets_times_items_is_ever_made(name):
     n, m, dim = 4096, 3000, 8

@@ -143,6 +143,7 @@ def test_the_columns_depend_on_the_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_large_scores_stay_finite_and_gradcheck_passes():
     items = table()
     loss = InBatchSoftmax(uniform_share=0.3, chunk_rows=3)

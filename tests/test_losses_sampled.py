@@ -236,6 +236,7 @@ def test_sampled_softmax_equals_the_double_loop(scale, alpha):
     assert_equal_with_gradients(called(loss, users, items, target), torch.stack(rows).mean(), users, items)
 
 
+@pytest.mark.slow
 def test_the_sum_over_the_sample_estimates_the_sum_over_the_catalogue_without_bias():
     users, items, target = (each.detach() for each in inputs(3, 40, dim=4))
     full = (users @ items.T).exp().sum(dim=1)[0]

@@ -124,6 +124,7 @@ def test_a_task_is_refused_when_nothing_is_free() -> None:
         nearly.prune(1, 0.9)
 
 
+@pytest.mark.slow
 def test_a_full_network_ends_the_run_with_what_to_do(tmp_path: Path) -> None:
     plan = lifelong(tmp_path / "run", "conure", "transfer.method.prune=[0.0001]", "training.epochs=1")
     with pytest.raises(RunError, match="no weight is free for task 1"):

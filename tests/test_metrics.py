@@ -62,6 +62,7 @@ def test_a_tied_target_is_worth_the_mean_over_the_places_it_may_take(name: str, 
     assert 0 <= value(name, k, above, tied) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data(), k=DEPTHS, items=st.integers(1, 12))
 @settings(deadline=None, max_examples=50)

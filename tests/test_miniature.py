@@ -90,6 +90,7 @@ def test_histories_are_short_on_the_targets_and_longer_on_the_source():
         assert name == SOURCE or (min(of_users), max(of_users), len(of_users)) == (6, 12, 200)
 
 
+@pytest.mark.slow
 def test_ids_tell_nothing_of_cells_and_platforms_share_no_numbering():
     """The items that two platforms share by id have the same cell about as often as by chance."""
     table = planted("ninerec")
@@ -115,6 +116,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"), dtype=float)
 
 
+@pytest.mark.slow
 def test_only_the_cover_tells_the_look(folder):
     """The nearest mean colour of the source's covers tells the look of a target's covers, and not the topic."""
 
@@ -238,6 +240,7 @@ def test_the_command_tells_what_it_wrote(tmp_path, capsys):
         main(["netflix", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_a_feed_has_items_of_a_title_of_a_cover_or_of_one_of_the_two(tmp_path):
     write("transrec", tmp_path)
     for feed, titles, covers in (("TN-mixed", 64, 63), ("TN-video", 0, 125), ("TN-text", 127, 0)):

@@ -81,6 +81,7 @@ def said(prompt: Prompt) -> tuple[str, ...]:
     return tuple(re.sub(r"\{\{.*?\}\}|\W", " ", given).casefold().split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_is_as_large_as_the_original_and_holds_out_its_last(family):
     prompts = ALL[family]
@@ -109,6 +110,7 @@ def test_openp5_shows_a_user_and_his_history_or_the_user_alone():
             assert prompt.head.task == "item"
 
 
+@pytest.mark.slow
 def test_yelps_prompts_ask_as_p5s_do_and_know_neither_headline_nor_brand_nor_price():
     fields = set().union(*map(shown, (prompt for prompt in PROMPTS if prompt.name.startswith("p5/yelp/"))))
     assert fields == {ID, NAME, ITEM, TITLE, PAST, POOL, "candidates.title", STARS, FEATURE, REVIEW}
@@ -126,6 +128,7 @@ def test_yelps_prompts_ask_as_p5s_do_and_know_neither_headline_nor_brand_nor_pri
         assert (shown(prompt), prompt.head.task) == ({NAME if place(prompt) == 3 else ID, REVIEW}, "rating")
 
 
+@pytest.mark.slow
 def test_no_two_prompts_say_the_same_words():
     every = [*PROMPTS, *(Prompt.load(name) for name in found() if re.fullmatch("p5/[^/]+/[^/]+", name))]
     words = Counter(frozenset(said(prompt)) for prompt in every if len(said(prompt)) > 3)
@@ -133,12 +136,14 @@ def test_no_two_prompts_say_the_same_words():
     assert all(len(said(prompt)) > 3 for prompt in PROMPTS)
 
 
+@pytest.mark.slow
 def test_all_of_them_can_be_asked_of_data_with_every_field_and_nothing_leaks():
     data = full_shop()
     findings = check([prompt.name for prompt in PROMPTS], data, "leave_one_out", cases=12)
     assert (findings.prompts, findings.faults, findings.switched_off) == (sum(FAMILIES.values()), [], 0)
 
 
+@pytest.mark.slow
 def test_what_the_data_never_fill_switches_off_just_the_prompts_that_need_it():
     data = full_shop()
     bare = replace(data, users=data.users.drop("name"), interactions=data.interactions.drop("feature", "review"))
@@ -148,6 +153,7 @@ def test_what_the_data_never_fill_switches_off_just_the_prompts_that_need_it():
     assert not any(name.startswith("p5/openp5/") for name in lacking)
 
 
+@pytest.mark.slow
 def test_a_user_alone_is_asked_about_any_item_of_training_the_first_one_too():
     data = full_shop()
     made = Examples(split_of(data), PromptRows(data), {USERS_ALONE: 40, "openp5/sequential": 40}, 0)

@@ -60,6 +60,7 @@ def test_there_is_a_file_for_each_paper() -> None:
     assert paper_files.names() == sorted(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_of_a_file_is_one_that_its_runs_have(name: str, tmp_path: Path) -> None:
     for benchmark in loaded(name):
@@ -198,6 +199,7 @@ def test_a_fault_in_a_file_is_named(change: dict, message: str, tmp_path: Path, 
         paper_files.load("mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -220,6 +222,7 @@ def test_what_does_not_exist_is_refused_before_anything_is_trained(words, messag
     assert not list(tmp_path.glob("runs/study/*-s0"))
 
 
+@pytest.mark.slow
 def test_a_file_says_in_which_language_titles_are(data: Path) -> None:
     for benchmark, script in zip(loaded("ninerec"), (False, True)):
         name, folder = paper_cells.Study(benchmark, data)._place("KU")
@@ -248,6 +251,7 @@ def test_the_order_of_columns_can_be_said(data: Path, tmp_path: Path) -> None:
     assert load_dataset(*told._place("KU")).interactions["user"].n_unique() == 200
 
 
+@pytest.mark.slow
 def test_what_the_folder_lacks_is_left_out_with_the_systems_that_read_it(data: Path, tmp_path: Path) -> None:
     copied(data, tmp_path, "KU", "TN", "QB", "Bili_500K")
     study = paper_cells.Study(paper("ninerec"), tmp_path)
@@ -268,6 +272,7 @@ def test_what_the_folder_lacks_is_left_out_with_the_systems_that_read_it(data: P
     assert all(why.startswith("Bili_500K: ") for why in lacking["KU"].values())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_stops_nothing_else(data: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     """The source's run is tried once, whatever goes on from it."""
     copied(data, tmp_path, "KU", "DY", "Bili_500K")
@@ -385,6 +390,7 @@ def test_metrics_that_the_paper_prints_stand_beside_ours(tmp_path: Path, monkeyp
     assert row["metrics"]["HR@5"]["value"] == 0.0 and row["metrics"]["MRR@10"]["value"] == pytest.approx(1 / 8)
 
 
+@pytest.mark.slow
 def test_several_data_sets_have_a_mean_and_a_count_of_verdicts(monkeypatch, tmp_path: Path) -> None:
     first, benchmark = reported(monkeypatch), paper("ninerec")
     other = paper_report.Report(

@@ -57,6 +57,7 @@ def test_a_trunk_without_convolutions_is_refused(tmp_path: Path) -> None:
         lifelong(tmp_path, "peterrec", "head=sasrec", "training.epochs=0").run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "norms"), [("serial", True), ("parallel", False)])
 def test_all_but_patches_norms_and_head_is_bit_identical_afterwards(tmp_path: Path, form: str, norms: bool) -> None:
     chosen = (f"transfer.method.form={form}", f"transfer.method.norms={str(norms).lower()}", "transfer.order=[far]")

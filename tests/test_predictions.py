@@ -36,6 +36,7 @@ def test_ratings_err_over_the_whole_range_and_what_cannot_be_read_counts_as_the_
     assert found["RMSE"].low < found["RMSE"].value < found["RMSE"].high
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.7])), min_size=2, max_size=30))
 def test_auc_counts_ties_half_as_scikit_learn_does(rows):
@@ -79,6 +80,7 @@ def test_bleu_and_rouge_are_those_of_a_calculation_by_hand():
     assert found["ROUGE-L"].value == found["ROUGE-1"].value, "all five words stand in the same order"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(*[st.lists(st.sampled_from(WORDS), max_size=7).map(" ".join)] * 2), min_size=1, max_size=6))
 def test_bleu_is_of_the_corpus_and_rouge_the_mean_as_their_libraries_say(pairs):
@@ -94,6 +96,7 @@ def test_bleu_is_of_the_corpus_and_rouge_the_mean_as_their_libraries_say(pairs):
     assert all(each.low <= each.value <= each.high for each in found.values())
 
 
+@pytest.mark.slow
 def test_intervals_of_texts_are_over_users_too():
     targets = ["a gift card for him", "it works fine now", "late", "too late for us"]
     said = ["a gift card", "it", "late", ""]
@@ -107,6 +110,7 @@ def test_intervals_of_texts_are_over_users_too():
     assert alone["ROUGE-1"].high - alone["ROUGE-1"].low < (once["ROUGE-1"].high - once["ROUGE-1"].low) / 2
 
 
+@pytest.mark.slow
 def test_the_right_text_has_a_hundred_and_an_empty_one_nothing():
     said = ["It works as it should.", "A gift for my niece, in a tin."]
     assert [each.value for each in texts(table(said, said), users(2)).values()] == pytest.approx([100] * 5)

@@ -42,6 +42,7 @@ def test_the_mask_holds_each_rows_history_and_the_padding():
     assert ranking.excluded(histories, 3).tolist() == expected
 
 
+@pytest.mark.slow
 @given(data=st.data(), items=st.integers(1, 8), k=st.integers(1, 12))
 @settings(deadline=None)
 def test_counts_and_lists_are_those_of_counting_by_hand(data, items: int, k: int):

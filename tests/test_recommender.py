@@ -109,6 +109,7 @@ def fit_once_more(model: Recommender, folder: Path) -> list[dict]:
     return rows
 
 
+@pytest.mark.slow
 def test_saved_loaded_and_trained_on_for_an_epoch(run: Path, tmp_path: Path) -> None:
     """F2: save, load, fit(1 epoch) works, and the loaded recommender answers as the saved one did."""
     model = Recommender.load(run, to_train=True)
@@ -278,6 +279,7 @@ def test_a_text_run_says_which_model_and_revision_and_how_many_texts_were_cut(
     assert weights["encoder.projection.1.weight"].shape == (128, 16)
 
 
+@pytest.mark.slow
 def test_a_text_run_that_was_cut_off_goes_on_to_the_same_weights(
     language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def numbers(row: report.Row) -> str:
     return " ".join([*shown, str(row.n), f"{row.chance['nDCG@10']:.4f}"]).replace("0.", ".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("users", [30, 6040])
 def test_the_text_fits_eighty_columns_and_nothing_is_cut(users: int):
     """B10: n stands in every row; B8: the protocol under every table."""
@@ -246,6 +247,7 @@ def test_compare_refuses_unfinished_runs_and_names_finished_ones(tmp_path: Path,
     assert f"half holds an unfinished run; finished runs beside it: {done}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_compare_writes_markdown_csv_json_and_a_plot(tmp_path: Path, capsys):
     paths = [save_run(tmp_path / "id-s0", model(), popularity=popularity()), save_run(tmp_path / "v1.5-s0", model())]
     assert compare.main([*paths, "--output", str(tmp_path / "deep" / "v1.5"), "--json"]) == 0

@@ -52,6 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, training.Progr
     return job, position
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("every", "event", "number", "saved"),
     [
@@ -89,6 +90,7 @@ def test_training_goes_on_to_the_same_weights_wherever_it_was_cut_off(
     assert reached - saved <= every
 
 
+@pytest.mark.slow
 def test_four_epochs_are_two_and_two(tmp_path: Path, whole: tuple[Job, training.Progress]) -> None:
     """F1: killed after epoch 2 of 4 and resumed, training equals four epochs at once."""
     uninterrupted, position = whole
@@ -102,6 +104,7 @@ def test_four_epochs_are_two_and_two(tmp_path: Path, whole: tuple[Job, training.
     assert position.best_epoch + 1 == 2
 
 
+@pytest.mark.slow
 def test_patience_counts_on_from_before_the_break(tmp_path: Path) -> None:
     options = ("training.epochs=50", "training.patience=3", "training.checkpoint_steps=1")
     scores = [0.5, 0.4, 0.3, 0.2, 0.9]
@@ -111,6 +114,7 @@ def test_patience_counts_on_from_before_the_break(tmp_path: Path) -> None:
     assert (position.epoch, position.best_epoch, position.misses) == (1 + 3, 0, 3)
 
 
+@pytest.mark.slow
 def test_a_training_cut_off_twice_counts_the_steps_lost_since_the_furthest_row(
     tmp_path: Path, whole: tuple[Job, training.Progress]
 ) -> None:
@@ -123,6 +127,7 @@ def test_a_training_cut_off_twice_counts_the_steps_lost_since_the_furthest_row(
     assert same(training.copy_of(third.model), training.copy_of(whole[0].model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "half", ['{"event": "step", "step": 9, "lo', '{"event": "epo', "{", '{"event": "step", "step": 9']
 )
@@ -312,6 +317,7 @@ def test_overwrite_begins_again(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(rows(folder, "epoch")) == 1  # nothing of the first run's log is left
 
 
+@pytest.mark.slow
 def test_seconds_before_a_checkpoint_count_where_training_goes_on(tmp_path: Path, monkeypatch) -> None:
     """A step that is done takes one second; those behind the last checkpoint, done twice, count once."""
     done = [0]

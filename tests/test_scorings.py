@@ -57,6 +57,7 @@ def test_an_oracle_scores_one(tmp_path, name: str):
     assert measured(candidates, outcome.scores, "MRR@5")[0] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("script", ["chatty", "refusing"])
 def test_who_names_nothing_ties_every_candidate_and_scores_exactly_chance(tmp_path, name: str, script: str):
@@ -100,6 +101,7 @@ def test_who_always_says_the_first_option_scores_as_the_seeded_orders_have_it(tm
 # Labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "last"), [(2, "B"), (26, "Z"), (27, "BA"), (100, "DV")])
 @pytest.mark.parametrize("scoring", [Letters(), Letters(calibrate=False), Generate()])
 def test_an_oracle_finds_its_label_among_any_number_of_candidates(tmp_path, scoring: Scoring, number: int, last: str):

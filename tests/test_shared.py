@@ -51,6 +51,7 @@ def places(module: nn.Module) -> dict[int, int]:
     return {weight.data_ptr(): weight.nbytes for weight in own}
 
 
+@pytest.mark.slow
 def test_new_items_of_each_target_are_as_it_reads_them_alone(targets: dict[str, Path]) -> None:
     alone = {name: added(Recommender.load(folder)) for name, folder in targets.items()}
     with loading.shared():
@@ -61,6 +62,7 @@ def test_new_items_of_each_target_are_as_it_reads_them_alone(targets: dict[str, 
     assert min((alone[one] - alone[other]).abs().max() for one in NAMES for other in NAMES if one < other) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_weights_are_in_memory_once(targets: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read, whole = [], loading._whole
     monkeypatch.setattr(loading, "_whole", lambda *given: read.append(given) or whole(*given))
@@ -81,6 +83,7 @@ def test_the_weights_are_in_memory_once(targets: dict[str, Path], monkeypatch: p
     assert not first.keys() & places(other.model).keys()
 
 
+@pytest.mark.slow
 def test_what_rewrites_weights_has_its_own(targets: dict[str, Path], tmp_path: Path) -> None:
     """Loaded, trained on or worked into a model to go on from, the other targets are as they were."""
     with loading.shared():

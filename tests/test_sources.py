@@ -75,6 +75,7 @@ def test_what_was_mended_in_movielens_100k_is_noted(real_movielens):
     assert load_dataset("ml-100k", real_movielens).notes == ("blanks around the title removed: item 1128, 1201, 1635",)
 
 
+@pytest.mark.slow
 @needs_real
 def test_real_ties_keep_the_order_of_the_file():
     rows = [line.split("\t") for line in (REAL / "ml-100k.inter").read_text(encoding="utf-8").splitlines()[1:]]

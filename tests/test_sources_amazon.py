@@ -258,6 +258,7 @@ def test_titles_of_gift_cards_have_neither_entities_nor_outer_blanks():
     assert "Noodles & Company Gift Card" in titles.to_list()
 
 
+@pytest.mark.slow
 @needs_real
 def test_all_gift_cards_of_the_metadata_are_an_option():
     assert Amazon(catalogue="all").read(REAL, "x").num_items == 1547

@@ -65,6 +65,7 @@ def test_two_encodings_in_one_file_are_refused_with_both_lines_unless_one_is_sai
         read(folder, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_nothing_depends_on_the_codec_of_the_platform(tmp_path):
     """A2: title `电影/Amélie`, C locale."""
     movies = "movieId,title,genres\n1,电影/Amélie,Drama\n02,B,Drama\n".encode()
@@ -138,6 +139,7 @@ def test_posters_beside_the_films_are_their_images(tmp_path):
     assert load_dataset("ml", tmp_path).images == tmp_path / "posters"
 
 
+@pytest.mark.slow
 @needs_real
 def test_the_real_latest_small_is_refused_at_its_broken_row_and_read_without_it():
     with pytest.raises(DataError, match=r"ratings.csv, line 4: timestamp must .*'964982224a'"):

@@ -162,6 +162,7 @@ def test_llmrank_refuses_what_it_cannot_use(tmp_path, log, message):
         load_dataset("llmrank-games", write(tmp_path, LLMRANK | {"G-2.test.inter": log}))
 
 
+@pytest.mark.slow
 @needs_real
 def test_the_real_games_of_llmrank():
     data = load_dataset("llmrank-games", REAL)

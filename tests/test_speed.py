@@ -36,6 +36,7 @@ def test_systems_take_turns_and_the_first_turn_does_not_count():
     assert {name: len(runs) for name, runs in seconds.items()} == {"a": 2, "b": 2}
 
 
+@pytest.mark.slow
 def test_the_ranking_benchmark_runs_saves_and_names_its_conditions(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["rank", "--users", "300", "--items", "700", "--repeats", "1", "--threads", "1", "--save"]
@@ -50,6 +51,7 @@ def test_the_ranking_benchmark_runs_saves_and_names_its_conditions(tmp_path: Pat
     assert f"Load average before: {saved['load_average']:.2f}" in printed
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_images_runs_and_leaves_nothing_behind(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()

@@ -100,6 +100,7 @@ def renamed(folder: Path, change: dict[str, str]) -> Path:
     return write_recbole(folder / "toy", "toy", *tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -60,6 +60,7 @@ def test_training_begins_where_the_run_ended_each_time_alike(frozen: Path, toy_f
     assert rows(once, "step")[0]["loss"] == rows(twice, "step")[0]["loss"] != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -150,6 +151,7 @@ def test_adapters_that_came_along_are_not_new(tmp_path: Path) -> None:
         starting.let_learn(job.model, options, [])
 
 
+@pytest.mark.slow
 def test_a_source_named_from_here_is_found_from_anywhere(toy_folder: Path, tmp_path: Path, monkeypatch) -> None:
     """Its model is written below it, and what the new run says of it must not depend on where it was started."""
     source = tmp_path / "source"

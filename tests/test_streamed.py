@@ -40,6 +40,7 @@ def vectors(model: loading.LanguageModel, texts: list[str] = TEXTS, **more) -> t
     return encode(texts, model, "mean", 150, **more)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_streamed_model_gives_the_vectors_of_the_whole_one(kind, precision, cache):
@@ -62,6 +63,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_behind_the_last_block(monkeypatch):
     whole = vectors(tiny_models.loaded("gemma3"))
     read = []
@@ -196,6 +198,7 @@ def vectors_step_by_step(model: loading.LanguageModel):
     return model.runs.last_hidden_states(batches, lambda done, total: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 8)])
 def test_states_that_are_gone_or_cut_are_made_again(cache, damage):
     def told(done: int, total: int) -> None:

@@ -270,6 +270,7 @@ def check(tasks: TaskSet, dataset_items: np.ndarray) -> None:
                 assert not set(task.classes) & set(other.classes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (DATA / "ml-100k").is_dir(), reason="MovieLens 100K is not in ../shared/data/ml-100k")
 def test_the_tasks_of_movielens_100k():
     tasks = published("ml-100k")

@@ -88,6 +88,7 @@ def test_a_new_user_is_asked_for_the_first_interaction_that_has_one_before_it():
         assert expected in asked(split, "test")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     times=st.lists(st.integers(-5, 12), min_size=3, max_size=40).filter(lambda times: len(set(times)) > 2),

@@ -64,6 +64,7 @@ def learn(module: nn.Module, steps: int = 3) -> torch.Tensor:
     return module()[-len(wanted) :].detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["resident", "streamed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_three_steps_over_kept_states_are_three_steps_through_the_whole_model(kind, how):
@@ -88,6 +89,7 @@ def test_what_learns_is_the_top_and_what_stands_behind_it():
     assert any("project_out" in name for name in names_of(trunk("opt-350m")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["resident", "streamed"])
 def test_between_the_first_block_and_the_top_nothing_is_in_memory(how, cache):
     top = trunk("gemma3", blocks=2, how=how)
@@ -114,6 +116,7 @@ def test_a_disk_without_room_for_the_states_is_refused(cache, monkeypatch):
     assert not list((cache / "top_blocks").iterdir())
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_saved_and_loaded_without_the_rest():
     first = trunk("gemma3", blocks=3)
     vectors = learn(first)

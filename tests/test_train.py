@@ -50,6 +50,7 @@ def run(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_training_prints_one_table_and_leaves_the_whole_run_behind(toy_folder: Path, tmp_path: Path, train_py) -> None:
     folder = tmp_path / "run"
     answer = train_py("--data", "toy", "--data-dir", toy_folder, "--epochs", 2, "--output", folder)
@@ -77,6 +78,7 @@ def test_training_prints_one_table_and_leaves_the_whole_run_behind(toy_folder: P
     assert "epochs, weights of epoch" not in answer.out
 
 
+@pytest.mark.slow
 def test_metrics_json_has_every_metric_with_interval_users_and_chance(run: Path, toy_folder: Path) -> None:
     content = metrics(run)
     assert list(content) == ["validation", "test", "shuffled", "protocol", "provenance"]
@@ -99,6 +101,7 @@ def test_metrics_json_has_every_metric_with_interval_users_and_chance(run: Path,
     assert content["protocol"]["mask_history"] is True
 
 
+@pytest.mark.slow
 def test_json_prints_what_metrics_json_holds_and_nothing_else(toy_folder: Path, tmp_path: Path, train_py) -> None:
     answer = train_py(*arguments(toy_folder, tmp_path / "run", "--epochs", "1", "--json"))
     assert answer.code == 0
@@ -176,6 +179,7 @@ def test_the_filter_comes_before_the_split_and_both_say_what_they_left_out(
     assert json.loads(answer.out)["test"]["HR@10"]["n"] == cases["user_id"].n_unique() < len(cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cold_item", "user_ratio"])
 def test_every_split_of_plain_data_can_be_trained_on(name: str, toy_folder: Path, tmp_path: Path, train_py) -> None:
     words = arguments(toy_folder, tmp_path / "run", "--epochs", "1", f"split={name}", "--json")

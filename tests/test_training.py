@@ -85,6 +85,7 @@ def test_what_is_reported_is_what_metrics_jsonl_holds(tmp_path: Path) -> None:
     assert len(job.logged("epoch")) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scores", "epochs", "best"),
     [
@@ -118,6 +119,7 @@ def test_a_training_that_gets_worse_after_epoch_2_keeps_the_weights_of_epoch_2(t
     assert not job.model.training
 
 
+@pytest.mark.slow
 def test_ten_epochs_of_which_the_seventh_was_best_end_with_the_seventh(tmp_path: Path) -> None:
     """F11: the checkpoint is chosen by validation, and the choice is recorded."""
     job = Job(tmp_path, "training.epochs=10")
@@ -138,6 +140,7 @@ def test_the_learning_rate_rises_over_the_warm_up_and_then_stays(tmp_path: Path)
     assert rates == [[pytest.approx(rate)] * 2 for rate in expected]
 
 
+@pytest.mark.slow
 def test_a_linear_decay_goes_down_by_equal_parts_from_epoch_to_epoch(tmp_path: Path) -> None:
     more = ("training.decay=linear", "training.embedding_learning_rate=0.08")
     job = Job(tmp_path, "training.warmup_steps=0", "training.learning_rate=0.01", "training.epochs=4", *more)
@@ -217,6 +220,7 @@ def test_the_loss_learns_the_cycle_of_the_log(tmp_path: Path) -> None:
     assert losses[-1] > 0.2 * math.log(30)  # one step in five is drawn at random: nobody can know it
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights_and_the_same_seed_the_same(tmp_path: Path) -> None:
     first, second, other = (Job(tmp_path / f"{n}", "training.epochs=2", seed=s) for n, s in enumerate((3, 3, 4)))
     for job in (first, second, other):

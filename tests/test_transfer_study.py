@@ -95,6 +95,7 @@ def row(report: transfer_report.Report, task: str, name: str) -> transfer_report
     return next(each for each in report.rows[task] if each.name == name)
 
 
+@pytest.mark.slow
 def test_rows_are_means_over_seeds_beside_chance_and_what_is_most_frequent(report: transfer_report.Report) -> None:
     free = ["chance", "most frequent", "naive Bayes"]
     assert [each.name for each in report.rows["far"]] == [*free, "scratch", "full", "sequential"]
@@ -109,6 +110,7 @@ def test_rows_are_means_over_seeds_beside_chance_and_what_is_most_frequent(repor
     assert report.missing == ["full-s1"]
 
 
+@pytest.mark.slow
 def test_a_method_may_learn_the_tasks_in_an_order_of_its_own(study: Study) -> None:
     """Its row stands beside that of the files' order, and what it learned first may be forgotten."""
     other = "sequential:transfer.order=[half,step,far]"
@@ -169,6 +171,7 @@ def test_costs_and_forgetting(report: transfer_report.Report) -> None:
     }
 
 
+@pytest.mark.slow
 def test_every_method_is_tested_against_full_and_scratch(report: transfer_report.Report) -> None:
     found = {(test.first, test.second): test for test in report.tests["step"]}
     assert set(found) == {("scratch", "full"), ("sequential", "full"), ("full", "scratch"), ("sequential", "scratch")}
@@ -179,6 +182,7 @@ def test_every_method_is_tested_against_full_and_scratch(report: transfer_report
     assert found["sequential", "scratch"].difference.value == -0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_tables_fit_a_terminal(report: transfer_report.Report, width: int) -> None:
     shown = report.show(width)
@@ -196,6 +200,7 @@ def test_the_tables_fit_a_terminal(report: transfer_report.Report, width: int) -
         assert words in shown
 
 
+@pytest.mark.slow
 def test_files_hold_rows_and_protocol_of_every_task(report: transfer_report.Report, tmp_path: Path) -> None:
     report.save(tmp_path / "results" / "transfer-small")
     folder = tmp_path / "results"
@@ -263,6 +268,7 @@ def test_a_finished_cell_of_other_options_is_refused(study: Study) -> None:
         study.train(1, 0)
 
 
+@pytest.mark.slow
 def test_cells_of_other_task_files_are_refused(report: transfer_report.Report) -> None:
     report.study.course = course(1)
     with pytest.raises(RunError, match="5 finished cells are of other data or task files, such as scratch seed 0"):
@@ -291,6 +297,7 @@ def test_unknown_methods_and_options_are_named_with_the_nearest(capsys: pytest.C
     assert "--rivals 'conurre' is none of --methods; did you mean 'conure'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_comes_without_torch() -> None:
     code = "import sys; from eval.transfer import parser; print(parser().format_help()); print('torch' in sys.modules)"
     done = execute(str(BIN / "python"), "-c", code)

@@ -181,6 +181,7 @@ def test_pca_of_more_components_than_dimensions_keeps_them_all(vectors):
     torch.testing.assert_close(distances[0] / distances[0].max(), distances[1] / distances[1].max(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @every_transform
 def test_the_transform_of_a_run_is_fitted_on_training_items_alone(name, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))

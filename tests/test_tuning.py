@@ -22,6 +22,7 @@ def trunk(name: str, kind: str, **options) -> nn.Module:
     return tuning.trunk(tiny_models.source(lambda: None, TEXTS, kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_full_tuning_every_weight_learns_as_in_the_model_itself(kind):
     full = trunk("full", kind)
@@ -51,6 +52,7 @@ def test_of_lora_only_the_additions_learn_and_all_of_them_do(kind, name, options
     assert len(model.state_dict()) == len(moved), "the model itself is not saved"
 
 
+@pytest.mark.slow
 def test_an_adapter_is_read_by_peft_and_changes_what_the_model_says(tmp_path):
     """E16: compare outputs with and without the adapter."""
     model = trunk("lora", "llama", rank=4, alpha=32)
@@ -66,6 +68,7 @@ def test_an_adapter_is_read_by_peft_and_changes_what_the_model_says(tmp_path):
     assert not list(tmp_path.rglob("*.bin")), "safetensors, never pickle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_additions_merged_into_the_weights_give_the_same_vectors(kind):
     model = trunk("lora", kind, rank=4, alpha=32)
@@ -75,6 +78,7 @@ def test_additions_merged_into_the_weights_give_the_same_vectors(kind):
     torch.testing.assert_close(model()[1:], vectors, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_additions_are_loaded_by_name():
     model, other = trunk("lora", "opt"), trunk("lora", "opt")
     vectors = learn(model)
@@ -147,6 +151,7 @@ def test_blocks_that_compute_twice_learn_the_same(kind, name, options):
     torch.testing.assert_close(learn(twice), learn(once))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lora", "ia3"])
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_additions_learn_beside_quantised_weights(name, bits, tmp_path):

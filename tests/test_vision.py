@@ -102,6 +102,7 @@ def trunk_of(tuning, kind, folder):
     return tuning.trunk(ImageSource(lambda: torch.zeros(1, 1), ["", "a"], load, PixelStore(folder, 32), "fp32"))
 
 
+@pytest.mark.slow
 def test_a_model_without_a_list_of_blocks_learns_whole(tmp_path):
     eye = tmp_path / "eye"
     MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1, image_size=32)).save_pretrained(eye)

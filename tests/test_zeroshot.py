@@ -125,6 +125,7 @@ def test_only_cases_that_are_not_settled_go_on(tmp_path):
     assert dict(times.iter_rows()) == {case: 4 if case == restless else 2 for case in candidates.ids}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["borda", "kemeny"])
 def test_rounds_are_merged_over_candidates_not_over_places(tmp_path, merge):
     candidates, rows = asked(6)
@@ -236,6 +237,7 @@ def test_of_scored_options_there_is_no_text_to_record(tmp_path):
     assert records["text"].null_count() == records["named"].null_count() == len(records) == 12
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_nothing_and_gives_the_same(tmp_path):
     candidates, rows = asked(5)
     first, second = (
