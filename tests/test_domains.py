@@ -83,12 +83,17 @@ def test_cells_of_a_source_that_was_trained_anew_do_not_stand_beside_the_old_one
 
 def test_every_method_is_tried_with_the_same_rates_and_own_weights_more_slowly() -> None:
     assert list(domain_methods.settings("zero_shot")) == [{}]
-    for method in ("head_only", "frozen", "scratch_frozen"):
-        assert [setting for setting in domain_methods.settings(method)] == [
-            {"training.learning_rate": rate} for rate in RATES
-        ]
-    for method, rates in (("lora", RATES.keys()), ("full", RATES.values()), ("scratch", RATES.values())):
+    for method in ("head_only", "frozen"):
+        assert list(domain_methods.settings(method)) == [{"training.learning_rate": rate} for rate in RATES]
+    for method, rates in (("lora", RATES.keys()), ("full", RATES.values())):
         assert [setting["tuning.learning_rate"] for setting in domain_methods.settings(method)] == list(rates)
+    fast_and_slow = [
+        {"training.learning_rate": fast, "tuning.learning_rate": slow, **start}
+        for fast, slow in RATES.items()
+        for start in ({}, {"encoder.gain": domain_methods.GAIN})
+    ]
+    assert list(domain_methods.settings("scratch")) == fast_and_slow, "what is all new may begin in two ways"
+    assert len(list(domain_methods.settings("scratch_frozen"))) == len(fast_and_slow)
     with pytest.raises(ConfigError, match="no method 'huolsby'"):
         list(domain_methods.settings("huolsby"))
 

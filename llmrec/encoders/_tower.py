@@ -1,5 +1,6 @@
 """What every encoder of described items has: a trunk's vectors, a fixed linear transform and a learned projection."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ class Tower(nn.Module):
         projection_layers: linear layers, with GELU between them.
         hidden_dim: width between the layers.
         dropout: on the transformed vectors and between the layers.
+        gain: of the last layer at the start.
     """
 
     shift: Tensor
@@ -57,12 +59,15 @@ class Tower(nn.Module):
         projection_layers: int,
         hidden_dim: int,
         dropout: float,
+        gain: float,
     ) -> None:
         super().__init__()
         if projection_layers < 1:
             raise ValueError(f"projection_layers must be at least 1, came {projection_layers}")
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim must be at least 1, came {hidden_dim}")
+        if not 0 < gain < math.inf:
+            raise ValueError(f"gain must be a number above 0, came {gain}")
         self.trunk = trunk
         self.register_buffer("shift", shift)
         self.register_buffer("matrix", matrix)
@@ -72,10 +77,10 @@ class Tower(nn.Module):
             layers += [nn.GELU()] if index else []
             layers += [nn.Dropout(dropout), nn.Linear(widths[index], widths[index + 1])]
         self.projection = nn.Sequential(*layers)
-        for layer in self.projection:
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        linear = [layer for layer in self.projection if isinstance(layer, nn.Linear)]
+        for layer in linear:
+            nn.init.xavier_normal_(layer.weight, gain if layer is linear[-1] else 1.0)
+            nn.init.zeros_(layer.bias)
 
     def projected(self, items: Int[Tensor, " n"] | None) -> Float[Tensor, "n dim"]:
         """Vectors of these items or of all; that of the padding, or of an item without the modality, means nothing."""
