@@ -241,6 +241,19 @@ def test_the_text_encoder_applies_its_transform_and_takes_one_to_three_layers():
         make_encoder("text", projection_layers=0)
 
 
+@pytest.mark.parametrize("name", ["text", "image", "mixture"])
+def test_a_new_projection_begins_as_large_as_it_is_told_and_is_the_same_but_for_that(name):
+    vectors = []
+    for gain in (1.0, 0.25):
+        torch.manual_seed(0)
+        encoder = make_encoder(name, gain=gain).eval()
+        present = encoder.has_text | encoder.has_image if name == "mixture" else getattr(encoder, "present", None)
+        vectors.append(encoder()[1:] if present is None else encoder()[1:][present[1:]])
+    torch.testing.assert_close(0.25 * vectors[0], vectors[1])
+    with pytest.raises(ConfigError, match="gain must be a number above 0, came 0"):
+        make_encoder(name, gain=0)
+
+
 # A text behind a prompt is another text, so that its vectors are another's from the start; see test_adapters.
 AS_AT_FIRST = [name for name in components.names("tuning") if name != "soft_prompt"]
 ADAPTERS = [name for name in components.names("tuning") if name not in ("frozen", "full", "top_blocks")]
