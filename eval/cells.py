@@ -138,8 +138,9 @@ def require_same(folder: Path, arguments: list[str]) -> None:
 def require_equal(cell: str, saved: dict[str, Any], asked: dict[str, Any], apart_from: Sequence[str]) -> None:
     """Raises RunError unless a cell was trained with these options; those that came later had their defaults."""
     trained = config.completed(saved)
-    if different := [name for name in asked if name not in apart_from and trained[name] != asked[name]]:
-        pairs = "; ".join(f"{name}: {trained[name]} trained, {asked[name]} asked for" for name in different)
+    both = dict.fromkeys([*asked, *trained])  # some are told only where they say something
+    if different := [name for name in both if name not in apart_from and trained.get(name) != asked.get(name)]:
+        pairs = "; ".join(f"{name}: {trained.get(name)} trained, {asked.get(name)} asked for" for name in different)
         raise RunError(f"{cell} was trained with other options ({pairs}); delete it to train it again")
 
 

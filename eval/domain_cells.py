@@ -74,8 +74,12 @@ class Recipe:
     @property
     def name(self) -> list[str]:
         """Its part of the name of a folder; nothing for the usual one."""
-        content = json.dumps([self.epochs, sorted(self.overrides)])
-        return [] if self.usual else [hashlib.sha256(content.encode()).hexdigest()[:8]]
+        return [] if self.usual else [_digest([self.epochs, sorted(self.overrides)])]
+
+    @property
+    def source_name(self) -> list[str]:
+        """The same of the source, which is trained alike whatever the epochs on the target are."""
+        return [f"{self.epochs[0]}-epochs", *([_digest(sorted(self.overrides))] if self.overrides else [])]
 
     @property
     def words(self) -> str:
@@ -140,11 +144,11 @@ class Study:
         overrides = [f"{key}={value}" for key, value in setting.items()]
         options = train.options_of([*flags, *overrides, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
         if not self.kept.has(name, options):
-            if time.monotonic() >= self.stop:
-                raise TooLate(name)
-            if method not in FROM_NOTHING:
+            if time.monotonic() < self.stop and method not in FROM_NOTHING:
                 self.origin(seed)
                 self._same_source(seed)
+            if time.monotonic() >= self.stop:  # which may have passed while the source was trained
+                raise TooLate(name)
             trained = cells.trained(f"{self.kept.folder.name}-{method}", *flags)(setting, seed)
             assert trained.folder is not None
             self.kept.begin(trained.table)
@@ -160,8 +164,8 @@ class Study:
 
     def free(self) -> dict[str, list[RunTable]]:
         """Kept rows of the target that need no training."""
-        names = [name for name in self.kept.names() if "baseline" in self.kept.load(name)[0].table.provenance]
-        return {name: [self.kept.load(name)[0].table] for name in names}
+        tables = {name: self.kept.load(name)[0].table for name in self.kept.names()}
+        return {name: [table] for name, table in tables.items() if "baseline" in table.provenance}
 
     def flags(self, method: str, seed: int) -> list[str]:
         """What makes a run on the target one of a method."""
@@ -169,7 +173,7 @@ class Study:
             return ["--model", self.model, "--tuning", FROM_NOTHING[method]]
         tuning = "frozen" if method in NOT_TUNINGS else method
         flags = ["--model", self.model if self._public else str(self._origin(seed) / FOLDER), "--tuning", tuning]
-        if not self._public and (pooling := pooling_of(self.model, "auto")) != "mean":  # which a folder does not tell
+        if not self._public and (pooling := self._pooling) != "mean":  # which a folder does not tell
             flags += [f"features.pooling={pooling}"]
         flags += [] if self._public else ["features.blocks=null"]  # those that are left out are out of the folder
         flags += ["--init", str(self._origin(seed))]
@@ -233,14 +237,15 @@ class Study:
     def _source(self) -> str:
         # The recipe is part of the name, for cells are kept with the name of what they began with.
         words = ["source", _short(self.source), Path(self.model).name, self.head, self.source_tuning]
-        return "-".join([*words, f"{self.recipe.epochs[0]}-epochs", *self.recipe.name])
+        return "-".join([*words, *self.recipe.source_name])
 
     def _origin(self, seed: int) -> Path:
         return cells.STUDY / f"{self._source}-s{seed}"
 
     def _flags(self, data: str, epochs: int) -> list[str]:
         # What shape and reading follow from is said of every run: one that begins with the source must fit it.
-        own = [*(word for word in SETS.get(self.source, ()) if word.startswith(READING)), *SETS.get(data, ())]
+        reading = [word for word in SETS.get(self.source, ()) if word.startswith(READING)]
+        own = [*reading, *(word for word in SETS.get(data, ()) if not word.startswith(READING))]
         return [
             "--data",
             data,
@@ -253,6 +258,12 @@ class Study:
             *self.data_dir,
             *self.recipe.overrides,
         ]
+
+    @cached_property
+    def _pooling(self) -> str:
+        """How texts of the source are pooled."""
+        options = train.options_of([*self._flags(self.source, 1), *self._begins])[0]
+        return pooling_of(options.model, options.features.pooling)
 
     @cached_property
     def _parameters(self) -> int:
@@ -286,6 +297,10 @@ class Study:
                     f"which were trained anew; delete {self.kept.folder} to measure all methods again"
                 )
         return digest
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
 def _short(data: str) -> str:

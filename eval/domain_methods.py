@@ -13,8 +13,8 @@ RATES = {0.0003: 0.000015, 0.001: 0.00005, 0.003: 0.00015}
 """Learning rates of projection, user encoder and additions, each with that of the language model's own weights, which
 bear little (MoRec, arXiv:2303.13835). Every method is tried with all of them on the first seed."""
 GAIN = 0.125
-"""Of a new projection, tried beside the usual 1 (see :class:`llmrec.encoders.text.Text`) where all is new: few users give
-few steps, and what begins worse than it need is no measure of what was brought along."""
+"""Of a new projection, tried beside the usual 1 (see :class:`llmrec.encoders.text.Text`) where all is new: few users
+give few steps, and what begins worse than it need is no measure of what was brought along."""
 OWN_WEIGHTS = ("top_blocks", "full")
 NOT_TUNINGS = ("zero_shot", *FROM_NOTHING, "head_only")
 

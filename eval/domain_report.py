@@ -164,6 +164,11 @@ class Report:
             tests = [told(each, "+") if each else "" for each in less]
             yield name, [*values, *self._cost(name), *self._near(name, told), *tests]
 
+    def _cut(self, chosen: cells.Chosen) -> bool:
+        """Whether it was best at the last epoch allowed."""
+        most = self.study.recipe.epochs[1]
+        return any(table.provenance["best_epoch"] == most for table in chosen.tables())
+
     def _cost(self, name: str) -> list[str]:
         if (cost := self.costs.get(name)) is None:
             return [""] * 4
@@ -179,6 +184,12 @@ class Report:
     def _notes(self) -> Iterator[str]:
         if self.missing:
             yield f"Missing: {', '.join(self.missing)}."
+        if cut := [name for name, chosen in self.chosen.items() if self._cut(chosen)]:
+            yield f"Still rising when training ended (best at the last epoch allowed, some seed): {', '.join(cut)}."
+        if self.study.users:
+            yield (
+                "All seeds learn from the same users; epochs and rates are chosen on the validation cases of all users."
+            )
         if not any(name in self.chosen for name in FROM_NOTHING):
             rows = " or ".join(FROM_NOTHING)
             yield f"Without {rows} nothing is told of what the source was good for: a model without it may be better."

@@ -94,10 +94,11 @@ def run(arguments: argparse.Namespace) -> None:
     methods = [*dict.fromkeys([*beside, *arguments.methods])]
     recipe = domain_cells.Recipe((arguments.source_epochs, arguments.epochs), tuple(arguments.overrides))
     own = arguments.model, arguments.head, arguments.source_tuning, recipe, time.monotonic() + 60 * arguments.minutes
+    sizes = sorted(set(arguments.users), key=lambda users: float("inf") if users is None else users)
     reports, found = [], dict[str, Any]()
     studies = [
         domain_cells.Study(arguments.source, target, *own, users, tuple(arguments.data_dir))
-        for target, users in product(arguments.target, arguments.users)
+        for target, users in product(arguments.target, sizes)
     ]
     for study in studies:
         study.check(methods)

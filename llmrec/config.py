@@ -191,8 +191,8 @@ class RunConfig(Options):
                 f"a run that {what} has no {', '.join(changed)}; leave {'them' if changed[1:] else 'it'} out"
             )
         self._require_reach_of_training()
-        if self.images is not None and not self.uses_text:
-            self._require_reach_of_images()
+        if self.p5 is None and self.transfer is None:
+            self._require_reach_of_reading()
         if self.p5 is not None and self.model == "id":
             raise ConfigError("a run that writes names (p5) needs a language model, such as --model t5-tiny")
         if self.p5 is not None and self.p5.lora is None:
@@ -203,16 +203,26 @@ class RunConfig(Options):
         elif self.p5 is not None and self.training.embedding_learning_rate is not None:
             raise ConfigError("with p5.lora no table begins at random; leave training.embedding_learning_rate out")
 
-    def _require_reach_of_images(self) -> None:
-        """The same of what reads texts, where items are seen alone; the prompt writes those of the baselines."""
-        usual, own = FeatureOptions().model_dump(), self.features.model_dump()
-        unread = [f"features.{name}" for name in usual if name != "prompt" and own[name] != usual[name]]
-        if self.images is not None and self.images.tuning is not None:
-            unread += ["tuning"] if self.tuning != components.resolve("tuning", "frozen") else []
+    def _require_reach_of_reading(self) -> None:
+        """The same of what reads items, where a run has no texts; the prompt writes those of the baselines."""
+        unread = ["tuning"] if self.tuning != components.resolve("tuning", "frozen") else []
+        if self.encoder_name == "id_from_text":
+            what, see = "whose table of ids begins as texts", "; what of a table stays is encoder.keep_top"
+            unread = unread if not hasattr(components.load("tuning", self.tuning["name"]), "adapt_head") else []
+        elif self.uses_text:
+            return
+        else:
+            usual, own = FeatureOptions().model_dump(), self.features.model_dump()
+            features = [f"features.{name}" for name in usual if name != "prompt" and own[name] != usual[name]]
+            what, see = "over ids", ""
+            if self.images is not None:
+                what, see = "over images alone", "; see images.precision, images.tuning"
+                unread = unread if self.images.tuning is not None else []
+            elif self.transform != components.resolve(_KINDS["transform"], RunConfig().transform):
+                unread += ["transform"]
+            unread = features + unread
         if unread:
-            raise ConfigError(
-                f"a run over images alone has no {', '.join(unread)}; see images.precision, images.tuning"
-            )
+            raise ConfigError(f"a run {what} has no {', '.join(unread)}{see}")
 
     def _require_reach_of_training(self) -> None:
         """The same of the options of training."""

@@ -82,6 +82,8 @@ class Console:
             def show(row: dict[str, Any]) -> None:
                 if row["event"] == "resume":
                     self.say(f"resumed after step {row['step']}; {row['steps_repeated']} steps are done again")
+                if row["event"] == "start":
+                    best.update({"epoch": -1, **row})
                 if row["event"] == "warning":
                     self.say(f"warning after epoch {row['epoch'] + 1}: {row['message']}")
                 if row["event"] == "epoch":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from llmrec import config as configuration
-from llmrec.config import RunConfig
 from llmrec.encoders._tower import Kept
 from llmrec.errors import ConfigError
 from llmrec.loading import apart, pooling_of
@@ -94,10 +93,3 @@ def require_merged(tuning: str, whose: str) -> None:
             f"{whose}: what {tuning} learns stands beside the language model's own weights, so that no run of another "
             f"tuning can begin with it; take {', '.join((*KEEP_THE_MODEL, *MERGED))}"
         )
-
-
-def learned(options: RunConfig) -> bool:
-    """Whether what reads the items of such a run is another model afterwards."""
-    named = [options.tuning["name"]] if options.uses_text else []
-    named += [options.image_tuning["name"]] if options.images else []
-    return any(name not in KEEP_THE_MODEL for name in named)

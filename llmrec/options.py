@@ -126,7 +126,7 @@ class TrainingOptions(Options):
     patience: int = Field(15, ge=1)
     """Epochs without a better validation nDCG@10 after which training stops: exactly so many."""
     users: int | None = Field(None, ge=1)
-    """How many users' histories are learned from at most, drawn at random, for learning curves; null: all."""
+    """Of how many users histories are learned from, drawn at random, for learning curves; null: of all."""
     windows: Literal["all", "last"] = "all"
     """``all``: every position of a history is a target once an epoch, or, of a head that tells what is behind a history
     alone, some positions and others in the next; ``last``: only the most recent window."""

@@ -67,6 +67,8 @@ def fit(
 ) -> Progress:
     """Trains until the metric has not risen for ``patience`` epochs and restores the weights of its best epoch.
 
+    Of a model that learned elsewhere the weights that it begins with are judged too, as epoch 0.
+
     Args:
         model: on the accelerator's device; trained in place.
         step: makes the mean loss of a share, in nats; called with its tensors and a generator for what it draws.
@@ -87,6 +89,9 @@ def fit(
     if folder.checkpoint.is_file():
         progress, best = load_checkpoint(folder.checkpoint, model, optimizer, folder.basis)
         log.write({"event": "resume", "step": progress.step, "steps_repeated": log.last_step() - progress.step})
+    elif options.init_from is not None and options.epochs:
+        progress.best = validated(model, module, validate)
+        log.write({"event": "start", "validation": progress.best})
     rank, world = accelerator.process_index, accelerator.num_processes
 
     while progress.epoch < options.epochs and progress.misses < options.patience:
@@ -107,10 +112,7 @@ def fit(
                 save_checkpoint(folder.checkpoint, model, optimizer, progress, best, folder.basis, writes)
         clock(progress, started)
 
-        fsdp.open_root(module)
-        values = validate(model)
-        fsdp.close_root(module)
-        if judge(progress, values, selection, log, accelerator):
+        if judge(progress, validated(model, module, validate), selection, log, accelerator):
             best = copy_of(model)
 
     model.load_state_dict(best)
@@ -118,6 +120,14 @@ def fit(
     model.train(True)  # forgets what it kept of the last epoch, such as item vectors
     model.eval()
     return progress
+
+
+def validated(model: nn.Module, module: nn.Module, validate: Validate) -> dict[str, float]:
+    """The metrics of the validation part, between two steps of the (wrapped) step."""
+    fsdp.open_root(module)
+    values = validate(model)
+    fsdp.close_root(module)
+    return values
 
 
 def clock(progress: Progress, started: float) -> float:
@@ -206,7 +216,8 @@ def take_step(
     """
     seed, step = seed_and_step
     generator = seed_step(seed, step, accelerator.process_index)
-    # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch.
+    # Processes hold unequal numbers of targets; the mean of these is the mean over the whole batch. Heads that draw
+    # which items they fill in have as many of them in expectation alone.
     share = batch.num_targets * accelerator.num_processes / targets
     value = module(*(part.to(accelerator.device) for part in batch), generator) * share
     accelerator.backward(value)

@@ -7,6 +7,7 @@ from small_runs import QUICK
 from tables import counted
 
 from eval import cells, strong, transfer
+from llmrec import config
 from llmrec.errors import RunError
 
 
@@ -57,6 +58,15 @@ def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
         other({"head.dropout": 0.1}, 3)
     with pytest.raises(RunError, match=r"ended with exit code 2 \(its log: .*\): error: .*dropouts"):
         train({"head.dropouts": 0.1}, 3)
+
+
+def test_options_that_only_one_of_two_cells_has_are_named():
+    plain = config.load(None, [], {}).resolved().model_dump(mode="json")
+    seen = config.load(None, [], {"images": "resnet-18"}).resolved().model_dump(mode="json")
+    for saved, asked in ((plain, seen), (seen, plain)):
+        with pytest.raises(RunError, match="images: "):
+            cells.require_equal("a cell", saved, asked, apart_from=("output",))
+    cells.require_equal("a cell", seen, seen, apart_from=())
 
 
 @pytest.mark.parametrize("flag", ["--jobs", "--seeds"])

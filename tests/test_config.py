@@ -170,6 +170,26 @@ def test_what_a_component_does_not_know_is_refused_before_anything_is_read(overr
 
 
 @pytest.mark.parametrize(
+    ("model", "overrides", "unread"),
+    [
+        ("id", ["tuning=lora"], "over ids has no tuning"),
+        ("id", ["transform=pca"], "over ids has no transform"),
+        ("id", ["features.pooling=cls", "features.blocks=3"], "over ids has no features.pooling, features.blocks"),
+        ("minilm-l6", ["encoder=id_from_text", "tuning=lora"], "whose table of ids begins as texts has no tuning"),
+    ],
+)
+def test_what_nothing_of_a_run_would_read_is_refused(model, overrides, unread):
+    with pytest.raises(ConfigError, match=f"a run {unread}"):
+        config.load(None, overrides, {"model": model}).resolved()
+
+
+def test_what_something_of_a_run_reads_is_taken():
+    config.load(None, ["features.prompt=items/title"], {"model": "id"}).resolved()  # the baselines' texts
+    config.load(None, ["encoder=id_from_text", "tuning=houlsby"], {"model": "minilm-l6"}).resolved()  # in the head
+    config.load(None, ["tuning=lora", "transform=pca", "features.pooling=cls"], {"model": "minilm-l6"}).resolved()
+
+
+@pytest.mark.parametrize(
     "override",
     [
         "training.epochs=-1",
@@ -263,7 +283,7 @@ CONFIGS = sorted({*(ROOT / "configs").rglob("*.yaml")} - {*OTHERS})
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_config_loads_resolves_and_names_a_prompt_that_exists(file):
-    begun = {"init": Path("runs/source")} if "--init" in file.read_text(encoding="utf-8") else {}
+    begun = {"init": Path("runs/source"), "model": "minilm-l6"} if "--init" in file.read_text(encoding="utf-8") else {}
     options = config.load(file, [], begun).resolved()
     assert (ROOT / "prompts" / f"{options.features.prompt}.jinja").is_file()
     if options.p5 is None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tables import counted
 from eval import cells, domain_cells, domain_methods, domain_report, domains, transfer, transfer_plot
 from eval.domain_cells import Recipe, Study
 from eval.domain_methods import RATES
+from eval.domains import EPOCHS
+from llmrec import config, train
 from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunTable
 
@@ -101,7 +104,13 @@ def test_every_method_is_tried_with_the_same_rates_and_own_weights_more_slowly()
 def row(*places: int, **facts: object) -> cells.Chosen:
     """A method whose targets stand so, over 40 users."""
     table = counted([(user, place, 0) for user, place in zip(USERS, places, strict=True)], seed=0)
-    costs = {"trainable_parameters": 10, "parameters": 1000, "stored_bytes": 40, "peak_memory_bytes": 1e9}
+    costs = {
+        "trainable_parameters": 10,
+        "parameters": 1000,
+        "stored_bytes": 40,
+        "peak_memory_bytes": 1e9,
+        "best_epoch": 2,
+    }
     table.provenance.update({**costs, "seconds": {"train": 5.0}, **facts})
     cell = cells.Cell({"training.learning_rate": 0.1}, 0, 0.5, table)
     return cells.Chosen([cell], [cell])
@@ -130,6 +139,10 @@ def test_verdicts_follow_from_the_interval_and_the_margin(study: Study) -> None:
     assert lora.difference.value == pytest.approx(-(1 - 0.6309298) / 40)
     assert lora.width == pytest.approx(lora.difference.high - lora.difference.low)
     assert "non-inferior" in found.text and "1 %" in found.text
+    assert "Still rising" not in found.text and "same users" not in found.text
+    of_few = domain_report.Report(replace(study, users=10), chosen | {"lora": row(*[0] * 40, best_epoch=EPOCHS)})
+    assert "(best at the last epoch allowed, some seed): lora." in of_few.text
+    assert "All seeds learn from the same users" in of_few.text
     assert found.as_json()["costs"]["lora"]["share"] == 0.01
     for width in (80, 120):
         shown = found.show(width)
@@ -241,3 +254,32 @@ def test_all_users_of_a_target_are_a_size_among_others() -> None:
     assert domains.parser().parse_args([*words, "--users", "10", "all"]).users == [10, None]
     with pytest.raises(SystemExit):
         domains.parser().parse_args([*words, "--users", "0"])
+
+
+def test_a_target_is_read_as_its_source_is_whatever_its_own_reading_would_be(study: Study) -> None:
+    for source, target in (("ml-1m", "amazon-office"), ("amazon-office", "ml-1m"), ("amazon-office", "amazon-office")):
+        between = replace(study, source=source, target=target)
+        read = {
+            (options.max_seq_len, options.features.prompt) for options in map(partial(asked, between), (source, target))
+        }
+        assert len(read) == 1
+        assert (asked(between, target).split["name"] == "given") == (target == "amazon-office")
+
+
+def asked(study: Study, data: str) -> config.RunConfig:
+    return train.options_of(study._flags(data, 1))[0]
+
+
+def test_how_a_model_that_learned_is_pooled_is_what_the_source_says(study: Study) -> None:
+    own = replace(study, model="bge-base", source_tuning="full")
+    told = replace(own, recipe=Recipe((20, 5), ("features.pooling=mean",)))
+    assert "features.pooling=cls" in own.flags("frozen", 0)
+    assert not any(flag.startswith("features.pooling") for flag in told.flags("frozen", 0))
+
+
+def test_a_source_is_trained_once_for_any_number_of_epochs_on_the_target(study: Study) -> None:
+    def source(*recipe: object) -> str:
+        return replace(study, recipe=Recipe(*recipe))._source  # type: ignore[arg-type]
+
+    assert source((20, 5)) == source((20, 50)) != source((10, 5))
+    assert source((20, 5), ("seed=1",)) not in (source((20, 5)), source((20, 5), ("seed=2",)))

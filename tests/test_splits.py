@@ -11,7 +11,7 @@ from small_logs import case, letters, log_of, trained
 
 from llmrec import components, evaluation
 from llmrec.config import RunConfig
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
 from llmrec.sequences import Sequences
 from llmrec.sources import load_dataset
@@ -85,6 +85,8 @@ def test_few_may_be_learned_from_and_the_same_ones_are_among_more(toy):
     assert len(two.train) == len(whole.train) and len(two.train.times) == len(two.train.values)
     assert two.test is whole.test, "everybody is asked for"
     assert whole.learning_from(toy.num_users) is whole
+    with pytest.raises(ConfigError, match=f"came 5,000, but a next item is to be learned of {toy.num_users}"):
+        whole.learning_from(5000)
 
 
 def test_users_too_short_for_a_case_train_and_are_listed_with_the_reason():

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 import numpy as np
 import polars as pl
 
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
 from llmrec.sequences import Sequences
 
@@ -122,10 +122,15 @@ class Split:
 
         Args:
             number: of users of whom a next item is to be learned; of all, the split itself.
+
+        Raises:
+            ConfigError: more than there are.
         """
         train, lengths = self.train, self.train.lengths
         somebody = np.flatnonzero(lengths > 1)
-        if number >= len(somebody):
+        if number > len(somebody):
+            raise ConfigError(f"training.users: came {number:,}, but a next item is to be learned of {len(somebody):,}")
+        if number == len(somebody):
             return self
         chosen = np.isin(np.arange(len(train)), np.random.default_rng(0).permutation(somebody)[:number])
         kept = chosen[train.rows()]
