@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from eval import cells, compare
@@ -100,9 +101,22 @@ def _report(seeds: int, missing: list[str]) -> None:
             (each, other) for other, told in rivals for each in found if other in found and each not in (other, *told)
         ]
         if found:
-            compare.save_groups(groups, pairs, RESULTS / f"posters-{films}", note)
+            compare.save_groups(groups, pairs, RESULTS / f"posters-{films}", note + _cut(films, seeds))
             for words, part in groups.items():
                 print(f"{words}\n{report.show(part, pairs)}")
+
+
+def _cut(films: str, seeds: int) -> str:
+    """Systems that were best at the last epoch allowed, as a note; nothing if there are none."""
+    kept, found = Kept(KEPT / films), dict[str, None]()
+    for system, seed in product(ASKED[films], range(seeds)):
+        if (name := _cell(films, system, seed)) in kept.names():
+            cell, options = kept.load(name)
+            if cell.table.provenance["best_epoch"] == options["training"]["epochs"]:
+                found[system] = None
+    return (
+        f"- Still rising when training ended (best at the last epoch allowed): {', '.join(found)}.\n" if found else ""
+    )
 
 
 def _by_poster(runs: report.Runs) -> dict[str, report.Runs]:
@@ -121,10 +135,11 @@ def _by_poster(runs: report.Runs) -> dict[str, report.Runs]:
 def _runs(films: str, seeds: int) -> dict[str, list[RunTable]]:
     kept = Kept(KEPT / films)
     ours = {_cell(films, system, seed): system for system in ASKED[films] for seed in range(seeds)}
-    runs: dict[str, list[RunTable]] = {name: [kept.load(name)[0].table] for name in kept.names() if name not in ours}
+    tables = {name: kept.load(name)[0].table for name in kept.names()}
+    runs = {name: [table] for name, table in tables.items() if "baseline" in table.provenance}
     for cell, system in ours.items():
-        if cell in kept.names():
-            runs.setdefault(system, []).append(kept.load(cell)[0].table)
+        if cell in tables:
+            runs.setdefault(system, []).append(tables[cell])
     return runs
 
 

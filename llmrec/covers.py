@@ -65,7 +65,7 @@ def find(item_ids: Sequence[str], folder: Path, named_by: NamedBy = "auto") -> C
     """
     if not folder.is_dir():
         raise DataError(f"the folder of images {folder} {'is a file' if folder.exists() else 'does not exist'}")
-    images, others = _files(folder)
+    images, others = files_in(folder)
     if not images:
         ways = f"; it holds {_some(others)}" if others else ""
         raise DataError(f"{folder} holds no image ({', '.join(sorted(ENDINGS))}), nor do its sub-folders{ways}")
@@ -86,13 +86,21 @@ def find(item_ids: Sequence[str], folder: Path, named_by: NamedBy = "auto") -> C
 
 def is_empty(folder: Path) -> bool:
     """Whether a folder that exists has no image, nor have its sub-folders."""
-    return folder.is_dir() and not _files(folder)[0]
+    return folder.is_dir() and not files_in(folder)[0]
 
 
-def _files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Images in the order in which they count, and the names of all other files."""
+def files_in(folder: Path) -> tuple[list[Path], list[str]]:
+    """Images in the order in which they count, and the names of all other files.
+
+    Raises:
+        DataError: a sub-folder that cannot be read.
+    """
     images, others = [], []
-    for place, below, names in os.walk(folder, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be looked through: {error.strerror}")
+
+    for place, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         below.sort()
         for name in sorted(names):
             path = Path(place, name)

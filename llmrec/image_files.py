@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from llmrec.errors import DataError
+from llmrec.errors import DataError, RunError
 from llmrec.runs import write_atomically, write_json
 
 MAX_PIXELS = 50_000_000
@@ -61,6 +61,7 @@ def decoded(path: Path, size: int) -> UInt8[np.ndarray, "3 size size"]:
 
     Raises:
         DataError: the reason why the file cannot be used, without its path.
+        RunError: the system failed, not the file, which may be whole.
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
@@ -73,7 +74,11 @@ def decoded(path: Path, size: int) -> UInt8[np.ndarray, "3 size size"]:
         raise DataError("not an image that can be read") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError(f"more than {MAX_PIXELS:,} pixels") from None
+    except MemoryError:
+        raise RunError(f"{path}: no memory left to decode it") from None
     except Exception as error:  # PIL raises nearly anything on a damaged file
+        if isinstance(error, OSError) and error.errno is not None:
+            raise RunError(f"{path}: {error.strerror}") from None
         raise DataError(f"damaged: {error}") from None
 
 
@@ -85,6 +90,9 @@ def write_pixels(folder: Path, size: int, files: list[tuple[str, Path]]) -> None
         folder: of the shards.
         size: of either side, in pixels.
         files: key and path of each; the same files make the same shard, so that two writers may meet.
+
+    Raises:
+        RunError: the system failed; nothing is written, for what cannot be used now may well be whole.
     """
     # The first form of a shard did not tell what was broken; one of the same files must not be taken for it.
     name = hashlib.sha256(" ".join(["2", *(key for key, _ in files)]).encode()).hexdigest()[:24]
@@ -119,6 +127,7 @@ def _opened(file: BinaryIO, size: int) -> Image.Image:
 
 
 def _square(image: Image.Image, size: int) -> UInt8[np.ndarray, "3 size size"]:
+    image.load()  # first, for who asks a damaged PNG for its EXIF is not told of the damage any more
     orientation = _orientation(image)
     small = _plain(image).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     if small.mode == "RGBA":

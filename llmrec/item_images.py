@@ -12,7 +12,7 @@ from torch import Tensor
 from llmrec import assets, covers, loading, pixels
 from llmrec.config import RunConfig
 from llmrec.errors import ConfigError, DataError
-from llmrec.features import FeatureStore, Progress
+from llmrec.features import SHARD_TEXTS, FeatureStore, Progress
 from llmrec.interactions import Dataset
 from llmrec.loading.vision import SHAPES, VisionModel, load_vision, size_of
 from llmrec.options import ImageOptions
@@ -116,20 +116,30 @@ class ItemImages:
         if missing:
             model = self._eye()
             pictures = Pictures.of(self.store, [unique[row] for row in missing], model)
+            made: dict[int, Tensor] = {}
             done = 0
             for rows in batches_by_length(pictures.lengths):
                 batch = pictures.batch(rows)[0]["pixel_values"].to(model.model.device)
                 vectors = model.model(batch).last_hidden_state[:, 0].float().cpu()
-                shelf.write([pictures.keys[row] for row in rows], vectors, torch.zeros(len(rows), dtype=torch.bool))
-                found.update({missing[row]: (vector, False) for row, vector in zip(rows, vectors, strict=True)})
+                if not torch.isfinite(vectors).all():
+                    raise DataError(
+                        f"{self.options.model} gives numbers that are not finite; try images.precision=fp32"
+                    )
+                made.update(zip(rows, vectors, strict=True))
                 self.progress(done := done + len(rows), len(missing))
+                if len(made) >= SHARD_TEXTS or done == len(missing):
+                    keys, of_shard = [pictures.keys[row] for row in made], torch.stack(list(made.values()))
+                    shelf.write(keys, of_shard, torch.zeros(len(made), dtype=torch.bool))
+                    found.update({missing[row]: (vector, False) for row, vector in made.items()})
+                    made.clear()
         by_key = {key: found[row][0] for row, key in enumerate(unique)}
         nothing = torch.zeros_like(next(iter(by_key.values())))
         return torch.stack([by_key.get(key, nothing) for key in self.keys])
 
 
 def _store(options: ImageOptions) -> PixelStore:
-    return PixelStore(assets.cache_folder() / "pixels", size_of(options.model, options.size))
+    # In the first folder, "pixels", lie some damaged files' pixels.
+    return PixelStore(assets.cache_folder() / "pixels-2", size_of(options.model, options.size))
 
 
 def of_new(config: RunConfig, items: Dataset, known: Sequence[str]) -> ItemImages:

@@ -170,7 +170,7 @@ class Recommender(nn.Module):
             exclude_seen=exclude_seen,
         )
 
-    def add_items(self, table: pl.DataFrame, images: Path | None = None) -> None:
+    def add_items(self, table: pl.DataFrame, images: str | Path | None = None) -> None:
         """Adds items that training never saw; they are encoded from their text or image and ranked from now on.
 
         Only this object changes, not the run it was loaded from.
@@ -183,7 +183,8 @@ class Recommender(nn.Module):
             DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, an
                 item has no text, or no image of them is there; where a run reads both, items have what they have.
         """
-        items = replace(Dataset.of_items("new items", table), images=images)
+        folder = None if images is None else Path(images).expanduser()
+        items = replace(Dataset.of_items("new items", table), images=folder)
         ids = items.items["item_id"].to_list()
         if not ids:
             return

@@ -47,7 +47,7 @@ def shop(tmp_path_factory):
         "source": {"name": "table", "interactions": "log.csv", "items": "items.csv"},
     }
     (folder / "shop.yaml").write_text(json.dumps(described), encoding="utf-8")
-    covers = folder / "covers"
+    covers = folder / "pictures"  # by this name nobody looks for them
     covers.mkdir()
     for number in range(1, ITEMS + 1):
         if str(number) not in BARE:
@@ -62,7 +62,7 @@ def paint(path, number):
 
 def command(shop, output, *more):
     given = ["--data", str(shop / "shop.yaml"), "--output", str(output), *QUICK, "--loss", "in_batch_softmax"]
-    seen = [f"images.folder={shop / 'covers'}", "--epochs", "2", "features.prompt=items/title"]
+    seen = [f"images.folder={shop / 'pictures'}", "--epochs", "2", "features.prompt=items/title"]
     return [*given, *seen, *more]
 
 
@@ -295,7 +295,7 @@ def test_an_eye_whose_file_changed_is_no_beginning(shop, tmp_path):
 
 @pytest.mark.slow
 def test_training_does_not_go_on_over_other_pictures(shop, tmp_path):
-    covers = shutil.copytree(shop / "covers", tmp_path / "covers")
+    covers = shutil.copytree(shop / "pictures", tmp_path / "covers")
     given = [*command(shop, tmp_path / "run", *EYE), f"images.folder={covers}", "training.checkpoint_steps=1"]
     options, _ = train.options_of(given)
     folder = RunFolder(tmp_path / "run")
@@ -367,7 +367,7 @@ def feed(shop, folder, *, titles=True, covers=True):
         blank.write_csv(folder / "items.csv")
     given = [*command(folder, folder / "run"), "training.epochs=1", *WAYS["mixture-new"]]
     given = [word for word in given if not word.startswith("images.folder")]
-    return [*given, f"images.folder={shop / 'covers'}"] if covers else given
+    return [*given, f"images.folder={shop / 'pictures'}"] if covers else given
 
 
 def vector_of(run, folder, title, colour):

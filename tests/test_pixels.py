@@ -196,6 +196,36 @@ def test_broken_files_say_why(tmp_path):
         content_key(short)
 
 
+def test_one_wrong_byte_of_a_png_is_found_wherever_it_stands(tmp_path):
+    """Pillow decodes a PNG that is asked for its EXIF, and does not tell of the damage a second time."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    whole = saved(tmp_path / "whole.png", Image.fromarray(noise)).read_bytes()
+    found = 0
+    for place in range(60, len(whole) - 20, 131):
+        path = tmp_path / f"{place}.png"
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with pytest.raises(DataError, match=r"damaged|not an image"):
+            decoded(path, 16)
+        found += 1
+    assert found > 40
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OSError(5, "Input/output error")])
+def test_what_the_system_fails_to_do_is_not_held_against_the_image(tmp_path, monkeypatch, failure):
+    store, paths = PixelStore(tmp_path / "store", 4), some_files(tmp_path, 2)
+
+    def fail(file, size):
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(image_files, "_opened", fail)
+        with pytest.raises(RunError, match=r"0-0\.png: (no memory left|Input/output error)"):
+            fill(store, paths)
+    assert list(store.folder.iterdir()) == []
+    keys = fill(store, paths)
+    assert PixelStore(tmp_path / "store", 4).missing(keys) == []
+
+
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
     for side, told in ((20_000, "more than 50,000,000 pixels"), (9_000, "9,000 x 9,000 pixels, more than 50,000,000")):
         with pytest.raises(DataError, match=told):

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 from conftest import ROOT
 
-from llmrec import components
+from llmrec import components, filtering
 from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
+from llmrec.options import FilterOptions
 from llmrec.sources import load_dataset
 
 STAMPS = (887692900, 887692901, 887692960)
@@ -200,6 +201,19 @@ def test_32_bit_float_times_are_refused_and_64_bit_ones_must_be_whole(tmp_path):
     assert "log.parquet, row 1: timestamp must be a whole number (64 bits); found 887692900.5" in refusal(tmp_path)
     table.cast({"time": pl.Float32}).write_parquet(tmp_path / "log.parquet")
     assert "timestamp must be a whole number, is Float32" in refusal(tmp_path)
+
+
+def test_images_beside_the_log_are_those_of_its_items(tmp_path):
+    write(tmp_path, "user,item,time\nann,7,1\nann,8,2\nbob,7,3\n")
+    assert read(tmp_path).images is None
+    (tmp_path / "images").mkdir()
+    for name in ("7.jpg", "stray.png"):
+        (tmp_path / "images" / name).touch()
+    data = read(tmp_path)
+    assert data.images == tmp_path / "images"
+    assert {"no image in images/: item 8", "images/: 1 images are named after no item"} <= set(data.notes)
+    kept = filtering.apply(data, FilterOptions(with_image=True)).dataset
+    assert kept.item_ids[1:].tolist() == ["7"]
 
 
 def test_two_files_with_interleaved_times_are_one_sorted_log(tmp_path):

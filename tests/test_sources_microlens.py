@@ -106,6 +106,13 @@ def test_lines_may_end_as_on_windows(tmp_path):
     assert histories(read(tmp_path)) == MET
 
 
+def test_covers_of_another_size_are_not_taken(tmp_path):
+    (tmp_path / "MicroLens-50k_covers").mkdir()
+    assert read(write(tmp_path, pairs=PAIRS)).images is None
+    (tmp_path / "covers").mkdir()
+    assert read(write(tmp_path, pairs=PAIRS)).images == tmp_path / "covers"
+
+
 def test_a_category_and_covers_join_the_items(tmp_path):
     (tmp_path / "MicroLens-100k_covers").mkdir()
     for item in ("101", "102", "103"):

@@ -94,6 +94,15 @@ def test_a_header_of_the_items_is_no_item(tmp_path):
     assert "QB_item.csv: the header stands again in 1 lines, which are no rows" in data.notes
 
 
+@pytest.mark.parametrize("language", ["english", "chinese"])
+def test_a_header_that_names_the_languages_says_which_is_which(tmp_path, language):
+    told = 'item_id,English,Chinese\nv7,"Korean Movie, The Governess",韩国电影\nv1,Cats,猫\nv3,,只有中文\nv4,b,乙\n'
+    titles = read(write(tmp_path, item=told, pair=USER_FIRST), language=language).items["title"].to_list()
+    assert titles[1] == {"english": "Cats", "chinese": "猫"}[language]
+    alone = write(tmp_path / "alone", item="item_id,english\nv7,a\nv1,Cats\nv3,c\nv4,d\n", pair=USER_FIRST)
+    assert read(alone, language="english").items["title"].to_list()[1] == "Cats"
+
+
 def test_lines_may_end_as_on_windows(tmp_path):
     plain = read(write(tmp_path / "plain", pair=USER_FIRST, behaviour=HISTORIES))
     crlf = {"item": ITEMS, "pair": USER_FIRST, "behaviour": HISTORIES}

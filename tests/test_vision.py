@@ -55,6 +55,11 @@ def test_mean_and_spread_of_the_channels_are_those_of_the_preprocessor(tmp_path)
     silent = shutil.copytree(tiny_eyes.folder("vit"), tmp_path / "silent")
     (silent / "preprocessor_config.json").unlink()
     assert load_vision(str(silent), "fp32").mean == (0.485, 0.456, 0.406), "ImageNet's"
+    (silent / "processor_config.json").write_text(
+        '{"image_processor": {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}}', encoding="utf-8"
+    )
+    of_both = load_vision(str(silent), "fp32")
+    assert (of_both.mean, of_both.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     (silent / "preprocessor_config.json").write_text('{"do_normalize": false}', encoding="utf-8")
     raw = load_vision(str(silent), "fp32")
     assert (raw.mean, raw.std) == ((0, 0, 0), (1, 1, 1))

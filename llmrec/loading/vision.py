@@ -262,8 +262,10 @@ def _reads(network: Any) -> list[str]:
 
 def _normalisation(files: ModelFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation by channel as the model's preprocessor has them."""
-    path = files.path / "preprocessor_config.json"
+    path, of_both = files.path / "preprocessor_config.json", files.path / "processor_config.json"
     told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not told and of_both.is_file():  # of a model that reads texts too, as newer versions write it
+        path, told = of_both, json.loads(of_both.read_text(encoding="utf-8")).get("image_processor", {})
     if told.get("do_rescale") is False or abs((told.get("rescale_factor") or 1 / 255) * 255 - 1) > 1e-3:
         raise DataError(f"{path} asks for pixels of another scale than 0 to 1, which are not made here")
     if told.get("do_normalize") is False:

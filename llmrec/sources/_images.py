@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from llmrec.covers import ENDINGS
+from llmrec.covers import files_in
 from llmrec.sources._tables import note
 
 _NAMES = ("images", "covers", "cover", "posters")
@@ -12,10 +12,15 @@ _ENDINGS = ("_cover", "_covers")
 
 
 def image_folder(folder: Path) -> Path | None:
-    """The folder's ``images/``, ``cover(s)/``, ``posters/`` or ``<something>_cover(s)/``, the first in this order."""
-    named = [folder / name for name in _NAMES]
-    rest = sorted(path for path in folder.glob("*") if path.name.endswith(_ENDINGS))
-    return next((path for path in [*named, *rest] if path.is_dir()), None)
+    """The folder's ``images/``, ``cover(s)/`` or ``posters/``, the first in this order, else ``<something>_cover(s)/``
+    if it is the only one: of several it cannot be told whose they are."""
+    rest = [path for path in folder.glob("*") if path.name.endswith(_ENDINGS) and path.is_dir()]
+    return plain_folder(folder) or (rest[0] if len(rest) == 1 else None)
+
+
+def plain_folder(folder: Path) -> Path | None:
+    """The same of names that stand for nothing else."""
+    return next((path for path in (folder / name for name in _NAMES) if path.is_dir()), None)
 
 
 def image_notes(ids: pl.Series, images: Path | None) -> list[str]:
@@ -27,7 +32,7 @@ def image_notes(ids: pl.Series, images: Path | None) -> list[str]:
     """
     if images is None:
         return []
-    found = {path.stem for path in images.rglob("*") if path.suffix.lower() in ENDINGS}
+    found = {path.stem for path in files_in(images)[0]}
     strangers = len(found.difference(ids))
     notes = note(ids, ~ids.is_in(sorted(found)), f"no image in {images.name}/")
     return [*notes, f"{images.name}/: {strangers} images are named after no item"] if strangers else notes

@@ -9,7 +9,7 @@ import polars as pl
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources._histories import ITEM_NAMES, bare
-from llmrec.sources._images import image_folder, image_notes
+from llmrec.sources._images import image_notes, plain_folder
 from llmrec.sources._lines import lines
 from llmrec.sources._pairs import Columns, read_log
 from llmrec.sources._video_titles import in_language
@@ -63,7 +63,7 @@ class Microlens:
         log = read_log(folder / f"{size}_pairs.csv", folder / f"{size}_pairs.tsv", set(ids), self.columns)
         data = Dataset.from_tables(name, log.frame, items, time_unit=log.unit)
         own = folder / f"{size}_covers"
-        images = own if own.is_dir() else image_folder(folder)
+        images = own if own.is_dir() else plain_folder(folder)  # covers of another size are of other items
         covers = image_notes(data.items["item_id"], images)
         notes = [*log.notes, *notes, *told, *data.notes, *covers, *_unread(folder)]
         return replace(data, notes=tuple(notes), images=images)

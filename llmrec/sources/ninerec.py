@@ -81,6 +81,9 @@ class Ninerec:
             raise DataError(f"{path}, line 1: expected id,Chinese,English; found {','.join(file.first)}")
         header = bare(file.first[0]) in ITEM_NAMES
         languages = ["chinese", "english"][: len(file.first) - 1]
+        named = [bare(name) for name in file.first[1:]]
+        if header and len(set(named) & {"chinese", "english"}) == len(named):
+            languages = named  # in whichever order
         places = {"item_id": 0} | {language: place for place, language in enumerate(languages, 1)}
         table, notes = read_rows(file, places, header=header)
         ids = table.ids("item_id")

@@ -11,6 +11,7 @@ import polars as pl
 from llmrec.errors import DataError
 from llmrec.interactions import Dataset, TimeUnit
 from llmrec.sources._files import ENDINGS, File, open_file
+from llmrec.sources._images import image_folder, image_notes
 from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find
 from llmrec.sources._texts import clean
 from llmrec.sources._typed import Typed
@@ -98,7 +99,9 @@ class Tables:
         users, user_notes = self._users(folder / self.users) if self.users else (None, [])
         unit: TimeUnit = "order" if self.time == "order" else "seconds"
         data = Dataset.from_tables(name, log, items, users, time_unit=unit)
-        return replace(data, notes=(*notes, *item_notes, *user_notes, *data.notes))
+        images = image_folder(folder)
+        notes = [*notes, *item_notes, *user_notes, *data.notes, *image_notes(data.items["item_id"], images)]
+        return replace(data, notes=tuple(notes), images=images)
 
     def _logs(self, folder: Path) -> list[Path]:
         try:
