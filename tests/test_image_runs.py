@@ -365,7 +365,7 @@ def feed(shop, folder, *, titles=True, covers=True):
     if not titles:
         blank = pl.read_csv(shop / "items.csv", schema_overrides={"item_id": pl.String}).with_columns(title=pl.lit(" "))
         blank.write_csv(folder / "items.csv")
-    given = [*command(folder, folder / "run"), "training.epochs=1", *WAYS["mixture-new"]]
+    given = [*command(folder, folder / "run"), "training.epochs=4", *WAYS["mixture-new"]]
     given = [word for word in given if not word.startswith("images.folder")]
     return [*given, f"images.folder={shop / 'pictures'}"] if covers else given
 
