@@ -10,7 +10,7 @@ from rich.console import Console
 
 from eval import cells, terminal, transfer_plot
 from eval.domain_cells import Study
-from eval.domain_methods import FROM_NOTHING
+from eval.domain_methods import FROM_NOTHING, GAIN
 from eval.terminal import Line
 from eval.transfer_rows import Row
 from llmrec import report
@@ -203,7 +203,8 @@ class Report:
         )
         yield (
             "scratch and scratch_frozen begin with the public language model and nothing of the source; all of it "
-            "learns, or none. Where a tuning has additions for the user encoder too, these and those of the language "
+            f"learns, or none; their projection begins as usual or {GAIN:g} times as large, whichever is better in "
+            "validation. Where a tuning has additions for the user encoder too, these and those of the language "
             "model learn alone; else projection and user encoder learn beside what the tuning lets learn. scratch, "
             "full and top_blocks: the language model's own weights learn at a twentieth of the rate."
         )
@@ -211,6 +212,11 @@ class Report:
             f"within {MARGIN:.0%}: the paired difference in nDCG@10 to {BEST}: non-inferior: its whole interval above "
             f"-{MARGIN:.0%} of that; inferior: the whole below; undecided: else. width: of the interval, by {BEST}."
         )
+        if settings := {name: chosen.setting for name, chosen in self.chosen.items() if chosen.setting}:
+            told = (
+                f"{name} {', '.join(f'{key} {each}' for key, each in some.items())}" for name, some in settings.items()
+            )
+            yield f"Chosen: {'; '.join(told)}."
         yield from report.provenance_lines({name: self.runs[name] for name in self.chosen})
 
 
