@@ -48,6 +48,8 @@ def _of(begun: RunConfig, said: dict[str, Any]) -> dict[str, Any]:
         del taken["encoder"]  # it is of other models
     if not reads[0]:
         taken.pop("features", None)
+    if not any(reads):
+        del taken["transform"]
     return taken
 
 

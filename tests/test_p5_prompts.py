@@ -144,6 +144,7 @@ def test_no_two_prompts_of_a_family_say_the_same_words():
     assert len(set(bodies)) == len(bodies)
 
 
+@pytest.mark.slow
 def test_on_data_with_every_field_all_of_them_can_be_used():
     data = full_shop()
     findings = checked(data)
@@ -248,6 +249,7 @@ def test_an_item_without_brand_and_price_is_of_an_unknown_one():
     assert "Brand: unknown\nPrice: unknown\n" in ALL["other_domain/stars_by_name"].given(**bare)
 
 
+@pytest.mark.slow
 def test_what_the_data_never_fill_switches_off_just_the_prompts_that_need_it():
     data = full_shop()
     explaining = {name for name in SHOWN if "interaction.explanation" in ALL[name].body}

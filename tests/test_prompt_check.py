@@ -52,6 +52,7 @@ def test_a_shipped_prompt_passes_on_data_that_has_its_fields(check, name):
     assert check(name) == (0, ["1 prompts on toy: no fault"])
 
 
+@pytest.mark.slow
 def test_without_a_name_every_prompt_is_checked_that_the_data_can_fill(llmrec, check, toy_folder: Path):
     answer = llmrec("check", "--data", "toy", "--data-dir", toy_folder)
     off = [line for line in answer.err.splitlines() if ": switched off: " in line]

@@ -72,6 +72,7 @@ def test_other_splits_have_examples_too():
     assert counts(full_shop(), "user_ratio")["direct"][3] > 48
 
 
+@pytest.mark.slow
 def test_lengths_are_those_of_the_texts_in_words_or_in_tokens(monkeypatch: pytest.MonkeyPatch):
     texts = {"input": "{{ user.id }} says {{ item.title }}", "target": "{{ interaction.summary }}"}
     body = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in texts.items())
@@ -88,6 +89,7 @@ def test_lengths_are_those_of_the_texts_in_words_or_in_tokens(monkeypatch: pytes
     assert tokens["target"]["longest"] > 2, "a start and an end are tokens too"
 
 
+@pytest.mark.slow
 def test_the_lengths_are_the_same_every_time_and_none_where_nothing_is_asked(toy):
     assert facts(toy, "leave_one_out") == facts(toy, "leave_one_out")
     found = families(toy)
@@ -95,6 +97,7 @@ def test_the_lengths_are_the_same_every_time_and_none_where_nothing_is_asked(toy
     assert found["p5/sequential"]["target"] == {"mean": 1.0, "longest": 1}
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_or_json(toy_folder: Path, capsys: pytest.CaptureFixture[str]):
     words = ["prompts", "stats", "--data", "toy", "--data-dir", str(toy_folder)]
     assert cli.main(words) == 0

@@ -230,7 +230,10 @@ def test_options_of_a_file_are_overridden_by_flags_and_those_by_overrides(
         (["head.num_heads=0"], "num_heads=0"),
         (["head.num_layers=-1"], "num_layers must be at least 0, came -1"),
         (["--head", "esasrec", "head.num_heads=-2"], "num_heads=-2"),
-        (["transform=whitening", "transform.epsilon=-1"], "epsilon must be at least 0, came -1"),
+        (
+            ["--model", "minilm-l6", "transform=whitening", "transform.epsilon=-1"],
+            "epsilon must be at least 0, came -1",
+        ),
         (["--epoch", "1", "--hed", "sasrec"], "unrecognized arguments: --hed"),
     ],
 )
