@@ -20,7 +20,7 @@ NOT_TUNINGS = ("zero_shot", *FROM_NOTHING, "head_only")
 
 
 def settings(method: str) -> Iterator[cells.Setting]:
-    """Learning rates that a method is tried with.
+    """Learning rates that a method is tried with, and beginnings where all is new.
 
     Raises:
         ConfigError: no such method.

@@ -184,9 +184,13 @@ def test_what_nothing_of_a_run_would_read_is_refused(model, overrides, unread):
 
 
 def test_what_something_of_a_run_reads_is_taken():
-    config.load(None, ["features.prompt=items/title"], {"model": "id"}).resolved()  # the baselines' texts
-    config.load(None, ["encoder=id_from_text", "tuning=houlsby"], {"model": "minilm-l6"}).resolved()  # in the head
-    config.load(None, ["tuning=lora", "transform=pca", "features.pooling=cls"], {"model": "minilm-l6"}).resolved()
+    of_baselines = config.load(None, ["features.prompt=items/title"], {"model": "id"}).resolved()
+    assert of_baselines.features.prompt == "items/title"
+    in_the_head = config.load(None, ["encoder=id_from_text", "tuning=houlsby"], {"model": "minilm-l6"}).resolved()
+    assert (in_the_head.encoder["name"], in_the_head.tuning["name"]) == ("id_from_text", "houlsby")
+    words = ["tuning=lora", "transform=pca", "features.pooling=cls"]
+    of_texts = config.load(None, words, {"model": "minilm-l6"}).resolved()
+    assert (of_texts.tuning["name"], of_texts.transform["name"], of_texts.features.pooling) == ("lora", "pca", "cls")
 
 
 @pytest.mark.parametrize(
