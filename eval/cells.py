@@ -224,7 +224,7 @@ def run(arguments: list[str], folder: Path) -> None:
     """Trains a cell in a process of its own, whose log lies beside its folder.
 
     Raises:
-        RunError: it failed; the message is the last of its log.
+        RunError: it failed; the message is the last error of its log, or else its last line.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(folder.name + ".log")
@@ -235,5 +235,6 @@ def run(arguments: list[str], folder: Path) -> None:
             command, stdout=file, stderr=file, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
     if done.returncode:
-        last = (log.read_text("utf-8").strip().splitlines() or ["nothing"])[-1]
+        said = "\n" + (log.read_text("utf-8").strip() or "nothing")
+        last = said[said.rfind("\nerror: " if "\nerror: " in said else "\n") + 1 :]
         raise RunError(f"{folder} ended with exit code {done.returncode} (its log: {log}): {last}")

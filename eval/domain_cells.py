@@ -20,13 +20,13 @@ from eval import cells
 from eval.domain_methods import FROM_NOTHING, NOT_TUNINGS, OWN_WEIGHTS, adapts_head, settings
 from eval.domains import EPOCHS, SOURCE_EPOCHS
 from eval.kept import Kept
-from llmrec import filtering, merged_model, preparation, train
-from llmrec.errors import DataError, RunError
+from llmrec import merged_model, train
+from llmrec.config import RunConfig
+from llmrec.errors import RunError
 from llmrec.loading import plan, pooling_of
 from llmrec.merged_model import FOLDER
 from llmrec.recommender import read_weights
 from llmrec.runs import RunTable
-from llmrec.sources import load_dataset
 
 KEPT = Path("eval/results/domains")
 SETS = {
@@ -138,11 +138,8 @@ class Study:
         Raises:
             TooLate: it is not kept, and no cell is begun any more.
         """
-        name = f"{method}{cells.named(setting)}-s{seed}"
-        few = [f"training.users={self.users}"] if self.users else []
-        flags = [*self._flags(self.target, self.recipe.epochs[1]), *few, *self.flags(method, seed)]
-        overrides = [f"{key}={value}" for key, value in setting.items()]
-        options = train.options_of([*flags, *overrides, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
+        name, flags = self.name(method, setting, seed), self._on_target(method, seed)
+        options = self.options(method, setting, seed).model_dump(mode="json")
         if not self.kept.has(name, options):
             if time.monotonic() < self.stop and method not in FROM_NOTHING:
                 self.origin(seed)
@@ -161,6 +158,19 @@ class Study:
             )
             self.kept.save(name, table, seed=seed, options=options, validation=trained.validation)
         return replace(self.kept.load(name)[0], setting=setting)
+
+    def name(self, method: str, setting: cells.Setting, seed: int) -> str:
+        """Of a cell among those of the study."""
+        return f"{method}{cells.named(setting)}-s{seed}"
+
+    def options(self, method: str, setting: cells.Setting, seed: int) -> RunConfig:
+        """Those of a cell of the target."""
+        overrides = [f"{key}={value}" for key, value in setting.items()]
+        return train.options_of([*self._on_target(method, seed), *overrides, "--seed", str(seed)])[0].resolved()
+
+    def source_options(self) -> RunConfig:
+        """Those of the run on the source."""
+        return train.options_of(self._on_source)[0].resolved()
 
     def free(self) -> dict[str, list[RunTable]]:
         """Kept rows of the target that need no training."""
@@ -185,53 +195,24 @@ class Study:
 
     def origin(self, seed: int) -> cells.Cell:
         """The run on the source, found in runs/study or trained."""
-        flags = [*self._flags(self.source, self.recipe.epochs[0]), *self._begins]
         with self._making:  # cells that begin at the same time ask for the same one
-            run = cells.trained(self._source, *flags)({}, seed)
+            run = cells.trained(self._source, *self._on_source)({}, seed)
             merged_model.of_run(self._origin(seed))
         return run
-
-    def check(self, methods: Sequence[str]) -> None:
-        """Refuses what could not be trained, before anything is.
-
-        Raises:
-            ConfigError: a method, part or option that does not exist, or a source that no other run can begin with.
-            RunError: cells are kept of other data than the target's.
-        """
-        merged_model.require_merged(self.source_tuning, "--source-tuning")
-        begun = [(self.source, self.recipe.epochs[0], self._begins)]
-        for method in methods:
-            for setting in settings(method):
-                overrides = (f"{key}={value}" for key, value in setting.items())
-                begun.append((self.target, self.recipe.epochs[1], [*self.flags(method, 0), *overrides]))
-        for data, epochs, flags in begun:
-            preparation.check(train.options_of([*self._flags(data, epochs), *flags])[0].resolved())
-        self._require_data()
-
-    def _require_data(self) -> None:
-        """Raises RunError where kept cells are of other data than those of a run on the target, if these are here."""
-        if not self.kept.names():
-            return
-        then, options = self.kept.protocol().data_hash, train.options_of(self._flags(self.target, 1))[0]
-        try:
-            data = load_dataset(options.data, options.data_dir)
-        except DataError:
-            return
-        found = filtering.apply(data, options.filter).dataset.content_hash
-        if found != then:
-            raise RunError(
-                f"{self.kept.folder} holds cells of other data than {self.target} is now ({then[:8]} then, "
-                f"{found[:8]} now); delete it to measure all methods again"
-            )
 
     @property
     def _public(self) -> bool:
         return self.source_tuning in merged_model.KEEP_THE_MODEL
 
     @property
-    def _begins(self) -> list[str]:
-        """What makes a run on the source."""
-        return ["--model", self.model, "--tuning", self.source_tuning]
+    def _on_source(self) -> list[str]:
+        """What makes a run one on the source."""
+        begins = ["--model", self.model, "--tuning", self.source_tuning]
+        return [*self._flags(self.source, self.recipe.epochs[0]), *begins]
+
+    def _on_target(self, method: str, seed: int) -> list[str]:
+        few = [f"training.users={self.users}"] if self.users else []
+        return [*self._flags(self.target, self.recipe.epochs[1]), *few, *self.flags(method, seed)]
 
     @property
     def _source(self) -> str:
@@ -262,7 +243,7 @@ class Study:
     @cached_property
     def _pooling(self) -> str:
         """How texts of the source are pooled."""
-        options = train.options_of([*self._flags(self.source, 1), *self._begins])[0]
+        options = self.source_options()
         return pooling_of(options.model, options.features.pooling)
 
     @cached_property

@@ -28,7 +28,7 @@ def settings(method: str) -> Iterator[cells.Setting]:
     tunings = components.names("tuning")
     if method not in (*NOT_TUNINGS, *tunings):
         known = (*NOT_TUNINGS, *tunings)
-        raise ConfigError(f"no method {method!r}{nearest(method, known)}; have: {', '.join(known)}")
+        raise ConfigError(f"no method {method!r}{nearest(method, known)}")
     tuning = FROM_NOTHING.get(method, method)
     if method == "zero_shot":
         yield {}

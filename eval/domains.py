@@ -88,8 +88,9 @@ def _users(text: str) -> int | None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, target by target, prints what there is and saves it if asked to."""
-    from eval import domain_cells, domain_report
+    from eval import domain_cells, domain_checks, domain_report
 
+    domain_checks.check_overrides(arguments.overrides)
     beside = [name for name in FROM_NOTHING if name in arguments.methods] or ["scratch"]
     methods = [*dict.fromkeys([*beside, *arguments.methods])]
     recipe = domain_cells.Recipe((arguments.source_epochs, arguments.epochs), tuple(arguments.overrides))
@@ -98,20 +99,20 @@ def run(arguments: argparse.Namespace) -> None:
     reports, found = [], dict[str, Any]()
     studies = [
         domain_cells.Study(arguments.source, target, *own, users, tuple(arguments.data_dir))
-        for target, users in product(arguments.target, sizes)
+        for target, users in product(dict.fromkeys(arguments.target), sizes)
     ]
     for study in studies:
-        study.check(methods)
+        domain_checks.check(study, methods)
     for study in studies:
         reports.append(_report(study, methods, arguments.jobs, arguments.seeds))
         if arguments.json:
             found[study.title] = reports[-1].as_json()
         else:
             print(reports[-1].show())
+        if arguments.output:  # a later target may fail
+            domain_report.save(reports, arguments.output)
     if arguments.json:
         print(json.dumps(found, indent=2))
-    if arguments.output:
-        domain_report.save(reports, arguments.output)
 
 
 def _report(study: "Study", methods: Sequence[str], jobs: int, seeds: int) -> "Report":

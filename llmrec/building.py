@@ -25,7 +25,7 @@ from llmrec.recommender import Recommender
 from llmrec.runs import RunFolder, read_json
 from llmrec.sequences import TrainingBatches
 from llmrec.splits import Split
-from llmrec.starting import begin_with, learned_weights, let_learn
+from llmrec.starting import begin_with, learned_weights, let_learn, unlike
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
             if origin:
                 new = begin_with(model, options, origin)
                 console.say(f"  begins with the weights of {origin}; new are {len(new)} others")
+                if options.training.stacking == "none" and (other := unlike(options, origin, ["head"])):
+                    console.say(f"  the same weights compute otherwise now: {other}")
                 let_learn(model, options.training, new)
             model = processes.place(model)
     return Built(

@@ -22,6 +22,11 @@ def check(options: RunConfig) -> None:
     begun = options.training.init_from
     if begun is not None and begun.absolute() == options.folder.absolute():  # --overwrite would delete it first
         raise ConfigError(f"training.init_from={begun} is the folder that this run is saved in; --output names another")
+    if begun is not None and options.p5 is None and recommender.is_bound(options):
+        raise ConfigError(
+            f"training.init_from={begun}: tables of users or of items that began as texts fit no other run; it is for "
+            "other encoders, under a head without a table of users"
+        )
     parts = (("splits", options.split), ("transforms", options.transform), ("tuning", options.tuning))
     for kind, chosen in (*parts, ("losses", options.loss), ("item_ids", options.item_ids)):
         components.create(kind, chosen)

@@ -309,6 +309,11 @@ def check_head(config: RunConfig) -> None:
         _head(config, np.array(["", "somebody"], dtype=object) if _by_user(config) else None)
 
 
+def is_bound(config: RunConfig) -> bool:
+    """Whether a table in it is of one log alone: of users, or of items that began as their texts."""
+    return _by_user(config) or config.encoder_name == "id_from_text"
+
+
 def _trained_users(split: Split, head: str) -> np.ndarray:
     """User ids by index, empty where training shows nothing of the user.
 

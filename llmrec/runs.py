@@ -107,6 +107,20 @@ class RunTable:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """What a run folder is made ready for.
+
+    ``config`` is of the run; with ``resume`` an unfinished one goes on; with ``overwrite`` whatever run is there is
+    deleted; ``complete`` fills in the options that an older version did not save.
+    """
+
+    config: dict[str, Any]
+    resume: bool = False
+    overwrite: bool = False
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda saved: saved
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """A run's place on disk and the state it is in."""
 
@@ -129,41 +143,39 @@ class RunFolder:
         """State of an unfinished run: weights, optimizer, position."""
         return self.path / "checkpoint.safetensors"
 
-    def open(
-        self,
-        config: dict[str, Any],
-        *,
-        resume: bool,
-        overwrite: bool,
-        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda saved: saved,
-    ) -> None:
-        """Makes the folder ready for this configuration.
-
-        Args:
-            config: of the run.
-            resume: an unfinished run goes on.
-            overwrite: whatever run is there is deleted.
-            complete: fills in the options that an older version did not save.
+    def check(self, ready: Ready) -> None:
+        """Refuses what :meth:`open` refuses, and changes nothing.
 
         Raises:
             RunError: a finished run without ``--overwrite``; an unfinished one without ``--resume`` or
                 ``--overwrite``; a resumed one whose configuration differs; a folder that holds something else.
         """
-        if self.path.exists() and any(self.path.iterdir()):
-            if not self._holds_run(config):
-                raise RunError(f"{self.path} is not empty and holds no run; --output names another folder")
-            if overwrite:
-                shutil.rmtree(self.path)
-            elif self.finished:
-                raise RunError(
-                    f"{self.path} holds a finished run; --overwrite does it again, --output names another folder"
-                )
-            elif self.begun and not resume:
-                raise RunError(f"{self.path} holds an unfinished run; --resume goes on, --overwrite begins again")
-            elif self.begun:
-                self._require_same(config, complete)
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return
+        if not self._holds_run(ready.config):
+            raise RunError(f"{self.path} is not empty and holds no run; --output names another folder")
+        if ready.overwrite:
+            return
+        if self.finished:
+            raise RunError(
+                f"{self.path} holds a finished run; --overwrite does it again, --output names another folder"
+            )
+        if self.begun and not ready.resume:
+            raise RunError(f"{self.path} holds an unfinished run; --resume goes on, --overwrite begins again")
+        if self.begun:
+            self._require_same(ready)
+
+    def open(self, ready: Ready) -> None:
+        """Makes the folder ready for training; whatever run is there is deleted if it is to be overwritten.
+
+        Raises:
+            RunError: see :meth:`check`.
+        """
+        self.check(ready)
+        if ready.overwrite and self.path.exists():
+            shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", config)
+        write_json(self.path / "config.json", ready.config)
 
     def require_finished(self) -> None:
         """Raises RunError unless the run is finished."""
@@ -181,8 +193,8 @@ class RunFolder:
             return False
         return 2 * len(saved.keys() & config.keys()) > len(config)
 
-    def _require_same(self, config: dict[str, Any], complete: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        saved = complete(read_json(self.path / "config.json"))
+    def _require_same(self, ready: Ready) -> None:
+        saved, config = ready.complete(read_json(self.path / "config.json")), ready.config
         different = [key for key in sorted({*saved, *config}) if saved.get(key) != config.get(key)]
         if different:
             pairs = "; ".join(f"{key}: {saved.get(key)!r} saved, {config.get(key)!r} asked for" for key in different)

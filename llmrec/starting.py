@@ -20,6 +20,7 @@ _TABLE = "encoder.embedding"
 _PROJECTIONS = ("encoder.projection.", "encoder.text.projection.", "encoder.image.projection.")
 _RATES = ("learning_rate", "weight_decay", "gradient_checkpointing")
 """Options of tunings that say how weights learn, and nothing of what they are."""
+_PARTS = ("encoder", "head", "transform", "tuning")
 
 
 def over_learned_model(config: RunConfig) -> RunConfig:
@@ -39,6 +40,7 @@ def over_learned_model(config: RunConfig) -> RunConfig:
     changes: dict[str, Any] = {}
     if config.uses_text and begun.uses_text and _rewritten(begun.tuning, config.tuning):
         _require_encoder(begun, config, origin)
+        _require_model_of_its_own(begun.tuning, config.tuning, origin, "tuning")
         model, pooling = merged_model.of_run(origin)
         if _own_model(config, origin, "text"):
             model = config.model  # said so already
@@ -46,11 +48,14 @@ def over_learned_model(config: RunConfig) -> RunConfig:
             raise RunError(
                 f"{origin} is of the language model {begun.model}; leave --model {config.model} for that one"
             )
+        _require_same_depth_and_pooling(begun, config, origin, pooling)
         same = pooling_of(model, config.features.pooling) == pooling
+        # Blocks that are left out are out of the folder.
         features = {"pooling": config.features.pooling if same else pooling, "blocks": None}
         changes |= {"model": model, "features": config.features.model_copy(update=features)}
     if config.images and begun.images and _rewritten(begun.image_tuning, config.image_tuning):
         _require_encoder(begun, config, origin)
+        _require_model_of_its_own(begun.image_tuning, config.image_tuning, origin, "images.tuning")
         eye = merged_model.eye_of_run(origin)
         if _own_model(config, origin, "image"):
             eye = config.images.model
@@ -85,11 +90,6 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
             shape.
     """
     RunFolder(folder).require_finished()
-    if model.user_ids is not None or config.encoder_name == "id_from_text":
-        raise RunError(
-            f"training.init_from={folder}: tables of users or of items that began as texts fit no other run; it is for "
-            "other encoders, under a head without a table of users"
-        )
     _require_same_reading(config, folder)
     saved, own = learned_weights(config, folder), model.state_dict()
     if config.encoder_name == "id":
@@ -103,7 +103,7 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
         if saved[name].shape != own[name].shape:
             raise RunError(
                 f"{folder}: {name} has the shape {list(saved[name].shape)}, in this run it has {list(own[name].shape)}"
-                f"{_unlike(config, folder)}"
+                + (f": {other}; leave it out to take what that run has" if (other := unlike(config, folder)) else "")
             )
     model.load_state_dict(saved, strict=False)
     return [name for name in own if name not in saved]
@@ -153,6 +153,20 @@ def let_learn(model: Recommender, options: TrainingOptions, new: Sequence[str]) 
         )
 
 
+def _require_same_depth_and_pooling(begun: RunConfig, config: RunConfig, origin: Path, pooling: str) -> None:
+    """A language model that learned is read as it was then: what is asked for otherwise would not reach it."""
+    asked, blocks = config.features.pooling, config.features.blocks
+    different = []
+    if asked not in ("auto", begun.features.pooling, pooling):
+        different.append(f"features.pooling: {pooling} there, {asked} here")
+    if blocks not in (None, begun.features.blocks):
+        different.append(f"features.blocks: {begun.features.blocks} there, {blocks} here")
+    if different:
+        raise RunError(
+            f"{origin} reads items otherwise ({'; '.join(different)}); leave it out to read as that run does"
+        )
+
+
 def _rows(folder: Path, model: Recommender) -> list[int]:
     """Where the run's table has each item of the new one."""
     place = {item: row for row, item in enumerate(read_items(folder)["item_id"])}
@@ -168,6 +182,20 @@ def _rows(folder: Path, model: Recommender) -> list[int]:
 def _rewritten(then: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether what a tuning learned must become a model of its own, for another one goes on."""
     return then["name"] not in merged_model.KEEP_THE_MODEL and _form(then) != _form(now)
+
+
+def _require_model_of_its_own(then: dict[str, Any], now: dict[str, Any], origin: Path, option: str) -> None:
+    """Additions such as adapters go on only as they were, for they are no part of any model's own weights."""
+    name, others = then["name"], (*merged_model.KEEP_THE_MODEL, *merged_model.MERGED)
+    if name in others:
+        return
+    usual, then, now = _form({"name": name}), _form(then), _form(now)
+    came = option if now["name"] != name else ", ".join(f"{option}.{key}" for key in then if then[key] != now[key])
+    own = [f"{option}.{key}={value}" for key, value in then.items() if value != usual[key]]
+    raise RunError(
+        f"{origin}: what {name} learned there stands beside the model's own weights, and this run has another {came}; "
+        f"go on with {' '.join([f'{option}={name}', *own])}, or begin with a run of {', '.join(others)}"
+    )
 
 
 def _form(tuning: dict[str, Any]) -> dict[str, Any]:
@@ -188,17 +216,19 @@ def _trunk(config: RunConfig, part: str) -> str:
     return f"encoder.{part}.trunk." if config.encoder_name == "mixture" else "encoder.trunk."
 
 
-def _unlike(config: RunConfig, folder: Path) -> str:
-    """The options by which weights of two runs may have other shapes, in words; nothing where there are none."""
-    then, now = (
-        {field: each[field] for field in ("embedding_dim", "max_seq_len")}
-        | {f"{part}.{name}": value for part in ("encoder", "head") for name, value in each[part].items()}
-        for each in (configuration.completed(read_json(folder / "config.json")), config.model_dump(mode="json"))
-    )
-    pairs = [
-        f"{name} is {then.get(name)} there and {value} here" for name, value in now.items() if then.get(name) != value
-    ]
-    return f": {', '.join(pairs)}; leave it out to take what that run has" if pairs else ""
+def unlike(config: RunConfig, folder: Path, parts: Sequence[str] = _PARTS) -> str:
+    """The options of such parts, and of sizes, that two runs have not alike, in words."""
+    saved = configuration.parse(read_json(folder / "config.json")).resolved()
+    then, now = _options_of(saved, parts), _options_of(config, parts)
+    other = [name for name, value in now.items() if then.get(name, value) != value]
+    return ", ".join(f"{name} is {then[name]} there and {now[name]} here" for name in other)
+
+
+def _options_of(config: RunConfig, parts: Sequence[str]) -> dict[str, Any]:
+    saved = config.model_dump(mode="json")
+    sizes = {field: saved[field] for field in ("embedding_dim", "max_seq_len")}
+    own = {f"{part}.{name}": value for part in parts for name, value in saved.get(part, {}).items()}
+    return sizes | {name: value for name, value in own.items() if not name.endswith(_RATES)}
 
 
 def _require_half(there: int, here: int, folder: Path) -> None:

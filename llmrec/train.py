@@ -124,10 +124,10 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     with processes.main_first():
         options = starting.over_learned_model(options)
         building.find_model(options)
+        ready = runs.Ready(options.model_dump(mode="json"), resume, overwrite, config.completed)
         if processes.is_main:
-            folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite, complete=config.completed)
+            folder.check(ready)
         data = load_dataset(options.data, options.data_dir)
-    processes.start_trackers()
     split = preparation.cut(options, data, console)
     dataset = split.dataset
     protocol = evaluation.protocol_of(split, options)
@@ -135,6 +135,10 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     started = time.perf_counter()
     built = building.build(options, split, processes, console)
     model, encoded = built.model, time.perf_counter() - started
+    with processes.main_first():  # only now: what fails before leaves the run that is there
+        if processes.is_main:
+            folder.open(ready)
+    processes.start_trackers()
 
     folder = replace(folder, basis=basis(built, protocol, processes))
     position = learn(options, split, built, folder, processes, console)
@@ -194,8 +198,10 @@ def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -
     if processes.count > 1:
         raise ConfigError(f"a run of tasks (transfer) takes one process, came {processes.count}; start it with one")
     console.say(f"{folder.path}: {processes}")
-    folder.open(options.model_dump(mode="json"), resume=resume, overwrite=overwrite, complete=config.completed)
+    ready = runs.Ready(options.model_dump(mode="json"), resume, overwrite, config.completed)
+    folder.check(ready)
     learned = course(options)
+    folder.open(ready)
     for line in learned.lines:
         console.say(line)
     trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": learned.hash})

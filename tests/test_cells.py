@@ -58,6 +58,9 @@ def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
         other({"head.dropout": 0.1}, 3)
     with pytest.raises(RunError, match=r"ended with exit code 2 \(its log: .*\): error: .*dropouts"):
         train({"head.dropouts": 0.1}, 3)
+    nowhere = cells.trained("small", "--data", "nowhere", "--data-dir", str(tmp_path), *QUICK)
+    with pytest.raises(RunError, match=r"(?s)error: no data set .*\n.*\n"):
+        nowhere({}, 3)
 
 
 def test_options_that_only_one_of_two_cells_has_are_named():

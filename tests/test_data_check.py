@@ -198,7 +198,7 @@ def test_the_filter_of_the_command_is_that_of_a_run(toy_folder, capsys):
 
 def test_a_data_set_that_is_not_there_ends_with_2(tmp_path: Path, capsys):
     assert cli.main(["data", "check", "nothing", "--data-dir", str(tmp_path)]) == 2
-    assert "error: no data set in a known layout" in capsys.readouterr().err
+    assert "error: no data set 'nothing' in a known layout" in capsys.readouterr().err
     assert cli.main(["data", "check", str(tmp_path / "shop.yaml")]) == 2
 
 

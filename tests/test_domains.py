@@ -12,7 +12,7 @@ from conftest import toy_tables, write_recbole
 from small_runs import QUICK
 from tables import counted
 
-from eval import cells, domain_cells, domain_methods, domain_report, domains, transfer, transfer_plot
+from eval import cells, domain_cells, domain_checks, domain_methods, domain_report, domains, transfer, transfer_plot
 from eval.domain_cells import Recipe, Study
 from eval.domain_methods import RATES
 from eval.domains import EPOCHS
@@ -61,12 +61,36 @@ def test_runs_of_another_recipe_are_kept_apart(study: Study) -> None:
         ({"source_tuning": "houlsby"}, ["frozen"], "--source-tuning: what houlsby learns stands beside"),
         ({"head": "gru4rec"}, ["zero_shot", "houlsby"], "GRU4Rec has no block that takes adapters"),
         ({"recipe": Recipe((1, 1), ("head.layers=2",))}, ["zero_shot"], "has no option 'layers'"),
+        ({"head": "dssm_id"}, ["zero_shot"], "tables of users or of items that began as texts fit no other run"),
         ({}, ["huolsby"], "no method 'huolsby'; did you mean 'houlsby'"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is(study: Study, changes, methods, message) -> None:
     with pytest.raises(ConfigError, match=message):
-        replace(study, **changes).check(methods)
+        domain_checks.check(replace(study, **changes), methods)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--source", "heer"], "no data set 'heer'"),
+        (["--target", "there", "theer"], "no data set 'theer'"),
+        (["--target", "there", "--users", "20", "4000"], "training.users: came 4,000, but a next item is to be"),
+        (["--target", "there", "--model", "minilm-l7"], "no model 'minilm-l7'"),
+        (["seed=1"], "seed=1: this study sets that itself; take --seeds"),
+        (["training.learning_rate=0.5"], "take nothing, for all methods are tried with the same rates"),
+    ],
+)
+def test_a_slip_is_found_before_anything_is_trained(words, message, tmp_path: Path, monkeypatch, capsys) -> None:
+    """A cell may take an hour: that of the second target is not begun to find out that there is no third."""
+    monkeypatch.chdir(tmp_path)
+    model = str(tiny_models.folder("llama"))
+    for name in ("here", "there"):
+        write_recbole(tmp_path / "logs" / name, name, *toy_tables())
+    flags = ["--data-dir", str(tmp_path / "logs"), "--source", "here", "--target", "there", "--model", model]
+    assert transfer.main([*flags, "--methods", "scratch_frozen", "zero_shot", *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_cells_of_a_source_that_was_trained_anew_do_not_stand_beside_the_old_ones(study: Study, tmp_path: Path) -> None:

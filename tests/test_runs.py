@@ -15,6 +15,7 @@ from llmrec.runs import (
     CASES,
     PREDICTIONS,
     RANKINGS,
+    Ready,
     RunFolder,
     RunTable,
     provenance,
@@ -167,12 +168,12 @@ def test_a_write_is_never_seen_half_done(tmp_path: Path):
 def test_a_folder_in_the_place_of_a_file_is_no_run(tmp_path: Path):
     (tmp_path / "run" / "config.json").mkdir(parents=True)
     with pytest.raises(RunError, match="is not empty and holds no run"):
-        RunFolder(tmp_path / "run").open(CONFIG, resume=True, overwrite=True)
+        RunFolder(tmp_path / "run").open(Ready(CONFIG, resume=True, overwrite=True))
 
 
 def test_a_new_run_writes_its_configuration(tmp_path: Path):
     folder = RunFolder(tmp_path / "deep" / "run")
-    folder.open(CONFIG, resume=False, overwrite=False)
+    folder.open(Ready(CONFIG))
     assert read_json(folder.path / "config.json") == CONFIG
     assert not folder.finished
     assert files(folder.path) == ["config.json"]
@@ -181,13 +182,13 @@ def test_a_new_run_writes_its_configuration(tmp_path: Path):
 @pytest.mark.parametrize("modes", [{"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}])
 def test_where_nothing_is_there_resume_and_overwrite_begin(tmp_path: Path, modes: dict):
     (tmp_path / "run").mkdir()
-    RunFolder(tmp_path / "run").open(CONFIG, **modes)
+    RunFolder(tmp_path / "run").open(Ready(CONFIG, **modes))
     assert files(tmp_path / "run") == ["config.json"]
 
 
 def begun(path: Path, finished: bool = False) -> RunFolder:
     folder = RunFolder(path)
-    folder.open(CONFIG, resume=False, overwrite=False)
+    folder.open(Ready(CONFIG))
     write_text(folder.checkpoint, "weights")
     if finished:
         write_json(path / "metrics.json", {})
@@ -198,32 +199,32 @@ def begun(path: Path, finished: bool = False) -> RunFolder:
 def test_a_finished_run_is_refused_without_overwrite(tmp_path: Path, resume: bool):
     folder = begun(tmp_path / "run", finished=True)
     with pytest.raises(RunError, match="holds a finished run; --overwrite does it again"):
-        folder.open(CONFIG, resume=resume, overwrite=False)
+        folder.open(Ready(CONFIG, resume=resume))
     assert files(folder.path) == ["checkpoint.safetensors", "config.json", "metrics.json"]
 
 
 def test_an_unfinished_run_is_refused_without_resume_and_kept_with_it(tmp_path: Path):
     folder = begun(tmp_path / "run")
     with pytest.raises(RunError, match="holds an unfinished run; --resume goes on, --overwrite begins again"):
-        folder.open(CONFIG, resume=False, overwrite=False)
-    folder.open(CONFIG, resume=True, overwrite=False)
+        folder.open(Ready(CONFIG))
+    folder.open(Ready(CONFIG, resume=True))
     assert folder.checkpoint.read_text() == "weights"
 
 
 def test_a_run_that_failed_before_its_first_step_may_simply_be_started_again(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
-    folder.open(CONFIG, resume=False, overwrite=False)
-    folder.open({**CONFIG, "seed": 9}, resume=False, overwrite=False)
+    folder.open(Ready(CONFIG))
+    folder.open(Ready({**CONFIG, "seed": 9}))
     assert read_json(folder.path / "config.json")["seed"] == 9
     (folder.path / "metrics.jsonl").write_text('{"event": "step", "step": 1, "loss": 7.4}\n')
     with pytest.raises(RunError, match="holds an unfinished run"):
-        folder.open(CONFIG, resume=False, overwrite=False)
+        folder.open(Ready(CONFIG))
 
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_overwrite_begins_again_with_nothing_left_and_any_options(tmp_path: Path, finished: bool):
     folder = begun(tmp_path / "run", finished)
-    folder.open({**CONFIG, "seed": 9}, resume=False, overwrite=True)
+    folder.open(Ready({**CONFIG, "seed": 9}, overwrite=True))
     assert files(folder.path) == ["config.json"]
     assert read_json(folder.path / "config.json")["seed"] == 9
 
@@ -232,7 +233,7 @@ def test_other_options_on_resume_are_refused_with_both_values(tmp_path: Path):
     folder = begun(tmp_path / "run")
     other = {"data": "ml-100k", "seed": 0, "training": {"epochs": 4}, "windows": "all"}
     with pytest.raises(RunError) as caught:
-        folder.open(other, resume=True, overwrite=False)
+        folder.open(Ready(other, resume=True))
     assert "training: {'epochs': 3} saved, {'epochs': 4} asked for" in str(caught.value)
     assert "windows: None saved, 'all' asked for" in str(caught.value)
     assert "head: {'name': 'sasrec'} saved, None asked for" in str(caught.value)
@@ -257,7 +258,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_never_touched(
     for name, text in content.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(RunError, match="is not empty and holds no run; --output names another folder"):
-        RunFolder(tmp_path).open(CONFIG, resume=resume, overwrite=overwrite)
+        RunFolder(tmp_path).open(Ready(CONFIG, resume=resume, overwrite=overwrite))
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == content
 
 

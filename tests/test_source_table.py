@@ -325,7 +325,7 @@ def test_the_only_table_that_fits_is_found_and_two_are_a_question(tmp_path):
     write(tmp_path, "item,title\na,A\n", "items.csv")
     assert load_dataset("shop", tmp_path).num_users == 1
     write(tmp_path, "user,item,time\nu,a,1\n", "more.csv")
-    with pytest.raises(DataError, match="no data set in a known layout"):
+    with pytest.raises(DataError, match="no data set 'shop' in a known layout"):
         load_dataset("shop", tmp_path)
     message = refusal(tmp_path)
     assert (

@@ -85,6 +85,38 @@ def test_what_does_not_fit_is_refused(more, message, frozen: Path, toy_folder: P
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_what_is_refused_leaves_the_run_that_it_would_overwrite(frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    assert train.main([*of_text(toy_folder, done), "training.epochs=0"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
+    wider = [*of_text(toy_folder, done), "--init", str(frozen), "embedding_dim=16", "--overwrite"]
+    assert train.main(wider) == 2
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()} == before
+    assert train.main([*of_text(toy_folder, done), "--init", str(frozen), "training.epochs=0", "--overwrite"]) == 0
+    assert read_json(done / "config.json")["training"]["init_from"] == str(frozen)
+
+
+@pytest.mark.slow
+def test_adapters_go_on_as_they_were_and_what_differs_is_named(toy_folder: Path, tmp_path: Path, capsys) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    adapters = ["--tuning", "houlsby", "tuning.bottleneck=4", "tuning.head_bottleneck=2"]
+    pca = ["transform.name=pca", "transform.out_dim=8", "training.epochs=0"]
+    assert train.main([*of_text(toy_folder, source, *adapters), *pca]) == 0
+    begin = [*of_text(toy_folder, target), *pca, "--init", str(source)]
+    on = "go on with tuning=houlsby tuning.bottleneck=4 tuning.head_bottleneck=2, or begin with a run of frozen, top_b"
+    for words, message in (
+        ([], f"and this run has another tuning; {on}"),
+        (["--tuning", "houlsby", "tuning.bottleneck=4"], f"and this run has another tuning.head_bottleneck; {on}"),
+        ([*adapters, "transform.out_dim=4"], "transform.out_dim is 8 there and 4 here; leave it out"),
+    ):
+        assert train.main([*begin, *words]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert train.main([*begin, *adapters, "head.num_heads=4", "tuning.learning_rate=0.1"]) == 0
+    shown = capsys.readouterr().err
+    assert "  the same weights compute otherwise now: head.num_heads is 2 there and 4 here\n" in shown
+
+
 def test_a_folder_without_a_finished_run_is_refused(toy_folder: Path, tmp_path: Path, capsys) -> None:
     assert train.main(of_text(toy_folder, tmp_path / "run", f"training.init_from={tmp_path}")) == 2
     assert "holds no run" in capsys.readouterr().err
@@ -116,6 +148,13 @@ def test_a_language_model_that_learned_goes_along(tuning: str, toy_folder: Path,
     assert (plain - vectors[0]).abs().max() > 0.01, "else nothing was learned"
     lists = [pl.read_parquet(run / "test" / "rankings.parquet") for run in (source, target)]
     assert lists[0]["item_id"].to_list() == lists[1]["item_id"].to_list()
+    capsys.readouterr()
+    for word, other in (
+        ("features.pooling=last", "mean there, last here"),
+        ("features.blocks=1", "None there, 1 here"),
+    ):
+        assert train.main([*of_text(toy_folder, tmp_path / "other", "--init", str(source)), word]) == 2
+        assert f"reads items otherwise ({word.partition('=')[0]}: {other})" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow
@@ -127,15 +166,21 @@ def test_a_language_model_that_learned_goes_along(tuning: str, toy_folder: Path,
         ("new", "houlsby", {"encoder.trunk", "head.blocks"}),
     ],
 )
-def test_only_what_is_to_learn_moves(learns, tuning, moved, frozen: Path, toy_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    more = ["--tuning", tuning, "--init", str(frozen), f"training.learns={learns}", "training.learning_rate=0.01"]
-    assert train.main(of_text(toy_folder, folder, *more)) == 0
-    before, after = load_file(frozen / "model.safetensors"), load_file(folder / "model.safetensors")
+def test_only_what_is_to_learn_moves(learns, tuning, moved, toy_folder: Path, tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "run"
+    assert train.main([*of_text(toy_folder, source), "training.epochs=0"]) == 0
+    more = ["--tuning", tuning, "--init", str(source), f"training.learns={learns}", "training.learning_rate=0.03"]
+    more += ["tuning.learning_rate=0.03"] if tuning != "frozen" else []
+    assert train.main([*of_text(toy_folder, folder, *more), "training.epochs=4"]) == 0
+    assert read_json(folder / "metrics.json")["provenance"]["best_epoch"] > 0, "else the beginning was restored"
+    before, after = load_file(source / "model.safetensors"), load_file(folder / "model.safetensors")
     other = {name for name in after if name not in before or not torch.equal(before[name], after[name])}
     assert {".".join(name.split(".")[:2]) for name in other} == moved
     learned = read_json(folder / "metrics.json")["provenance"]["trainable_parameters"]
     assert learned == sum(after[name].numel() for name in other)
+    if tuning != "frozen":
+        ends = [after[name] for name in other if name.endswith(("up.weight", "lora_B/default/weight"))]
+        assert ends and all(weight.any() for weight in ends), "which begin with zeros"
 
 
 def test_a_model_that_is_gone_goes_by_its_name_and_revision() -> None:

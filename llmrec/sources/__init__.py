@@ -68,13 +68,13 @@ def _read(name: str, folders: list[Path]) -> Dataset:
             data = sources[fitting[0]].read(folder, name)
             rest = [f"read as {fitting[0]}; the folder also fits {', '.join(fitting[1:])}"] if fitting[1:] else []
             return replace(data, notes=(*data.notes, *rest))
-    raise DataError(_unrecognised(folders, sources))
+    raise DataError(_unrecognised(name, folders, sources))
 
 
-def _unrecognised(folders: list[Path], sources: dict[str, Any]) -> str:
+def _unrecognised(name: str, folders: list[Path], sources: dict[str, Any]) -> str:
     places = "; ".join(f"{folder} {_listing(folder)}" for folder in folders)
-    known = "\n".join(f"  {name}: {source.expects}" for name, source in sources.items())
-    return f"no data set in a known layout: {places}. A folder must hold one of\n{known}"
+    known = "\n".join(f"  {layout}: {source.expects}" for layout, source in sources.items())
+    return f"no data set {name!r} in a known layout: {places}. A folder must hold one of\n{known}"
 
 
 def _listing(folder: Path) -> str:
