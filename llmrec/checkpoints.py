@@ -26,6 +26,8 @@ class Progress:
     best_epoch: int = -1
     best: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
+    highest: float = -1.0
+    """Of the epochs; what a run begins with may be better, and is judged as ``best`` alone."""
     misses: int = 0
     seconds: float = 0.0
 

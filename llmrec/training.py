@@ -67,7 +67,8 @@ def fit(
 ) -> Progress:
     """Trains until the metric has not risen for ``patience`` epochs and restores the weights of its best epoch.
 
-    Of a model that learned elsewhere the weights that it begins with are judged too, as epoch 0.
+    Of a model that learned elsewhere the weights that it begins with are judged too, as epoch 0. Patience does not count
+    from there: what is added to it may first make it worse.
 
     Args:
         model: on the accelerator's device; trained in place.
@@ -152,9 +153,10 @@ def judge(progress: Progress, values: dict[str, float], selection: str, log: "_L
     progress.validation = values
     better = values[selection] > progress.best.get(selection, -1.0)
     if better:
-        progress.best, progress.best_epoch, progress.misses = values, progress.epoch, 0
-    else:
-        progress.misses += 1
+        progress.best, progress.best_epoch = values, progress.epoch
+    risen = values[selection] > progress.highest
+    progress.highest = max(progress.highest, values[selection])
+    progress.misses = 0 if risen else progress.misses + 1
     loss = progress.loss_sum / max(1, progress.targets)
     epoch = {"event": "epoch", "epoch": progress.epoch, "step": progress.step, "loss": loss}
     log.write({**epoch, "validation": values, "best": better, "seconds": progress.seconds})

@@ -122,13 +122,13 @@ def test_a_training_that_gets_worse_after_epoch_2_keeps_the_weights_of_epoch_2(t
 def test_of_a_model_that_learned_elsewhere_the_beginning_is_kept_if_no_epoch_is_better(tmp_path: Path) -> None:
     told = ("training.patience=2", "training.epochs=50", f"training.init_from={tmp_path}")
     job = Job(tmp_path / "worse", *told)
-    position = job.fit([0.5, 0.4, 0.5, 0.6])
-    assert (position.best_epoch + 1, position.epoch, len(job.weights)) == (0, 2, 3)
+    position = job.fit([0.5, 0.4, 0.5, 0.45, 0.4, 0.6])
+    assert (position.best_epoch + 1, position.epoch, len(job.weights)) == (0, 4, 5)
     assert same(training.copy_of(job.model), job.weights[0]) and not same(job.weights[0], job.weights[2])
     assert [row["validation"]["nDCG@10"] for row in job.logged("start")] == [0.5]
     better = Job(tmp_path / "better", *told)
-    assert better.fit([0.5, 0.4, 0.6, 0.1, 0.1]).best_epoch + 1 == 2
-    assert same(training.copy_of(better.model), better.weights[2])
+    assert better.fit([0.5, 0.2, 0.3, 0.25, 0.6, 0.1, 0.1]).best_epoch + 1 == 4, "two below the beginning are no reason"
+    assert same(training.copy_of(better.model), better.weights[4])
     still = Job(tmp_path / "still", "training.epochs=0", told[-1])
     assert still.fit([]).best == {} and still.logged("start") == [], "nothing to choose from"
 
