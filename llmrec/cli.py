@@ -183,9 +183,10 @@ def check_data(arguments: argparse.Namespace) -> int:
     data = load_dataset(arguments.data, arguments.data_dir)
     if data.images is not None:
         try:
-            covers.find(data.item_ids.tolist(), data.images)
+            told = covers.find(data.item_ids.tolist(), data.images).doubt
         except DataError as error:  # the log may be used all the same
-            data = replace(data, notes=(*data.notes, str(error)))
+            told = str(error)
+        data = replace(data, notes=(*data.notes, *[told] * bool(told)))
     filtered = filtering.apply(data, options.filter)
     try:
         split = LeaveOneOut().split(filtered.dataset)

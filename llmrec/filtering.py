@@ -75,8 +75,8 @@ def _with_image(dataset: Dataset, named_by: covers.NamedBy) -> tuple[Dataset, pl
             f"{dataset.name} comes without images, and filter.with_image asks for items with one; put them into a "
             "folder images/ beside the log, or name their folder where a model reads them (images.folder)"
         )
-    found = covers.find(dataset.item_ids.tolist(), dataset.images, named_by).files
-    stay = np.array([file is not None for file in found[1:]])
+    found = covers.find(dataset.item_ids.tolist(), dataset.images, named_by)
+    stay = np.array([file is not None for file in found.files[1:]])
     log = dataset.interactions.filter(pl.Series(stay[dataset.interactions["item"].to_numpy() - 1]))
     left = dataset.items.filter(pl.Series(~stay)).select("item_id", reason=pl.lit("no image"))
     gone = len(dataset.interactions) - len(log)
@@ -84,7 +84,8 @@ def _with_image(dataset: Dataset, named_by: covers.NamedBy) -> tuple[Dataset, pl
         f"items with an image: {len(left):,} without leave, with {gone:,} interactions; "
         f"{stay.sum():,} items and {len(log):,} interactions stay"
     )
-    return _reindexed(dataset, log, np.ones(dataset.num_users, dtype=bool), stay, [note]), left
+    notes = [*{found.doubt}.difference(("", *dataset.notes)), note]  # a model that reads them may have told it
+    return _reindexed(dataset, log, np.ones(dataset.num_users, dtype=bool), stay, notes), left
 
 
 def _deduped(log: pl.DataFrame, options: FilterOptions) -> tuple[pl.DataFrame, list[str]]:

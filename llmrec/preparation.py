@@ -78,6 +78,8 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
 def seen(data: Any, options: ImageOptions, *, beside_texts: bool) -> Any:
     """The data set with the folder of images that the run names, or with its own; beside texts this may be empty.
 
+    What cannot be told of the names of images stands in the notes.
+
     Raises:
         DataError: what :func:`llmrec.covers.find` refuses in the whole catalogue.
     """
@@ -86,6 +88,7 @@ def seen(data: Any, options: ImageOptions, *, beside_texts: bool) -> Any:
     folder = options.folder or data.images
     if beside_texts and options.folder is None and folder is not None and covers.is_empty(folder):
         return replace(data, images=None, notes=(*data.notes, f"{folder.name}/ holds no image"))
-    if folder is not None:
-        covers.find(data.item_ids.tolist(), folder, options.named_by)
-    return replace(data, images=folder)
+    if folder is None:
+        return data
+    doubt = covers.find(data.item_ids.tolist(), folder, options.named_by).doubt
+    return replace(data, images=folder, notes=(*data.notes, *[doubt] * bool(doubt)))

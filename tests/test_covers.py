@@ -1,6 +1,7 @@
 """Which image file shows each item, and names that count rows and are no ids."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
         covers.find(catalogue("a"), tmp_path)
 
 
+def test_where_none_is_needed_an_empty_folder_and_one_of_other_items_are_told(tmp_path):
+    ids, folder = catalogue("new"), touch(tmp_path, "SOURCE.txt")
+    lacking = f"1 of 1 items have no image in {folder}, such as 'new'"
+    found = covers.find(ids, folder, needed=False)
+    assert found.files == [None, None]
+    assert found.notes == (lacking, f"1 files in {folder} are no images by their ending, such as 'SOURCE.txt'")
+    (folder / "SOURCE.txt").unlink()
+    touch(folder, "old.jpg", "stray.jpg")
+    found = covers.find(ids, folder, others=["old"], needed=False)
+    assert found.notes == (lacking, f"1 images in {folder} belong to no item, such as 'stray.jpg'")
+    with pytest.raises(DataError, match="images are 'old', 'stray', items 'new'"):
+        covers.find(ids, folder, others=["old"])
+    with pytest.raises(DataError, match="does not exist"):
+        covers.find(ids, folder / "none", needed=False)
+
+
 # Names that count rows
 
 SPARSE = catalogue(1, 2, 3, 5, 7, 8, 10, 20, 40, 80)
@@ -115,6 +132,58 @@ def test_ids_that_are_numbers_pass(tmp_path, ids, numbers):
     assert covers.find(catalogue(*ids), folder).files == [None, *(named.get(str(item)) for item in ids)]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "strays"), [([3, 6, 8, 9, 10], 2), ([1, 2, 3, 5, 6, 7, 8, 10], 1), ([0, 3, 5, 8, 10], 1)]
+)
+def test_a_part_of_the_rows_of_a_catalogue_of_far_higher_ids_is_refused(tmp_path, numbers, strays):
+    folder, ids = numbered(tmp_path, numbers), catalogue(*map(int, SPARSE[1:]))
+    with pytest.raises(DataError, match=rf"numbered by the rows .*, {strays} of them, .* no item, .* from 1 to 80\."):
+        covers.find(ids, folder)
+    assert covers.find(ids, folder, "id").doubt == ""
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers"),
+    [
+        (SPARSE[1:], [3, 6, 8, 9, 11]),  # there are ten items, so that 11 is no row
+        ([*range(1, 10), 20], [2, 4, 6, 8, 10]),  # the highest id is not far above ten
+        (range(1, 200, 2), [*range(1, 50, 2), 8, 12]),  # 2 of 27 are no item
+    ],
+)
+def test_numbers_that_need_not_be_rows_pass(tmp_path, ids, numbers):
+    folder = numbered(tmp_path, numbers)
+    files = covers.find(catalogue(*ids), folder).files
+    assert sum(path is not None for path in files) == len({*map(str, ids)} & {*map(str, numbers)})
+
+
+def test_the_rows_of_a_new_item_are_those_of_the_whole_catalogue(tmp_path):
+    """One of two new items has a picture of its number, which would be no sign if the catalogue were these two."""
+    folder = numbered(tmp_path, [3, 6, 8, 9, 10])
+    with pytest.raises(DataError, match="numbered by the rows"):
+        covers.find(catalogue(10, 40), folder, others=[item for item in SPARSE[1:] if item not in ("10", "40")])
+    assert covers.find(catalogue(10, 40), folder).files == [None, folder / "10.jpg", None]
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 10], [3, 5, 7, 8, 10]])
+def test_numbers_that_may_be_rows_or_ids_are_told(tmp_path, numbers):
+    folder = numbered(tmp_path, numbers)
+    told = covers.find(SPARSE, folder).doubt
+    assert told.startswith(f"the {len(numbers)} images in {folder} are named by numbers, which may be item ids or rows")
+    assert f"see whether {folder / '10.jpg'} shows item '10'; images.named_by=id " in told
+    assert covers.find(SPARSE, folder, "id").doubt == ""
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers"),
+    [
+        (SPARSE[1:], [1, 2, 20]),  # there are ten rows
+        (range(1, 11), [1, 2, 10]),  # row and id are one and the same
+    ],
+)
+def test_no_doubt_is_told_of_names_that_are_ids_or_rows_alike(tmp_path, ids, numbers):
+    assert covers.find(catalogue(*ids), numbered(tmp_path, numbers)).doubt == ""
+
+
 def same_images(folder: Path, pairs: dict[int, int]) -> tuple[Path, Path]:
     """Two folders in which the same picture bears one number and another."""
     for low, high in pairs.items():
@@ -156,6 +225,26 @@ def test_posters_of_films_are_joined_and_those_numbered_by_row_are_refused():
     assert found.notes[0].startswith("8,216 of 9,742 items have no image")
     with pytest.raises(DataError, match=r"4 of them lie in a folder beside it .*sample/3\.jpg as .*posters/4\.jpg"):
         covers.find(ids, ML / "posters_misaligned_sample")
+    assert found.doubt == "", "no table of so few films has their highest number"
+
+
+@real
+def test_posters_numbered_by_row_with_no_others_beside_them_are_doubted(tmp_path):
+    alone = shutil.copytree(ML / "posters_misaligned_sample", tmp_path / "posters")
+    found = covers.find(film_ids(), alone)
+    assert sum(path is not None for path in found.files) == 14
+    assert found.doubt.startswith(f"the 14 images in {alone} are named by numbers")
+
+
+@pytest.mark.slow
+@real
+def test_posters_of_a_part_of_the_films_that_are_numbered_by_their_row_are_refused(tmp_path):
+    ids = film_ids()
+    rows = [ids.index(path.stem) for path in (ML / "posters").glob("*.jpg")]
+    strays = [row for row in rows if str(row) not in ids]
+    assert (len(rows), len(strays)) == (1526, 582)
+    with pytest.raises(DataError, match="they are at most 9,742, the number of items, 582 of them, such as '"):
+        covers.find(ids, numbered(tmp_path, rows))
 
 
 @pytest.mark.slow

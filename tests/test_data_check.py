@@ -227,3 +227,10 @@ def test_images_that_count_rows_are_noted_before_anything_is_trained(tmp_path, c
     assert cli.main(["data", "check", str(file), "--json"]) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert "covers seem to be numbered by the rows of a table" in notes[-1], notes
+    (tmp_path / "covers" / "0.jpg").unlink()
+    titles = titles.replace("8\t", "90\t")
+    (tmp_path / "videos.tsv").write_text(titles, encoding="utf-8")
+    (tmp_path / "behaviors.tsv").write_text(log.replace("8", "90"), encoding="utf-8")
+    assert cli.main(["data", "check", str(file), "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert "covers are named by numbers, which may be item ids or rows of a table" in notes[-1], notes
