@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from torch import nn
 
-from llmrec import components, config, loading, recommender, training
+from llmrec import components, config, item_encoders, loading, recommender, training
 from llmrec.baselines import Known
 from llmrec.config import RunConfig
 from llmrec.errors import RunError
@@ -88,7 +88,7 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
             text = ItemText.of(options, split.dataset, progress)
             console.say_texts(text.missing, text.fallbacks)
             images = ItemImages.of(options, split.dataset, progress) if options.images else None
-            for line in [*_bare(text), *images.notes] if images else ():
+            for line in item_encoders.told(text if options.uses_text else None, images):
                 console.say(f"  {line}")
         # A sharded model has all devices to itself, so one process encodes for all.
         if options.uses_text and processes.count > 1 and options.features.loading != "sharded":
@@ -128,13 +128,6 @@ def _matching(options: RunConfig, split: Split, processes: Any, console: Any) ->
         ),
         text.provenance() | (images.provenance() if images is not None else {}),
     )
-
-
-def _bare(text: ItemText) -> list[str]:
-    """What is told of items without a text where others have one."""
-    texts = (text.texts or [""])[1:]
-    without = texts.count("")
-    return [f"{without:,} of {len(texts):,} items have no text"] if 0 < without < len(texts) else []
 
 
 def _readers(options: RunConfig) -> str:

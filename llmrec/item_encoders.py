@@ -19,8 +19,8 @@ from llmrec.item_text import ItemText
 from llmrec.loading.vision import check_tuning
 from llmrec.splits import Split
 
-Describe = Callable[[Dataset, Sequence[str]], Float[Tensor, "n dim"]]
-"""Vectors of items, for a catalogue of the ids known so far."""
+Describe = Callable[[Dataset, Sequence[str]], tuple[Float[Tensor, "n dim"], tuple[str, ...]]]
+"""Vectors of items and what is to be told of them, for a catalogue of the ids known so far."""
 FITTED = 1000
 """Images that the transform of a vision model from nothing is fitted on at most."""
 
@@ -126,10 +126,11 @@ def describer(
         return None
 
     @torch.no_grad()
-    def describe(items: Dataset, known: Sequence[str]) -> Float[Tensor, "n dim"]:
+    def describe(items: Dataset, known: Sequence[str]) -> tuple[Float[Tensor, "n dim"], tuple[str, ...]]:
         state = _below("encoder.", weights())
         _require_revisions(config, provenance)
-        encoder = _saved_encoder(config, state, *_read(config, items, known, state))
+        text, images = _read(config, items, known, state)
+        encoder = _saved_encoder(config, state, text, images)
         own = encoder.state_dict()
         if missing := [name for name in own if name not in state and not _of_kept_tower(name, state)]:
             raise RunError(
@@ -138,7 +139,7 @@ def describer(
             )
         encoder.load_state_dict(own | {name: state[name] for name in own if name in state})
         vectors: Tensor = encoder.eval()()[1:]
-        return vectors
+        return vectors, told(text, images)
 
     return describe
 
@@ -150,8 +151,6 @@ def _read(
     text = images = None
     if config.uses_text:
         text = ItemText.of(config, items, _quietly)
-        if config.images and "text.shift" not in state:
-            text = ItemText(config, [""] * (items.num_items + 1), _quietly)
     if config.images:
         if config.uses_text and items.images is not None and "image.shift" not in state:
             raise DataError(
@@ -159,7 +158,31 @@ def _read(
                 "leave images=FOLDER out"
             )
         images = item_images.of_new(config, items, known)
+        if text and text.present.any() and "text.shift" not in state:
+            text = ItemText(config, [""] * (items.num_items + 1), _quietly)
+            images.notes += ("no item had a text when this recommender was trained, so those of the new are not read",)
     return text, images
+
+
+def told(text: ItemText | None, images: ItemImages | None) -> tuple[str, ...]:
+    """What a run over images tells of its items: what was found, and how it knows those that lack what it reads.
+
+    Args:
+        text: of the items, in a run that reads texts.
+        images: of the items, in a run that reads images.
+    """
+    if images is None:
+        return ()
+    seen = images.present[1:]
+    written = text.present[1:] if text else torch.zeros_like(seen)
+    nothing = "neither a text nor an image" if text else "no image"
+    cases = [
+        (written & ~seen, "no image that can be read and are known by their text"),
+        (~written & ~seen, f"{nothing} that can be read and share one learned vector"),
+    ]
+    cases += [(~written & seen, "no text and are known by their image")] if text else []
+    counts = [(int(which.sum()), what) for which, what in cases]
+    return *images.notes, *(f"{number:,} of {len(seen):,} items have {what}" for number, what in counts if number)
 
 
 def _of_kept_tower(name: str, state: Mapping[str, Tensor]) -> bool:

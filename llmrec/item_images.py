@@ -1,6 +1,5 @@
 """What a run knows of its items' images: which pixels show each, and on demand their vectors."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from llmrec import assets, covers, loading, pixels
+from llmrec import assets, cores, covers, loading, pixels
 from llmrec.config import RunConfig
+from llmrec.covers import Covers
 from llmrec.errors import ConfigError, DataError
 from llmrec.features import SHARD_TEXTS, FeatureStore, Progress
 from llmrec.interactions import Dataset
@@ -50,11 +50,12 @@ class ItemImages:
     def of(cls, config: RunConfig, dataset: Dataset, progress: Progress) -> "ItemImages":
         """Finds every item's image and decodes what the store does not hold yet.
 
-        Beside texts a data set may come without images.
+        Beside texts a data set may come without images, or with none that can be read.
 
         Raises:
             ConfigError: no folder is named, the data set has none, and there are no texts beside.
-            DataError: no such folder, or no file in it is that of an item.
+            DataError: no such folder, or there are no texts beside and no file in it is that of an item and can be
+                read.
         """
         assert config.images is not None
         folder = dataset.images or config.images.folder
@@ -64,13 +65,22 @@ class ItemImages:
                 raise ConfigError(f"{told}; say where they are: images.folder=FOLDER with <item id>.jpg")
             note = f"{told}, so that texts alone are read; images.folder=FOLDER with <item id>.jpg brings them"
             return cls(config.images, [""] * (dataset.num_items + 1), progress, (note,))
-        store = _store(config.images)
         # Whether names count rows is told from the whole catalogue, before some of it is filtered out.
-        found = covers.find(dataset.item_ids.tolist(), folder, "id")
-        keys, notes = pixels.decode(found, store, workers=os.cpu_count() or 1, progress=progress)
-        if not any(keys):
-            raise DataError(f"{folder}: no item has an image that can be read; {'; '.join(notes)}")
-        return cls(config.images, keys, progress, (*found.notes, *notes), store)
+        found = covers.find(dataset.item_ids.tolist(), folder, "id", needed=not config.uses_text)
+        images = cls.of_covers(config.images, found, progress)
+        if not config.uses_text and not images.present.any():
+            raise DataError(
+                f"{folder}: no item has an image that can be read; {'; '.join(images.notes)}. Put whole files in their "
+                "place or name another folder, images.folder=FOLDER; beside texts (--model) items may be without"
+            )
+        return images
+
+    @classmethod
+    def of_covers(cls, options: ImageOptions, found: Covers, progress: Progress) -> "ItemImages":
+        """Decodes the images that were found, as far as the store does not hold them yet."""
+        store = _store(options)
+        keys, notes = pixels.decode(found, store, workers=cores.usable(), progress=progress)
+        return cls(options, keys, progress, (*found.notes, *notes), store)
 
     @property
     def present(self) -> Bool[Tensor, " catalogue"]:
@@ -143,7 +153,7 @@ def _store(options: ImageOptions) -> PixelStore:
 
 
 def of_new(config: RunConfig, items: Dataset, known: Sequence[str]) -> ItemImages:
-    """The images of items that training never saw.
+    """The images of items that training never saw; beside texts any of them may be without.
 
     Args:
         config: of the run.
@@ -151,17 +161,28 @@ def of_new(config: RunConfig, items: Dataset, known: Sequence[str]) -> ItemImage
         known: ids of the catalogue that they come to, entry 0 for the padding.
 
     Raises:
-        DataError: a run over images alone, and no folder of theirs is named; or one whose names count rows.
+        DataError: no such folder, or names that count rows; a run over images alone, and no folder is named or an item
+            has no image there that can be read.
     """
     assert config.images is not None
-    if items.images is not None:
-        covers.find([*known, *items.item_ids[1:].tolist()], items.images, config.images.named_by)
-        return ItemImages.of(config, items, lambda done, total: None)
-    if not config.uses_text:
+    if items.images is None:
+        if not config.uses_text:
+            raise DataError(
+                "this recommender knows items by their images; say where those of the new ones are: images=FOLDER"
+            )
+        return ItemImages(config.images, [""] * (items.num_items + 1), _quietly)
+    ids = items.item_ids.tolist()
+    found = covers.find(ids, items.images, config.images.named_by, others=known[1:], needed=False)
+    images = ItemImages.of_covers(config.images, found, _quietly)
+    images.notes += (found.doubt,) * bool(found.doubt)
+    bare = [item for item, key in zip(ids[1:], images.keys[1:], strict=True) if not key]
+    if bare and not config.uses_text:
         raise DataError(
-            "this recommender knows items by their images; say where those of the new ones are: images=FOLDER"
+            f"this recommender knows items by their images, and {len(bare):,} of {items.num_items:,} new items have "
+            f"none that can be read, such as {bare[:3]}: {'; '.join(images.notes)}. Put a whole file there for each, "
+            f"such as {bare[0]}.jpg, or leave them out"
         )
-    return ItemImages(config.images, [""] * (items.num_items + 1), lambda done, total: None)
+    return images
 
 
 def of_run(config: RunConfig, items: pl.DataFrame) -> ItemImages:
@@ -172,4 +193,8 @@ def of_run(config: RunConfig, items: pl.DataFrame) -> ItemImages:
         items: its item table.
     """
     assert config.images is not None
-    return ItemImages(config.images, ["", *items["pixels"].fill_null("")], lambda done, total: None)
+    return ItemImages(config.images, ["", *items["pixels"].fill_null("")], _quietly)
+
+
+def _quietly(done: int, total: int) -> None:
+    """The progress of a few items is nobody's affair."""

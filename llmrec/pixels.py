@@ -159,7 +159,6 @@ def decode(covers: Covers, store: PixelStore, *, workers: int, progress: Progres
         and of images that several items share.
 
     Raises:
-        DataError: none of the files can be used.
         MemoryLimitError: the disk has no room for the pixels.
         RunError: a worker died.
     """
@@ -178,8 +177,6 @@ def decode(covers: Covers, store: PixelStore, *, workers: int, progress: Progres
             broken.append(f"{path} ({why})")
         else:
             keys[index] = key
-    if len(broken) == len(paths):
-        raise DataError(f"none of the {len(paths):,} image files can be used: {_some(broken)}")
     return keys, [*_told_broken(broken), *_told_shared(keys, covers)]
 
 
@@ -227,7 +224,9 @@ def _written(store: PixelStore, batches: list[list[tuple[str, Path]]], workers: 
         except BrokenProcessPool:
             raise RunError(
                 "a process that decodes images ended before its time, as when memory runs out; what is done is kept. "
-                "Fewer workers need less; a script of your own must begin under if __name__ == '__main__'"
+                f"{min(workers, len(batches))} decode at a time, one for each core; on Linux 'taskset -c 0' before the "
+                "command leaves one core, and then the command decodes alone. A script of your own must begin under "
+                "if __name__ == '__main__'"
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 
-from llmrec import evaluation, fsdp
+from llmrec import cores, evaluation, fsdp
 from llmrec.interactions import Dataset
 from llmrec.options import ProtocolOptions
 from llmrec.scoring import Scorer
@@ -134,5 +134,4 @@ def _take_all_cores() -> None:
     asked = asked or any(word.startswith("--num_cpu_threads_per_process") for word in words)
     launchers = {"launch", "accelerate-launch", "accelerate.commands.launch", "launch.py"}
     if not asked and launchers & {Path(word).name for word in words}:
-        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, allowed))
+        torch.set_num_threads(min(psutil.cpu_count(logical=False) or 1, cores.usable()))

@@ -170,7 +170,7 @@ class Recommender(nn.Module):
             exclude_seen=exclude_seen,
         )
 
-    def add_items(self, table: pl.DataFrame, images: str | Path | None = None) -> None:
+    def add_items(self, table: pl.DataFrame, images: str | Path | None = None) -> tuple[str, ...]:
         """Adds items that training never saw; they are encoded from their text or image and ranked from now on.
 
         Only this object changes, not the run it was loaded from.
@@ -179,15 +179,21 @@ class Recommender(nn.Module):
             table: ``item_id`` and the columns that the run's prompt asks for, as in the item table of a data set.
             images: folder of the items' images, for a run over images.
 
+        Returns:
+            Of a run over images, what it tells of them: which images are missing or broken, and how the items are known
+            instead. Where a run reads texts too, items have what they have, and those with neither share the vector of
+            such items in training.
+
         Raises:
-            DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, an
-                item has no text, or no image of them is there; where a run reads both, items have what they have.
+            DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, there
+                is no such folder, or its names count rows; an item of a run over texts alone has no text, or one of a
+                run over images alone no image that can be read. None is added then.
         """
         folder = None if images is None else Path(images).expanduser()
         items = replace(Dataset.of_items("new items", table), images=folder)
         ids = items.items["item_id"].to_list()
         if not ids:
-            return
+            return ()
         if self.describe is None:
             raise DataError(
                 f"{ids[:3]} cannot be added: this recommender knows items by a table of their ids, which training "
@@ -196,8 +202,10 @@ class Recommender(nn.Module):
         if known := sorted(set(ids) & set(self.item_ids.tolist())):
             raise DataError(f"{len(known)} of {len(ids)} new items are in the catalogue already, such as {known[0]!r}")
         old = self.item_embeddings()
-        self._embeddings, self._added = torch.cat([old, self.describe(items, self.item_ids.tolist()).to(old)]), True
+        vectors, notes = self.describe(items, self.item_ids.tolist())
+        self._embeddings, self._added = torch.cat([old, vectors.to(old)]), True
         self.item_ids = np.array([*self.item_ids, *ids], dtype=object)
+        return notes
 
     def _find_users(self, users: Sequence[str] | None) -> np.ndarray:
         assert self.user_ids is not None

@@ -93,6 +93,9 @@ def test_a_run_over_images_is_saved_loaded_and_ranks_the_same(way, shop, tmp_pat
     assert train.main(command(shop, tmp_path / "run", *WAYS[way])) == 0, capsys.readouterr().err
     told = capsys.readouterr().err
     assert "2 of 24 items have no image" in told
+    known = ["1 of 24 items have no image that can be read and are known by their text", "1 of 24 items have neither"]
+    alone = ["2 of 24 items have no image that can be read and share one learned vector"]
+    assert all(line in told for line in (known if way.startswith("mixture") else alone))
     metrics = small_runs.metrics(tmp_path / "run")
     assert metrics["provenance"]["images"]["items_without_image"] == 2
     saved = Recommender.load(tmp_path / "run")
@@ -112,9 +115,77 @@ def test_new_items_are_ranked_by_what_they_show(way, shop, tmp_path):
     folder = tmp_path / "new"
     folder.mkdir()
     paint(folder / "new.png", 5)
-    saved.add_items(twin, images=folder)
+    assert saved.add_items(twin, images=folder) == ()
     vectors = saved.item_embeddings()
     torch.testing.assert_close(vectors[-1], vectors[5], rtol=1e-5, atol=1e-5)
+
+
+def some_new(folder):
+    """Images of new items: one whole, one empty, one of another item; "c" has none."""
+    folder.mkdir()
+    paint(folder / "a.png", 5)
+    (folder / "b.png").write_bytes(b"")
+    paint(folder / "9.png", 9)
+    return folder
+
+
+@pytest.mark.slow
+def test_new_items_of_a_run_over_images_alone_need_one_each(shop, tmp_path):
+    assert train.main(command(shop, tmp_path / "run", *EYE, "training.epochs=0")) == 0
+    saved, folder = Recommender.load(tmp_path / "run"), some_new(tmp_path / "new")
+    table = pl.DataFrame({"item_id": ["a", "b", "c"]})
+    with pytest.raises(DataError, match=r"2 of 3 new items have none that can be read, such as \['b', 'c'\]") as error:
+        saved.add_items(table, images=folder)
+    told = str(error.value)
+    assert f"1 of 3 items have no image in {folder}, such as 'c'" in told and "b.png (an empty file)" in told
+    assert told.endswith("Put a whole file there for each, such as b.jpg, or leave them out")
+    assert "'9" not in told, "item 9 is in the catalogue, and its image no stranger"
+    assert saved.num_items == len(saved.item_embeddings()) - 1 == ITEMS
+    with pytest.raises(DataError, match=r"1 of 1 new items have none that can be read, such as \['c'\]"):
+        saved.add_items(table[2:], images=folder)
+    stray = f"1 images in {folder} belong to no item, such as 'b.png'"
+    assert saved.add_items(table[:1], images=folder) == (stray,)
+    assert saved.num_items == len(saved.item_embeddings()) - 1 == ITEMS + 1
+
+
+@pytest.mark.slow
+def test_new_items_of_a_mixture_have_what_they_have_and_it_says_so(shop, tmp_path):
+    assert train.main(command(shop, tmp_path / "run", *BOTH)) == 0
+    folder = some_new(tmp_path / "new")
+
+    def added(*rows):
+        saved = Recommender.load(tmp_path / "run")
+        notes = saved.add_items(pl.DataFrame(rows, ["item_id", "title"], orient="row"), images=folder)
+        return notes, saved.item_embeddings()
+
+    notes, vectors = added(("a", "Film 5"), ("b", "Film 3"), ("c", "Film 3"), ("d", ""))
+    for place, twin in ((-4, 5), (-3, 3), (-2, 3), (-1, 7)):
+        torch.testing.assert_close(vectors[place], vectors[twin], rtol=1e-5, atol=1e-5)
+    assert notes == (
+        f"2 of 4 items have no image in {folder}, such as 'c', 'd'",
+        f"1 image files cannot be used, and their items have no image: {folder / 'b.png'} (an empty file)",
+        "2 of 4 items have no image that can be read and are known by their text",
+        "1 of 4 items have neither a text nor an image that can be read and share one learned vector",
+    )
+    for item in ("b", "c"):  # of which the folder shows none
+        torch.testing.assert_close(added((item, "Film 3"))[1][-1], vectors[3], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_covers_that_are_all_broken_are_told_beside_texts_and_refused_alone(shop, tmp_path, capsys):
+    folder = tmp_path / "covers"
+    folder.mkdir()
+    for item in (1, 2):
+        (folder / f"{item}.jpg").write_bytes(b"")
+    given = [f"images.folder={folder}", "training.epochs=0"]
+    told = str(refused(command(shop, tmp_path / "seen", *EYE, *given)))
+    assert "no item has an image that can be read" in told and "1.jpg (an empty file)" in told
+    assert "Put whole files in their place or name another folder, images.folder=FOLDER; beside texts (--model)" in told
+    assert train.main(command(shop, tmp_path / "both", *BOTH, *given)) == 0
+    told = capsys.readouterr().err
+    assert "2 image files cannot be used" in told
+    assert "23 of 24 items have no image that can be read and are known by their text" in told
+    assert small_runs.metrics(tmp_path / "both")["provenance"]["images"]["items_without_image"] == ITEMS
 
 
 @pytest.mark.slow
@@ -424,6 +495,11 @@ def test_a_mixture_from_nothing_learns_on_a_platform_of_one_modality(has, shop, 
     else:
         two = (vector_of(run, tmp_path / name, name, 5) for name in ("Film 5", "Film 6"))
         torch.testing.assert_close(*two, rtol=0, atol=0)
+        notes = Recommender.load(run).add_items(pl.DataFrame({"item_id": ["told"], "title": ["Film 3"]}))
+        assert notes == (
+            "no item had a text when this recommender was trained, so those of the new are not read",
+            "1 of 1 items have neither a text nor an image that can be read and share one learned vector",
+        )
 
 
 @pytest.mark.slow
@@ -452,6 +528,20 @@ def test_items_with_neither_a_text_nor_an_image_are_no_mixture(shop, tmp_path):
     assert "shop: no item has an image or a text" in str(refused(given))
 
 
+def test_images_that_may_be_numbered_by_rows_or_by_items_are_told(shop, tmp_path):
+    data, folder = load_dataset(str(shop / "shop.yaml")), tmp_path / "covers"
+    data = replace(data, items=data.items.with_columns(item_id=pl.col("item_id").replace("24", "90")), images=folder)
+    folder.mkdir()
+    for number in (2, 5, 6):
+        paint(folder / f"{number}.png", number)
+    told = f"the 3 images in {folder} are named by numbers, which may be item ids or rows"
+    shown = preparation.seen(data, ImageOptions(model="resnet-mini"), beside_texts=False)
+    filtered = [filtering.apply(each, FilterOptions(with_image=True)).dataset for each in (data, shown)]
+    assert [sum(note.startswith(told) for note in each.notes) for each in (data, shown, *filtered)] == [0, 1, 1, 1]
+    believed = ImageOptions(model="resnet-mini", named_by="id")
+    assert preparation.seen(data, believed, beside_texts=False).notes == data.notes
+
+
 def rows(folder):
     """Images numbered by the rows of a table: 0 is no item, and items go beyond the highest."""
     folder.mkdir()
@@ -477,5 +567,6 @@ def test_new_items_are_not_shown_by_images_that_count_rows(shop, tmp_path):
     with pytest.raises(DataError, match="seem to be numbered by the rows of a table"):
         saved.add_items(table, images=folder)
     (folder / "0.png").unlink()
-    saved.add_items(table, images=folder)
-    assert saved.item_ids[-2:].tolist() == ["20", "31"]
+    (note,) = saved.add_items(table[:1], images=folder)
+    assert note.startswith(f"the 20 images in {folder} are named by numbers, which may be item ids or rows")
+    assert saved.item_ids[-1] == "20"

@@ -16,7 +16,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from llmrec import image_files, pixels
+from llmrec import cores, image_files, pixels
 from llmrec.covers import Covers
 from llmrec.errors import DataError, RunError
 from llmrec.image_files import content_key, decoded
@@ -380,10 +380,13 @@ def test_a_broken_file_is_tried_once_and_named_every_time(tmp_path):
         PixelStore(folder, 4).read([content_key(text)])
 
 
-def test_a_catalogue_without_one_usable_image_is_refused(tmp_path):
+def test_a_catalogue_without_one_usable_image_has_no_keys_and_says_why(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"none of the 1 image files can be used: .*a\.jpg \(an empty file\)"):
-        decode(covers_of(tmp_path / "a.jpg"), PixelStore(tmp_path / "store", 4), workers=1, progress=silent)
+    store = PixelStore(tmp_path / "store", 4)
+    keys, (note,) = decode(covers_of(tmp_path / "a.jpg", None), store, workers=1, progress=silent)
+    assert (keys, len(store)) == (["", "", ""], 0)
+    assert note.endswith("a.jpg (an empty file)")
+    assert decode(covers_of(None), store, workers=1, progress=silent) == (["", ""], [])
 
 
 def test_of_many_broken_files_a_few_are_named(tmp_path):
@@ -411,8 +414,20 @@ def test_two_processes_make_what_one_makes(tmp_path, monkeypatch):
 def test_a_worker_that_dies_is_told_and_does_not_hang(tmp_path, monkeypatch):
     monkeypatch.setattr(pixels, "FEW_IMAGES", 1)
     monkeypatch.setattr(pixels, "write_pixels", dying_worker.die)
-    with pytest.raises(RunError, match="a process that decodes images ended before its time"):
+    told = "a process that decodes images ended before its time.* 2 decode at a time, .* on Linux 'taskset -c 0'"
+    with pytest.raises(RunError, match=told):
         decode(covers_of(*some_files(tmp_path, 4)), PixelStore(tmp_path / "s", 4), workers=2, progress=silent)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_cores_that_the_process_may_not_use_do_not_count():
+    allowed = os.sched_getaffinity(0)
+    assert cores.usable() == len(allowed)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert cores.usable() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 # The way to the model
