@@ -75,7 +75,10 @@ class Study:
         def fault(data: str, seen: tuple[Path | None, covers.NamedBy] | None) -> str:
             found = read(data)
             why = found if isinstance(found, str) else seen and _fault_of_covers(found, *seen)
-            return f"{data}: {why}".splitlines()[0] if why else ""
+            first, *rest = f"{data}: {why}".splitlines()
+            name, folder = self._place(data)
+            more = f" 'llmrec data check {name} --data-dir {folder}' tells the rest." if rest else ""
+            return first + more if why else ""
 
         return {
             target: {name: why for name in systems if (why := self._lack(target, name, fault))}

@@ -272,6 +272,15 @@ def test_what_the_folder_lacks_is_left_out_with_the_systems_that_read_it(data: P
     assert all(why.startswith("Bili_500K: ") for why in lacking["KU"].values())
 
 
+def test_a_folder_in_no_known_layout_is_told_in_a_whole_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("a,b\n", encoding="utf-8")
+    told = paper_cells.Study(paper("morec"), tmp_path).lacking({"mind": ["sasrec-id"]})["mind"]["sasrec-id"]
+    assert told == (
+        f"mind: no data set in a known layout: {tmp_path} holds notes.csv; {tmp_path}/mind does not exist. "
+        f"'llmrec data check mind --data-dir {tmp_path}' tells the rest."
+    )
+
+
 @pytest.mark.slow
 def test_what_cannot_be_trained_stops_nothing_else(data: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     """The source's run is tried once, whatever goes on from it."""

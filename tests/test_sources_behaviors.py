@@ -15,8 +15,8 @@ LOG = "u1\tN2 N1 N3\nu2\tN3 N2\n"
 TABLE = "N1\tOne\nN2\tTwo &amp; a half\nN3\tThree\nN4\tFour\n"
 
 
-def write(folder: Path, log: str = LOG, **tables: str) -> Path:
-    for stem, text in {"behaviors": log, **tables}.items():
+def write(folder: Path, log: str = LOG, to: str = "behaviors", **tables: str) -> Path:
+    for stem, text in {to: log, **tables}.items():
         (folder / f"{stem}.tsv").write_text(text, encoding="utf-8")
     return folder
 
@@ -89,6 +89,78 @@ def test_a_third_field_is_not_read_and_told(tmp_path):
     data = load_dataset("x", write(tmp_path, items="N1\tOne\tx\nN2\tTwo\tx\nN3\tThree\tx\n"))
     assert data.items["title"].to_list() == ["One", "Two", "Three"]
     assert "items.tsv: the third field of the lines is not read" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("users", "items"),
+    [
+        ("mind_60w_users", "mind_60w_items"),
+        ("mind_60w_users", "mind_60w_news"),
+        ("Adressa_users_base_2w", "Adressa_news_base"),
+    ],
+)
+def test_morec_and_adapter4rec_call_the_same_files_after_their_sets(tmp_path, users, items):
+    data = load_dataset("x", write(tmp_path, to=users, **{items: TABLE}))
+    assert histories(data) == {"u1": ["N2", "N1", "N3"], "u2": ["N3", "N2"]}
+    assert data.items["title"].to_list() == ["One", "Two & a half", "Three", "Four"]
+
+
+@pytest.mark.parametrize("files", [("hm_50w_users", "hm_50w_items"), ("behaviors", "items")])
+def test_a_table_of_ids_alone_is_one_of_items_without_texts(tmp_path, files):
+    """As MoRec has of H&M and Adapter4Rec of Amazon, whose items are seen."""
+    log, table = files
+    (tmp_path / "covers").mkdir()
+    for ids in ("v3\nv1\nv2\nv4\n", "itemid\nv3\nv1\nv2\nv4\n"):
+        data = load_dataset("x", write(tmp_path, "u1\tv2 v1 v3\nu2\tv3 v2\n", to=log, **{table: ids}))
+        assert histories(data) == {"u1": ["v2", "v1", "v3"], "u2": ["v3", "v2"]}
+        assert data.items.rows() == [("v3",), ("v1",), ("v2",), ("v4",)]
+        assert data.images == tmp_path / "covers"
+        assert f"{table}.tsv: ids alone, so items have no text" in data.notes
+        header = f"{table}.tsv: line 1 is a header (itemid), no item"
+        assert (header in data.notes) == ids.startswith("itemid")
+
+
+def test_one_column_of_titles_is_no_table_of_ids(tmp_path):
+    with pytest.raises(DataError, match="not one item id of the log is in the item table"):
+        load_dataset("x", write(tmp_path, items="One\nTwo\nThree\n"))
+
+
+def test_beside_covers_a_log_needs_no_table(tmp_path):
+    folder = write(tmp_path, f"user_id\titem_ids\n{LOG}uid\tN3 N1\n")
+    assert not Behaviors().detect(folder)
+    (folder / "hm_cover").mkdir()
+    (folder / "hm_cover" / "N1.jpg").write_bytes(b"")
+    data = load_dataset("x", folder)
+    assert histories(data) == {"u1": ["N2", "N1", "N3"], "u2": ["N3", "N2"], "uid": ["N3", "N1"]}
+    assert data.items.rows() == [("N2",), ("N1",), ("N3",)]
+    assert data.images == folder / "hm_cover"
+    assert data.notes == (
+        "no item table: the items are those of the log",
+        "behaviors.tsv: line 1 is a header (user_id), no user",
+        "no image in hm_cover/: item N2, N3",
+    )
+
+
+def test_a_user_who_is_called_like_a_header_stays_where_there_is_no_table(tmp_path):
+    (tmp_path / "covers").mkdir()
+    assert list(histories(load_dataset("x", write(tmp_path, f"uid\tN1 N2\n{LOG}")))) == ["uid", "u1", "u2"]
+
+
+def test_a_table_of_users_beside_covers_is_no_log(tmp_path):
+    (tmp_path / "covers").mkdir()
+    folder = write(tmp_path, "u1\t25\nu2\t31\n", to="some_users")
+    assert not Behaviors().detect(folder)
+    write(tmp_path, "1\tU1\t11/11/2019 9:05:58 AM\tN1\tN2-1 N3-0\n")
+    assert not Behaviors().detect(folder), "behaviors.tsv counts before it, whatever it holds"
+
+
+def test_several_logs_or_a_table_of_other_fields_are_not_guessed_at(tmp_path):
+    folder = write(tmp_path, to="hm_users", hm_items="v1\n", bili_users=LOG)
+    assert not Behaviors().detect(folder)
+    (tmp_path / "mind").mkdir()
+    (tmp_path / "mind" / "covers").mkdir()
+    news = "N1\tnews\tus\tOne\tAbstract\thttp://x\t[]\t[]\n"
+    assert not Behaviors().detect(write(tmp_path / "mind", news=news)), "there is a table, and it is another one"
 
 
 FAULTS = {

@@ -74,7 +74,7 @@ def _read(name: str, folders: list[Path]) -> Dataset:
 def _unrecognised(name: str, folders: list[Path], sources: dict[str, Any]) -> str:
     places = "; ".join(f"{folder} {_listing(folder)}" for folder in folders)
     known = "\n".join(f"  {layout}: {source.expects}" for layout, source in sources.items())
-    return f"no data set {name!r} in a known layout: {places}. A folder must hold one of\n{known}"
+    return f"no data set {name!r} in a known layout: {places}.\nA folder must hold one of\n{known}"
 
 
 def _listing(folder: Path) -> str:
