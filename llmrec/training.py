@@ -67,8 +67,8 @@ def fit(
 ) -> Progress:
     """Trains until the metric has not risen for ``patience`` epochs and restores the weights of its best epoch.
 
-    Of a model that learned elsewhere the weights that it begins with are judged too, as epoch 0. Patience does not count
-    from there: what is added to it may first make it worse.
+    Of a model that learned elsewhere the weights that it begins with are judged too, as epoch 0. Patience does not
+    count from there: what is added to it may first make it worse.
 
     Args:
         model: on the accelerator's device; trained in place.

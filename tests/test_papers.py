@@ -276,7 +276,7 @@ def test_a_folder_in_no_known_layout_is_told_in_a_whole_sentence(tmp_path: Path)
     (tmp_path / "notes.csv").write_text("a,b\n", encoding="utf-8")
     told = paper_cells.Study(paper("morec"), tmp_path).lacking({"mind": ["sasrec-id"]})["mind"]["sasrec-id"]
     assert told == (
-        f"mind: no data set in a known layout: {tmp_path} holds notes.csv; {tmp_path}/mind does not exist. "
+        f"mind: no data set 'mind' in a known layout: {tmp_path} holds notes.csv; {tmp_path}/mind does not exist. "
         f"'llmrec data check mind --data-dir {tmp_path}' tells the rest."
     )
 
