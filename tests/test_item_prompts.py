@@ -36,6 +36,8 @@ CASES = [
     ("items/title", {"title": ""}, "Holds tea."),
     ("items/title", {"title": "", "description": ""}, "Blue Big"),
     ("items/title", {"title": "", "description": "", "features": []}, "Kiln"),
+    ("items/title_lower", {"title": "MUG of Tea"}, "mug of tea"),
+    ("items/title_lower", {"title": ""}, "holds tea."),
     ("items/title_brand", {}, "Mug, Kiln"),
     ("items/title_brand", {"brand": None}, "Mug"),
     ("items/title_brand", {"title": None}, "Holds tea., Kiln"),

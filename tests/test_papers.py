@@ -14,6 +14,7 @@ from eval import cells, paper_cells, paper_files, paper_report, papers, transfer
 from eval.paper_files import Benchmark, merged
 from llmrec import train
 from llmrec.errors import ConfigError, RunError
+from llmrec.loading import repository_of
 from llmrec.sources import load_dataset
 
 NAMES = ("adapter4rec", "morec", "ninerec", "pixelrec", "tcf", "transrec")
@@ -112,6 +113,91 @@ def test_what_reads_items_learns_at_the_rates_of_the_papers() -> None:
         options = adapted.options(system, "amazon")
         assert (options["training"]["learning_rate"], options["images"]["tuning"]["learning_rate"]) == (2e-4, 2e-4)
         assert "tuning" not in options and options["head"]["name"] == "cpc"
+
+
+CHECKPOINTS = {
+    "adapter4rec": {
+        "bert": "google-bert/bert-base-uncased",
+        "roberta": "FacebookAI/roberta-base",
+        "vit": "google/vit-base-patch16-224",
+        "mae": "facebook/vit-mae-base",
+    },
+    "morec": {
+        "bert-small": "google/bert_uncased_L-4_H-512_A-8",
+        "bert-base": "google-bert/bert-base-uncased",
+        "roberta": "FacebookAI/roberta-base",
+        "resnet-50": "microsoft/resnet-50",
+        "swin-tiny": "microsoft/swin-tiny-patch4-window7-224",
+        "swin-base": "microsoft/swin-base-patch4-window7-224",
+    },
+    "ninerec": {"text": "hfl/chinese-bert-wwm-ext", "image": "microsoft/swin-base-patch4-window7-224-in22k"},
+    "pixelrec": {
+        "resnet-50": "microsoft/resnet-50",
+        "vit": "openai/clip-vit-base-patch32",
+        "beit": "microsoft/beit-base-patch16-224",
+        "swin-base": "microsoft/swin-base-patch4-window7-224",
+        "swin-tiny": "microsoft/swin-tiny-patch4-window7-224",
+    },
+    "transrec": {"text": "google-bert/bert-base-chinese", "image": "microsoft/resnet-18"},
+}
+"""What the authors' READMEs and code load; of ResNets, which they take from torchvision, the hub's."""
+OVER_COVERS = {
+    "microsoft/resnet-50": 2.54,
+    "openai/clip-vit-base-patch32": 2.583,
+    "microsoft/swin-tiny-patch4-window7-224": 2.56,
+    "microsoft/swin-base-patch4-window7-224": 2.83,
+    "microsoft/beit-base-patch16-224": 2.68,
+}
+"""PixelRec's Recall@10 of SASRec, in percent (seed_systems.md); 2.633 is of RN50, CLIP's ResNet."""
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_items_are_read_by_the_checkpoints_of_the_papers(name: str) -> None:
+    models = {part: item.get("images", item)["model"] for part, item in paper(name).items.items()}
+    assert {part: repository_of(model) for part, model in models.items()} == CHECKPOINTS[name]
+
+
+def test_a_figure_over_covers_stands_beside_the_model_that_it_was_measured_with() -> None:
+    whole = paper("pixelrec")
+    figures = whole.published.fractions("Pixel200K")
+    reads = {name: CHECKPOINTS["pixelrec"][part] for name in figures for part in whole.reads(name)}
+    over_sasrec = {model: 100 * figures[name]["HR@10"] for name, model in reads.items() if name.startswith("sasrec")}
+    assert over_sasrec == pytest.approx(OVER_COVERS)
+    others = {model for name, model in reads.items() if not name.startswith("sasrec")}
+    assert others == {"openai/clip-vit-base-patch32"}, "the other networks are printed over CLIP's models alone"
+
+
+def test_user_networks_are_those_of_the_released_files() -> None:
+    """A NextItNet's authors count pairs of blocks, dilated by 1 and 4."""
+    whole = paper("pixelrec")
+    wanted = {
+        "dssm": {"name": "dssm", "num_layers": 0, "dropout": 0},
+        "nextitnet": {"name": "nextitnet", "num_layers": 6},
+        "bert4rec": {
+            "name": "bert4rec",
+            "num_layers": 2,
+            "num_heads": 4,
+            "dropout": 0.1,
+            "mask_share": 0.6,
+            "last_share": 0,
+        },
+    }
+    for ending in ("id", "vit"):
+        found = {name: whole.options(f"{name}-{ending}", "Pixel200K") for name in ("gru4rec", *wanted)}
+        assert {name: found[name]["head"] for name in wanted} == wanted
+        width = {"id": 2048, "vit": 512}[ending]
+        head = {"name": "gru4rec", "num_layers": 1, "hidden_dim": width, "dropout": 0}
+        assert (found["gru4rec"]["embedding_dim"], found["gru4rec"]["head"]) == (width, head)
+        assert [found[name]["embedding_dim"] for name in wanted] == [4096, 1024, 512]
+        decays = {"gru4rec": 0.01, "dssm": 0, "nextitnet": 0.01, "bert4rec": 0.1}
+        assert {name: options["training"]["weight_decay"] for name, options in found.items()} == decays
+    nine = paper("ninerec")
+    layers = {name: nine.options(name, "QB")["head"]["num_layers"] for name in ("gru4rec-id", "nextitnet-id")}
+    assert layers == {"gru4rec-id": 2, "nextitnet-id": 4}
+    rates = {name: nine.options(name, "QB")["training"]["learning_rate"] for name in ("sasrec-text", "sasrec-image")}
+    assert rates == {"sasrec-text": 5e-5, "sasrec-image": 1e-4}
+    over_text = nine.options("gru4rec-text-pretrained", "QB")
+    assert (over_text["model"], over_text["tuning"]["learning_rate"]) == ("hfl/chinese-bert-wwm", 5e-5)
 
 
 def test_what_is_exchanged_takes_its_options_with_it() -> None:
