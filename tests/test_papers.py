@@ -512,6 +512,7 @@ def test_several_data_sets_have_a_mean_and_a_count_of_verdicts(monkeypatch, tmp_
 
 
 QUICK = ("training.epochs=1", "training.warmup_steps=1")
+FEW = "training.users=20"
 
 
 def run(name: str, folder: Path, output: Path, *words: str) -> dict:
@@ -527,23 +528,53 @@ def trained(group: dict) -> list[str]:
 
 @pytest.mark.slow
 def test_pixels_on_a_miniature_and_cells_are_found_again(data: Path, tmp_path: Path, capsys, cells_here) -> None:
-    systems = ["--systems", "sasrec-id", "sasrec-resnet-50"]
-    groups = run("pixelrec", data, tmp_path / "a", *systems)
-    assert trained(groups["pixelrec"]) == ["sasrec-id", "sasrec-resnet-50"]
+    words = [FEW, "--systems", "sasrec-id", "gru4rec-vit", "sasrec-resnet-50"]
+    groups = run("pixelrec", data, tmp_path / "a", *words)
+    assert trained(groups["pixelrec"]) == ["sasrec-id", "gru4rec-vit", "sasrec-resnet-50"]
     assert {"random", "popularity"} <= {row["name"] for row in groups["pixelrec"]["rows"]}
-    again = run("pixelrec", data, tmp_path / "b", *systems, "--minutes", "0")
+    again = run("pixelrec", data, tmp_path / "b", *words, "--minutes", "0")
     assert again["pixelrec"]["rows"] == groups["pixelrec"]["rows"]
     assert "Missing" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_covers_go_on_whole_and_by_adapters_alone(data: Path, tmp_path: Path, cells_here) -> None:
-    groups = run("adapter4rec", data, tmp_path / "out", "--targets", "pixelrec")
+    groups = run("adapter4rec", data, tmp_path / "out", FEW, "--targets", "pixelrec")
     assert trained(groups["pixelrec"]) == ["sasrec-vit", "sasrec-vit-fta", "sasrec-vit-adat"]
     learned = {row["name"]: row["trainable_parameters"] for row in groups["pixelrec"]["rows"]}
     assert learned["sasrec-vit-adat"] < 0.2 * learned["sasrec-vit-fta"] == 0.2 * learned["sasrec-vit"]
     tested = [(test["first"], test["second"]) for test in groups["pixelrec"]["paired_tests"]]
     assert ("sasrec-vit-adat", "sasrec-vit") in tested
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "target", "systems"),
+    [
+        ("ninerec", "TN", ["gru4rec-id", "nextitnet-id", "sasrec-id", "sasrec-image"]),
+        pytest.param("ninerec", "Bili_Food", ["sasrec-text"], marks=pytest.mark.network),
+        pytest.param("transrec", "TN-mixed", ["sasrec-id", "mixture"], marks=pytest.mark.network),
+        ("morec", "bili", ["dssm-resnet-50"]),
+    ],
+)
+def test_every_kind_of_system_learns_from_nothing(name, target, systems, data: Path, tmp_path: Path, cells_here):
+    few = [] if "dssm-resnet-50" in systems else [FEW]  # it has a table of users and recommends to no other
+    words = (*few, "--targets", target, "--systems", *systems)
+    assert trained(run(name, data, tmp_path / "out", *words)[target]) == systems
+
+
+@pytest.mark.slow
+def test_user_networks_that_no_miniature_has_run_at_a_small_width(data: Path, tmp_path: Path, cells_here) -> None:
+    copied(data, tmp_path, "pixelrec")
+    (tmp_path / "pixelrec").rename(tmp_path / "Pixel200K")
+    eye = 'images={"model": "resnet-mini", "size": 16, "tuning": {"name": "full"}}'
+    systems = {"id": ["dssm-id", "nextitnet-id", "bert4rec-id"], eye: ["dssm-vit", "nextitnet-vit", "bert4rec-vit"]}
+    for what, names in systems.items():
+        words = [*QUICK, FEW, "embedding_dim=32", *([] if what == "id" else [what])]
+        flags = ["--data-dir", str(tmp_path), "--seeds", "1", "--output", str(tmp_path / "out"), "--systems", *names]
+        assert papers.main(["--benchmark", "pixelrec", *words, *flags]) == 0
+        groups = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["groups"]
+        assert trained(groups["Pixel200K"]) == names
 
 
 @pytest.mark.slow
