@@ -142,6 +142,8 @@ def _writing(options: RunConfig, split: Split, processes: Any, console: Any) -> 
     with processes.main_first(), console.counting("encoding items") as progress:
         text = ItemText.of(options, split.dataset, progress)
         origin = _origin(options)
+        if origin is not None:
+            _require_other_people(options, origin, split)
         training.seed_step(options.seed, 0, 0)
         model, examples = making.build(options, split, origin, progress)
         for line in making.notes(model, examples, split):
@@ -185,3 +187,18 @@ def _origin(options: RunConfig) -> GenerativeRecommender | None:
         if then != now:
             raise RunError(f"training.init_from={folder}: p5.{option} is {then} there and {now} here; take the same")
     return origin
+
+
+def _require_other_people(options: RunConfig, origin: GenerativeRecommender, split: Split) -> None:
+    """Raises RunError where users of other data are called as users here and prompts call them so: who they are is not
+    known."""
+    assert options.p5 is not None
+    folder, begun = options.training.init_from, origin.asking.rows.dataset
+    there, here = begun.users["user_id"], split.dataset.user_ids[1:].tolist()
+    both = sorted({*here}.intersection(there))
+    if both and begun.name != options.data and (shown := making.by_name(options.p5)):
+        raise RunError(
+            f"training.init_from={folder}: {len(both):,} of {len(here):,} users of {options.data} have names of users "
+            f"of {begun.name}, such as {both[0]!r}, and {shown[0]} would take them for the same people; ask by prompts "
+            "without users (configs/p5-titles.yaml), or give users other ids"
+        )

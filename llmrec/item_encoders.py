@@ -21,6 +21,11 @@ from llmrec.splits import Split
 
 Describe = Callable[[Dataset, Sequence[str]], tuple[Float[Tensor, "n dim"], tuple[str, ...]]]
 """Vectors of items and what is to be told of them, for a catalogue of the ids known so far."""
+Known = tuple[str, str, Float[Tensor, " dim"]]
+"""Id, text and vector of an item as a run was saved with them."""
+OFF = 0.1
+"""How far from its vector, as a share of the length of that, a known item may be read: rounding by another machine or
+format is below, an adapter with another scale above."""
 FITTED = 1000
 """Images that the transform of a vision model from nothing is fitted on at most."""
 
@@ -110,7 +115,10 @@ def _saved_encoder(
 
 
 def describer(
-    config: RunConfig, weights: Callable[[], dict[str, Tensor]], provenance: Mapping[str, Any] = MappingProxyType({})
+    config: RunConfig,
+    weights: Callable[[], dict[str, Tensor]],
+    provenance: Mapping[str, Any] = MappingProxyType({}),
+    known_item: Known | None = None,
 ) -> Describe | None:
     """What encodes new items as the trained encoder would; None where it has a table of ids.
 
@@ -118,9 +126,11 @@ def describer(
         config: of the run.
         weights: of the recommender, at the time of the call.
         provenance: of a saved run, which tells the revisions of the models that it was trained on.
+        known_item: of a saved run over texts, which is read again beside the new ones and must have its vector.
 
     Raises:
-        RunError: by what it returns, where weights are missing or a model is another than in training.
+        RunError: by what it returns, where weights are missing, or a model is another than in training or reads
+            otherwise.
     """
     if config.encoder_name not in ("text", "image", "mixture"):
         return None
@@ -130,6 +140,8 @@ def describer(
         state = _below("encoder.", weights())
         _require_revisions(config, provenance)
         text, images = _read(config, items, known, state)
+        if known_item and text and text.texts:
+            text = ItemText(config, [*text.texts, known_item[1]], _quietly)
         encoder = _saved_encoder(config, state, text, images)
         own = encoder.state_dict()
         if missing := [name for name in own if name not in state and not _of_kept_tower(name, state)]:
@@ -139,9 +151,21 @@ def describer(
             )
         encoder.load_state_dict(own | {name: state[name] for name in own if name in state})
         vectors: Tensor = encoder.eval()()[1:]
-        return vectors, told(text, images)
+        if known_item:
+            _require_vector(known_item, vectors[-1])
+        return vectors[: items.num_items], told(text, images)
 
     return describe
+
+
+def _require_vector(known: Known, now: Float[Tensor, " dim"]) -> None:
+    item, _, saved = known
+    off = float((now - saved).norm() / saved.norm())
+    if off > OFF:
+        raise RunError(
+            f"item {item!r} is read as a vector that is {off:.0%} away from that in item_embeddings.safetensors: an "
+            "adapter that was not loaded, or not as in training; take config.json and the weights that training wrote"
+        )
 
 
 def _read(

@@ -20,7 +20,7 @@ from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
-from llmrec.item_encoders import Describe, describer, new_encoder, restore_encoder
+from llmrec.item_encoders import Describe, Known, describer, new_encoder, restore_encoder
 from llmrec.item_images import ItemImages
 from llmrec.item_text import ItemText
 from llmrec.runs import RunFolder, read_json, write_atomically
@@ -279,7 +279,9 @@ class Recommender(nn.Module):
         if vectors is None or vectors.shape != (len(items) + 1, config.embedding_dim):
             raise RunError(f"{run.path}: item_embeddings.safetensors does not fit items.parquet and config.json")
         recommender._embeddings = vectors
-        recommender.describe = describer(config, recommender.state_dict if to_train else lambda: state, provenance)
+        weights = recommender.state_dict if to_train else lambda: state
+        known = None if to_train else _known_item(config, items, vectors)  # what goes on learning has no vector to keep
+        recommender.describe = describer(config, weights, provenance, known)
         return recommender.eval()
 
 
@@ -315,6 +317,15 @@ def check_head(config: RunConfig) -> None:
     """
     with torch.device("meta"):
         _head(config, np.array(["", "somebody"], dtype=object) if _by_user(config) else None)
+
+
+def _known_item(config: RunConfig, items: pl.DataFrame, vectors: Tensor) -> Known | None:
+    """The first item with a text of a run over texts alone."""
+    if config.encoder_name != "text":
+        return None
+    row = (items["text"].fill_null("") != "").arg_max()
+    assert row is not None
+    return items["item_id"][row], items["text"][row], vectors[row + 1]
 
 
 def is_bound(config: RunConfig) -> bool:

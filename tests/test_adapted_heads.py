@@ -135,7 +135,9 @@ def test_adapters_that_are_not_among_the_weights_are_named_before_a_new_item_is_
     message = r"lacks 16, such as encoder.trunk.adapters.0.attention.down.weight: an adapter that was not loaded"
     with pytest.raises(RunError, match=message):
         Recommender.load(broken).add_items(new)
-    Recommender.load(run).add_items(new)
+    loaded = Recommender.load(run)
+    loaded.add_items(new)
+    assert loaded.item_ids[-1] == "new" and len(loaded.item_embeddings()) == len(loaded.item_ids) == 32
 
 
 def test_the_reported_number_of_weights_that_learn_is_that_of_adapters_projection_and_head(run):

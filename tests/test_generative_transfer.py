@@ -114,6 +114,19 @@ def test_a_run_of_vectors_is_none_to_go_on_from(toy_folder: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_users_of_two_platforms_with_the_same_name_are_not_joined(first: Path, tmp_path: Path, capsys):
+    log, items = toy_tables(num_users=16, num_items=50, seed=1)
+    others = write_recbole(tmp_path / "others", "others", log, items)
+    words = writer(others, tmp_path / "second", f"training.init_from={first}", "p5.vocabulary=400", *STILL)
+    assert train.main(words) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "16 of 16 users of others have names of users of toy, such as 'u0', and p5/" in told
+    assert "ask by prompts without users (configs/p5-titles.yaml)" in told
+    nobody = ["--model", "t5-tiny", "p5.examples={anonymous: 1}", "p5.prompt=p5/anonymous/next_item"]
+    assert train.main([*words[2:6], *nobody, f"training.init_from={first}", "training.epochs=0"]) == 0
+
+
+@pytest.mark.slow
 def test_a_run_does_not_go_on_in_its_own_folder(first: Path, toy_folder: Path, capsys):
     """--overwrite would have deleted it before it was read."""
     assert train.main(writer(toy_folder, first, f"training.init_from={first}", "--overwrite")) == 2

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from small_runs import Job, arguments, rows, same
 
 from llmrec import config, starting, train
-from llmrec.errors import ConfigError
-from llmrec.runs import read_json
+from llmrec.errors import ConfigError, RunError
+from llmrec.recommender import Recommender
+from llmrec.runs import read_json, write_json
 
 COMMON = ["--loss", "in_batch_softmax", "head.dropout=0", "training.epochs=2"]
 
@@ -155,6 +156,21 @@ def test_a_language_model_that_learned_goes_along(tuning: str, toy_folder: Path,
     ):
         assert train.main([*of_text(toy_folder, tmp_path / "other", "--init", str(source)), word]) == 2
         assert f"reads items otherwise ({word.partition('=')[0]}: {other})" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.slow
+def test_adapters_that_are_not_as_in_training_are_noticed_by_what_they_do(toy_folder: Path, tmp_path: Path) -> None:
+    """All weights are there; by other options a known item would get another vector than it has."""
+    run, new = tmp_path / "run", pl.DataFrame({"item_id": ["new"], "title": ["Heat"], "genres": [["War"]]})
+    assert train.main(of_text(toy_folder, run, "--tuning", "lora", "tuning.learning_rate=0.05")) == 0
+    model = Recommender.load(run)
+    model.add_items(new)
+    assert model.item_ids[-1] == "new" and len(model.item_embeddings()) == len(model.item_ids) == 32
+    options = read_json(run / "config.json")
+    for tuning in ({"name": "frozen"}, options["tuning"] | {"alpha": 10 * options["tuning"]["alpha"]}):
+        write_json(run / "config.json", options | {"tuning": tuning})
+        with pytest.raises(RunError, match=r"item 'i\d+' is read as a vector that is \d+% away from that in item_emb"):
+            Recommender.load(run).add_items(new)
 
 
 @pytest.mark.slow
