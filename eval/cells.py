@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.flags import at_least
 from llmrec import components, config, train
 from llmrec.errors import RunError
 from llmrec.runs import RunFolder, RunTable, read_json
@@ -203,21 +204,14 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def add_seeds(parser: argparse.ArgumentParser) -> None:
     """The flag of every study over several seeds."""
-    parser.add_argument("--seeds", type=positive, default=len(SEEDS), help="how many (default: 3)")
+    parser.add_argument("--seeds", type=at_least(1), default=len(SEEDS), help="how many (default: 3)")
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """The flag of every study that trains."""
     parser.add_argument(
-        "--jobs", type=positive, default=1, help="cells trained at a time, one thread each (default: 1)"
+        "--jobs", type=at_least(1), default=1, help="cells trained at a time, one thread each (default: 1)"
     )
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on, for argparse."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, came {text}")
-    return number
 
 
 def run(arguments: list[str], folder: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval import cells
 from eval.domain_methods import FROM_NOTHING, METHODS
+from eval.flags import at_least
 from llmrec.errors import exit_code
 
 if TYPE_CHECKING:
@@ -65,12 +66,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--source-tuning", default="frozen", help="what of the language model learns on the source (default: frozen)"
     )
-    result.add_argument(
-        "--epochs", type=cells.positive, default=EPOCHS, help="the most of a run (default: %(default)s)"
-    )
+    result.add_argument("--epochs", type=at_least(1), default=EPOCHS, help="the most of a run (default: %(default)s)")
     result.add_argument(
         "--source-epochs",
-        type=cells.positive,
+        type=at_least(1),
         default=SOURCE_EPOCHS,
         help="the most of a run on the source (default: %(default)s)",
     )
@@ -83,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _users(text: str) -> int | None:
-    return None if text == "all" else cells.positive(text)
+    return None if text == "all" else at_least(1)(text)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from eval import cells
+from eval.flags import at_least
 from llmrec.errors import exit_code
 
 RESULTS = Path("eval/results")
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("runs", nargs="*", type=Path, help="finished runs of one data set that write names")
     cells.add_data_dir(result)
-    result.add_argument("--seeds", type=cells.positive, default=1, help="of each kind of names (default: 1)")
+    result.add_argument("--seeds", type=at_least(1), default=1, help="of each kind of names (default: 1)")
     cells.add_jobs(result)
     result.add_argument(
         "--against", nargs="+", type=Path, default=[], metavar="RUN", help="trained runs that compare vectors"
@@ -51,13 +52,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="ask by these and each run's own alone, of whatever family (default: all of its families)",
     )
-    result.add_argument("--users", type=cells.positive, default=10_000, help="cases at most (default: 10000)")
+    result.add_argument("--users", type=at_least(1), default=10_000, help="cases at most (default: 10000)")
     result.add_argument(
-        "--asked", type=cells.positive, default=200, help="of these, cases asked with candidates (default: 200)"
+        "--asked", type=at_least(1), default=200, help="of these, cases asked with candidates (default: 200)"
     )
-    result.add_argument(
-        "--candidates", type=cells.positive, help="of each of them (default: as many as training listed)"
-    )
+    result.add_argument("--candidates", type=at_least(1), help="of each of them (default: as many as training listed)")
     result.add_argument("--seed", type=int, default=0, help="of users, candidates and claims (default: 0)")
     result.add_argument("--save", metavar="NAME", help="also write eval/results/p5-NAME.md, .json and .png")
     result.add_argument("--json", action="store_true", help="print the figures as JSON instead of the tables")

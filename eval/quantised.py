@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import cells, compare, shapes
+from eval.flags import at_least
 from eval.speed import machine
 from llmrec import preparation, train
 from llmrec.errors import RunError, exit_code
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser("eval.quantised", description=__doc__)
     parser.add_argument("--model", default="smollm2-135m", help="language model (default: %(default)s)")
-    parser.add_argument("--texts", type=cells.positive, default=400, help="to time (default: %(default)s)")
+    parser.add_argument("--texts", type=at_least(1), default=400, help="to time (default: %(default)s)")
     cells.add_seeds(parser)
     cells.add_jobs(parser)
     arguments = parser.parse_args(argv)

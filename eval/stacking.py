@@ -16,6 +16,7 @@ from statistics import mean
 from typing import Any
 
 from eval import cells, compare
+from eval.flags import at_least
 from llmrec import report
 from llmrec.errors import exit_code
 from llmrec.runs import read_json, write_atomically
@@ -56,9 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "eval.stacking", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--blocks", type=cells.positive, default=2, help="of the first stage (default: 2)")
-    parser.add_argument("--deep", type=cells.positive, default=8, help="blocks of the deep model (default: 8)")
-    parser.add_argument("--stage", type=cells.positive, default=3, help="epochs of each stage (default: 3)")
+    parser.add_argument("--blocks", type=at_least(1), default=2, help="of the first stage (default: 2)")
+    parser.add_argument("--deep", type=at_least(1), default=8, help="blocks of the deep model (default: 8)")
+    parser.add_argument("--stage", type=at_least(1), default=3, help="epochs of each stage (default: 3)")
     parser.add_argument("--data", default="ml-100k", help="as of train.py (default: %(default)s)")
     cells.add_data_dir(parser)
     cells.add_seeds(parser)

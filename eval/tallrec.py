@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eval import cells
+from eval.flags import at_least
 from llmrec.errors import exit_code
 
 RESULTS = Path("eval/results")
@@ -42,17 +42,21 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--model", default="smollm2-135m", help="as --model of train.py (default: %(default)s)")
     result.add_argument("--prompt", default="instructions/alpaca", help="file below prompts/ (default: %(default)s)")
     result.add_argument(
-        "--rows", type=_from_zero, nargs="+", default=[0, 16, 64, 256], help="training rows; 0: untrained (0 16 64 256)"
+        "--rows",
+        type=at_least(0),
+        nargs="+",
+        default=[0, 16, 64, 256],
+        help="training rows; 0: untrained (0 16 64 256)",
     )
     result.add_argument(
         "--ways", choices=(PROBE, LORA), nargs="+", default=[PROBE, LORA], help="of learning from rows (default: both)"
     )
-    result.add_argument("--draws", type=cells.positive, default=10, help="of the training rows (default: %(default)s)")
+    result.add_argument("--draws", type=at_least(1), default=10, help="of the training rows (default: %(default)s)")
     _add_learning(result)
     result.add_argument(
-        "--selection", type=cells.positive, default=200, help="rows that tell the epochs, at most (default: 200)"
+        "--selection", type=at_least(1), default=200, help="rows that tell the epochs, at most (default: 200)"
     )
-    result.add_argument("--test", type=cells.positive, default=sys.maxsize, help="test rows, at most (default: all)")
+    result.add_argument("--test", type=at_least(1), default=sys.maxsize, help="test rows, at most (default: all)")
     result.add_argument(
         "--seed", type=int, default=0, help="of the halves and of the rows drawn from them (default: 0)"
     )
@@ -64,13 +68,13 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_learning(result: argparse.ArgumentParser) -> None:
     result.add_argument(
-        "--blocks", type=_from_zero, default=6, help="how many at the end learn; 0: all (default: %(default)s)"
+        "--blocks", type=at_least(0), default=6, help="how many at the end learn; 0: all (default: %(default)s)"
     )
     result.add_argument("--learning-rate", type=float, default=1e-3, help="(default: %(default)s)")
-    result.add_argument("--batch-size", type=cells.positive, default=16, help="(default: %(default)s)")
-    result.add_argument("--epochs", type=cells.positive, default=12, help="at most (default: %(default)s)")
+    result.add_argument("--batch-size", type=at_least(1), default=16, help="(default: %(default)s)")
+    result.add_argument("--epochs", type=at_least(1), default=12, help="at most (default: %(default)s)")
     result.add_argument(
-        "--learned", type=cells.positive, default=512, help="rows to learn from in all epochs together (default: 512)"
+        "--learned", type=at_least(1), default=512, help="rows to learn from in all epochs together (default: 512)"
     )
 
 
@@ -115,12 +119,6 @@ def _order(ways: Sequence[str], sizes: Sequence[int], draws: int) -> Iterator[tu
         yield UNTRAINED, 0, 0
     for way in ways:
         yield from ((way, rows, draw) for draw in range(draws) for rows in sizes if rows)
-
-
-def _from_zero(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, came {text}")
-    return number
 
 
 if __name__ == "__main__":

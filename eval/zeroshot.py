@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import cells
+from eval.flags import at_least
 from eval.zeroshot_tasks import TASKS, Task, model_of
 from llmrec import components, config
 from llmrec.config import RunConfig
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--data", default="ml-100k", help="name of a data set (default: %(default)s)")
     cells.add_data_dir(result)
-    result.add_argument("--users", type=cells.positive, default=1024, help="drawn from all, at most (default: 1024)")
+    result.add_argument("--users", type=at_least(1), default=1024, help="drawn from all, at most (default: 1024)")
     _add_question(result)
     _add_candidates(result)
     result.add_argument(
@@ -89,20 +90,20 @@ def _add_question(result: argparse.ArgumentParser) -> None:
     )
     result.add_argument("--history", type=int, default=10, help="recent items that are shown (default: %(default)s)")
     result.add_argument(
-        "--shots", type=_from_zero, default=0, help="answered questions of other users shown before (0)"
+        "--shots", type=at_least(0), default=0, help="answered questions of other users shown before (0)"
     )
     result.add_argument("--rounds", type=int, default=1, help="orders of the candidates, at most (default: 1)")
     result.add_argument("--merge", default="borda", help="borda, or kemeny for up to 8 candidates (default: borda)")
     result.add_argument("--curve", default="", help="more history lengths to ask with, such as 1,5,20")
-    result.add_argument("--repeats", type=cells.positive, default=1, help="times each question is asked (default: 1)")
+    result.add_argument("--repeats", type=at_least(1), default=1, help="times each question is asked (default: 1)")
 
 
 def _add_candidates(result: argparse.ArgumentParser) -> None:
-    result.add_argument("--candidates", type=cells.positive, help="of each case (default: the task's)")
+    result.add_argument("--candidates", type=at_least(1), help="of each case (default: the task's)")
     result.add_argument(
         "--candidates-from", type=Path, help="a run that retrieves them, or a file of one user and his item ids a line"
     )
-    result.add_argument("--depth", type=cells.positive, help="how many of them (default: the task's)")
+    result.add_argument("--depth", type=at_least(1), help="how many of them (default: the task's)")
     result.add_argument("--insert-target", action="store_true", help="put the target in where it is missing")
 
 
@@ -173,12 +174,6 @@ def _task(arguments: argparse.Namespace) -> Task:
     if arguments.max_cost is not None and not (arguments.prices and arguments.max_cost >= 0):
         raise ConfigError(f"--max-cost must be at least 0 and needs --prices, came {arguments.max_cost:g}")
     return TASKS[arguments.task]
-
-
-def _from_zero(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, came {text}")
-    return number
 
 
 def _component(kind: str, name: str, overrides: list[str]) -> dict[str, Any]:

@@ -73,10 +73,11 @@ def test_options_that_only_one_of_two_cells_has_are_named():
 
 
 @pytest.mark.parametrize("flag", ["--jobs", "--seeds"])
-def test_numbers_below_one_are_refused(flag: str, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit, match="2"):
-        strong.main(["ml-100k", flag, "0"])
-    assert "must be at least 1, came 0" in capsys.readouterr().err
+def test_what_is_no_number_from_one_on_is_refused(flag: str, capsys: pytest.CaptureFixture[str]):
+    for came in ("0", "-2", "ten", "1.5"):
+        with pytest.raises(SystemExit, match="2"):
+            strong.main(["ml-100k", flag, came])
+        assert f"must be a whole number from 1 on, came '{came}'" in capsys.readouterr().err
 
 
 def test_options_may_follow_a_flag_of_several_words():

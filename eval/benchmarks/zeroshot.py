@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eval import cells
+from eval.flags import at_least
 from eval.speed import Timing
 from llmrec import evaluation, metrics
 from llmrec.backends import Reply, Request
@@ -31,9 +31,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The model, the users and vllm's environment."""
     parser.set_defaults(repeats=3)
     parser.add_argument("--model", default="smollm2-135m", help="language model")
-    parser.add_argument("--users", type=cells.positive, default=64, help="of MovieLens-100K, asked in one repetition")
+    parser.add_argument("--users", type=at_least(1), default=64, help="of MovieLens-100K, asked in one repetition")
     parser.add_argument("--batch", type=int, default=16, help="prompts that pass the model at a time")
-    parser.add_argument("--naive-users", type=cells.positive, default=8, help="asked one at a time")
+    parser.add_argument("--naive-users", type=at_least(1), default=8, help="asked one at a time")
     parser.add_argument("--vllm-python", type=Path, help="python of `make vllm`, to time vllm beside it")
     parser.add_argument("--vllm-model", type=Path, help="folder of the same model, which vllm reads")
 
