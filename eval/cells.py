@@ -18,7 +18,7 @@ from typing import Any
 
 from eval.flags import at_least
 from llmrec import components, config, train
-from llmrec.errors import RunError
+from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunFolder, RunTable, read_json
 
 STUDY = Path("runs/study")
@@ -100,9 +100,14 @@ def trained(name: str, *flags: str) -> Train:
     Args:
         name: of the run folders, before setting and seed.
         flags: of ``llmrec/train.py``.
+
+    Raises:
+        ConfigError: by what it returns, for an option among the flags that the study sets itself.
     """
 
     def train_cell(setting: Setting, seed: int) -> Cell:
+        if lost := [word for word in flags if word.partition("=")[0] in ("seed", "output", *setting)]:
+            raise ConfigError(f"{lost[0]}: this study has values of its own for that; leave it out")
         folder = STUDY / f"{name}{named(setting)}-s{seed}"
         overrides = [f"{key}={value}" for key, value in setting.items()]
         arguments = [*flags, *overrides, "--seed", str(seed), "--output", str(folder), "--resume"]

@@ -8,7 +8,7 @@ from tables import counted
 
 from eval import cells, strong, transfer
 from llmrec import config
-from llmrec.errors import RunError
+from llmrec.errors import ConfigError, RunError
 
 
 def trainer(worth: dict[float, float], done: list[tuple[float, int]]) -> cells.Train:
@@ -61,6 +61,12 @@ def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
     nowhere = cells.trained("small", "--data", "nowhere", "--data-dir", str(tmp_path), *QUICK)
     with pytest.raises(RunError, match=r"(?s)error: no data set .*\n.*\n"):
         nowhere({}, 3)
+
+
+@pytest.mark.parametrize("word", ["seed=1", "output=here", "head.dropout=0.5"])
+def test_an_option_that_the_study_sets_itself_is_refused_and_not_lost(word: str):
+    with pytest.raises(ConfigError, match=f"{word}: this study has values of its own for that; leave it out"):
+        cells.trained("small", "--data", "toy", word)({"head.dropout": 0.1}, 3)
 
 
 def test_options_that_only_one_of_two_cells_has_are_named():
