@@ -188,6 +188,7 @@ class Recommender(nn.Module):
             DataError: the items are known by their ids alone, an id is in the catalogue already or stands twice, there
                 is no such folder, or its names count rows; an item of a run over texts alone has no text, or one of a
                 run over images alone no image that can be read. None is added then.
+            RunError: weights are missing, a model is another than in training, or a known item is read otherwise.
         """
         folder = None if images is None else Path(images).expanduser()
         items = replace(Dataset.of_items("new items", table), images=folder)
