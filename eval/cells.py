@@ -10,9 +10,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,7 @@ def trained(name: str, *flags: str) -> Train:
     """
 
     def train_cell(setting: Setting, seed: int) -> Cell:
-        if lost := [word for word in flags if word.partition("=")[0] in ("seed", "output", *setting)]:
-            raise ConfigError(f"{lost[0]}: this study has values of its own for that; leave it out")
+        refuse_own(flags, ("seed", "output", *setting))
         folder = STUDY / f"{name}{named(setting)}-s{seed}"
         overrides = [f"{key}={value}" for key, value in setting.items()]
         arguments = [*flags, *overrides, "--seed", str(seed), "--output", str(folder), "--resume"]
@@ -118,6 +118,19 @@ def trained(name: str, *flags: str) -> Train:
         return Cell(setting, seed, metrics["validation"]["nDCG@10"]["value"], RunTable.load(folder / "test"), folder)
 
     return train_cell
+
+
+def refuse_own(words: Iterable[str], own: Iterable[str]) -> None:
+    """Raises ConfigError for an option among ``key.path=value`` words that a study sets itself, whole or in part."""
+    for word, option in product(words, own):
+        if touches(word, option):
+            raise ConfigError(f"{word}: this study has values of its own for {option}; leave it out")
+
+
+def touches(word: str, option: str) -> bool:
+    """Whether ``key.path=value`` says something of an option, of a part of it, or of all that it is a part of."""
+    path, said, _ = word.partition("=")
+    return bool(said) and (f"{path}.".startswith(f"{option}.") or f"{option}.".startswith(f"{path}."))
 
 
 def on_ml_100k(model: str, *flags: str) -> System:
@@ -223,17 +236,18 @@ def run(arguments: list[str], folder: Path) -> None:
     """Trains a cell in a process of its own, whose log lies beside its folder.
 
     Raises:
-        RunError: it failed; the message is the last error of its log, or else its last line.
+        RunError: it failed; the message is the error that it ended with, or else the last line of its log.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(folder.name + ".log")
     sys.stderr.write(f"{folder} (its log: {log})\n")  # print writes the end of a line apart: cells begin together
     with log.open("a", encoding="utf-8") as file:
+        before = file.tell()
         command = [sys.executable, train.__file__, *arguments]
         done = subprocess.run(
             command, stdout=file, stderr=file, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
     if done.returncode:
-        said = "\n" + (log.read_text("utf-8").strip() or "nothing")
+        said = "\n" + (log.read_bytes()[before:].decode("utf-8").strip() or "nothing")
         last = said[said.rfind("\nerror: " if "\nerror: " in said else "\n") + 1 :]
         raise RunError(f"{folder} ended with exit code {done.returncode} (its log: {log}): {last}")

@@ -26,7 +26,7 @@ from llmrec.errors import RunError
 from llmrec.loading import plan, pooling_of
 from llmrec.merged_model import FOLDER
 from llmrec.recommender import read_weights
-from llmrec.runs import RunTable
+from llmrec.runs import RunFolder, RunTable
 
 KEPT = Path("eval/results/domains")
 SETS = {
@@ -167,6 +167,15 @@ class Study:
         """Those of a cell of the target."""
         overrides = [f"{key}={value}" for key, value in setting.items()]
         return train.options_of([*self._on_target(method, seed), *overrides, "--seed", str(seed)])[0].resolved()
+
+    def has(self, method: str, setting: cells.Setting, seed: int) -> bool:
+        """Whether a cell is kept; raises RunError if it is and was trained with other options."""
+        options = self.options(method, setting, seed).model_dump(mode="json")
+        return self.kept.has(self.name(method, setting, seed), options)
+
+    def has_sources(self, seeds: Sequence[int]) -> bool:
+        """Whether the runs on the source are there."""
+        return all(RunFolder(self._origin(seed)).finished for seed in seeds)
 
     def source_options(self) -> RunConfig:
         """Those of the run on the source."""

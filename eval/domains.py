@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ def _users(text: str) -> int | None:
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, target by target, prints what there is and saves it if asked to."""
     from eval import domain_cells, domain_checks, domain_report
+    from llmrec.sources import load_dataset
 
     domain_checks.check_overrides(arguments.overrides)
     beside = [name for name in FROM_NOTHING if name in arguments.methods] or ["scratch"]
@@ -100,8 +102,10 @@ def run(arguments: argparse.Namespace) -> None:
         domain_cells.Study(arguments.source, target, *own, users, tuple(arguments.data_dir))
         for target, users in product(dict.fromkeys(arguments.target), sizes)
     ]
+    load = cache(load_dataset)
     for study in studies:
-        domain_checks.check(study, methods)
+        domain_checks.check(study, methods, range(arguments.seeds), load)
+    del load  # what was read
     for study in studies:
         reports.append(_report(study, methods, arguments.jobs, arguments.seeds))
         if arguments.json:

@@ -192,13 +192,18 @@ def _origin(options: RunConfig) -> GenerativeRecommender | None:
 def _require_other_people(options: RunConfig, origin: GenerativeRecommender, split: Split) -> None:
     """Raises RunError where users of other data are called as users here and prompts call them so: who they are is not
     known."""
-    assert options.p5 is not None
-    folder, begun = options.training.init_from, origin.asking.rows.dataset
-    there, here = begun.users["user_id"], split.dataset.user_ids[1:].tolist()
+    folder = options.training.init_from
+    assert options.p5 is not None and folder is not None
+    saved = config.parse(read_json(folder / "config.json"))
+    assert saved.p5 is not None
+    if read_json(folder / "metrics.json")["protocol"]["data_hash"] == split.dataset.content_hash:
+        return
+    there, here = origin.asking.rows.dataset.users["user_id"], split.dataset.user_ids[1:].tolist()
     both = sorted({*here}.intersection(there))
-    if both and begun.name != options.data and (shown := making.by_name(options.p5)):
+    shown = making.prompts_that_name_users(options.p5)
+    if both and shown and making.prompts_that_name_users(saved.p5):
         raise RunError(
             f"training.init_from={folder}: {len(both):,} of {len(here):,} users of {options.data} have names of users "
-            f"of {begun.name}, such as {both[0]!r}, and {shown[0]} would take them for the same people; ask by prompts "
+            f"of {saved.data}, such as {both[0]!r}, and {shown[0]} would take them for the same people; ask by prompts "
             "without users (configs/p5-titles.yaml), or give users other ids"
         )

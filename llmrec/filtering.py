@@ -84,8 +84,9 @@ def _with_image(dataset: Dataset, named_by: covers.NamedBy) -> tuple[Dataset, pl
         f"items with an image: {len(left):,} without leave, with {gone:,} interactions; "
         f"{stay.sum():,} items and {len(log):,} interactions stay"
     )
-    notes = [*{found.doubt}.difference(("", *dataset.notes)), note]  # a model that reads them may have told it
-    return _reindexed(dataset, log, np.ones(dataset.num_users, dtype=bool), stay, notes), left
+    # A model that reads them may have told it.
+    doubt = [found.doubt] if found.doubt and found.doubt not in dataset.notes else []
+    return _reindexed(dataset, log, np.ones(dataset.num_users, dtype=bool), stay, [*doubt, note]), left
 
 
 def _deduped(log: pl.DataFrame, options: FilterOptions) -> tuple[pl.DataFrame, list[str]]:

@@ -204,7 +204,7 @@ def told(text: ItemText | None, images: ItemImages | None) -> tuple[str, ...]:
         (written & ~seen, "no image that can be read and are known by their text"),
         (~written & ~seen, f"{nothing} that can be read and share one learned vector"),
     ]
-    cases += [(~written & seen, "no text and are known by their image")] if text else []
+    cases += [(~written & seen, "no text that is read and are known by their image")] if text else []
     counts = [(int(which.sum()), what) for which, what in cases]
     return *images.notes, *(f"{number:,} of {len(seen):,} items have {what}" for number, what in counts if number)
 

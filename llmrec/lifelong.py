@@ -51,6 +51,8 @@ class Lifelong:
                 f"head {config.head['name']!r} has a vector for each user, and tasks are learned for users who are "
                 "not known yet; take --head nextitnet or sasrec"
             )
+        if self.options.pretrained is not None:
+            pretrained.require_fitting(self.options.pretrained, config, self.method, self.course)
 
     @property
     def pretrained_folder(self) -> Path:
@@ -60,14 +62,8 @@ class Lifelong:
         return self.folder.parent / pretrained.folder_name(self.config, self.method, self.course)
 
     def pretrain(self) -> Path:
-        """Finds or makes the pre-trained network; returns its run folder.
-
-        Raises:
-            RunError: a folder of ``transfer.pretrained`` that is unfinished or holds another network.
-        """
+        """Finds or makes the pre-trained network; returns its run folder."""
         place = runs.RunFolder(self.pretrained_folder)
-        if self.options.pretrained is not None:
-            pretrained.require_fitting(place.path, self.config, self.method, self.course)
         if place.finished:
             return place.path
         place.path.mkdir(parents=True, exist_ok=True)

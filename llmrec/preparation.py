@@ -20,7 +20,7 @@ def check(options: RunConfig) -> None:
     from llmrec.loading import vision
 
     begun = options.training.init_from
-    if begun is not None and begun.absolute() == options.folder.absolute():  # --overwrite would delete it first
+    if begun is not None and begun.resolve() == options.folder.resolve():  # --overwrite would delete it
         raise ConfigError(f"training.init_from={begun} is the folder that this run is saved in; --output names another")
     if begun is not None and options.p5 is None and recommender.is_bound(options):
         raise ConfigError(

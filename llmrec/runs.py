@@ -147,9 +147,13 @@ class RunFolder:
         """Refuses what :meth:`open` refuses, and changes nothing.
 
         Raises:
-            RunError: a finished run without ``--overwrite``; an unfinished one without ``--resume`` or
-                ``--overwrite``; a resumed one whose configuration differs; a folder that holds something else.
+            RunError: no folder that can be written to; a finished run without ``--overwrite``; an unfinished one
+                without ``--resume`` or ``--overwrite``; a resumed one whose configuration differs; a folder that holds
+                something else.
         """
+        place = next(each for each in (self.path, *self.path.absolute().parents) if each.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise RunError(f"{self.path}: nothing can be written to {place}; --output names another folder")
         if not self.path.exists() or not any(self.path.iterdir()):
             return
         if not self._holds_run(ready.config):

@@ -20,6 +20,8 @@ _TABLE = "encoder.embedding"
 _PROJECTIONS = ("encoder.projection.", "encoder.text.projection.", "encoder.image.projection.")
 _RATES = ("learning_rate", "weight_decay", "gradient_checkpointing")
 """Options of tunings that say how weights learn, and nothing of what they are."""
+_OF_TRAINING = (*_RATES, "dropout", "mask_share", "last_share")
+"""Those and options of heads with which the same weights compute the same once they have learned."""
 _PARTS = ("encoder", "head", "transform", "tuning")
 
 
@@ -85,9 +87,8 @@ def begin_with(model: Recommender, config: RunConfig, folder: Path) -> list[str]
         Names of the weights that stay new.
 
     Raises:
-        RunError: no finished run, a table of users or of items that began as texts, a run that reads items otherwise or
-            knows others, not half as many blocks to stack, weights that it has and the new one has not, or of another
-            shape.
+        RunError: no finished run, one that reads items otherwise or knows others, not half as many blocks to stack,
+            weights that it has and the new one has not, or of another shape.
     """
     RunFolder(folder).require_finished()
     _require_same_reading(config, folder)
@@ -228,7 +229,7 @@ def _options_of(config: RunConfig, parts: Sequence[str]) -> dict[str, Any]:
     saved = config.model_dump(mode="json")
     sizes = {field: saved[field] for field in ("embedding_dim", "max_seq_len")}
     own = {f"{part}.{name}": value for part in parts for name, value in saved.get(part, {}).items()}
-    return sizes | {name: value for name, value in own.items() if not name.endswith(_RATES)}
+    return sizes | {name: value for name, value in own.items() if not name.endswith(_OF_TRAINING)}
 
 
 def _require_half(there: int, here: int, folder: Path) -> None:

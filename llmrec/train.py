@@ -201,11 +201,12 @@ def run_tasks(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -
     ready = runs.Ready(options.model_dump(mode="json"), resume, overwrite, config.completed)
     folder.check(ready)
     learned = course(options)
-    folder.open(ready)
+    trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": learned.hash})
+    life = lifelong.Lifelong(options, learned, folder.path, trainer)
+    folder.open(ready)  # only now: what fails before leaves the run that is there
     for line in learned.lines:
         console.say(line)
-    trainer = Trainer(processes.accelerator, options.seed, console.training, {"tasks": learned.hash})
-    results = lifelong.Lifelong(options, learned, folder.path, trainer).run()
+    results = life.run()
     if show != "nothing":
         print(dumps(results, indent=2) if show == "json" else task_report.show(results))
     return folder.path

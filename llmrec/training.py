@@ -89,6 +89,8 @@ def fit(
     progress, best = Progress(), copy_of(model)
     if folder.checkpoint.is_file():
         progress, best = load_checkpoint(folder.checkpoint, model, optimizer, folder.basis)
+        if progress.best_epoch >= 0:  # a checkpoint of an older version does not tell
+            progress.highest = max(progress.highest, progress.best[selection])
         log.write({"event": "resume", "step": progress.step, "steps_repeated": log.last_step() - progress.step})
     elif options.init_from is not None and options.epochs:
         progress.best = validated(model, module, validate)

@@ -61,11 +61,16 @@ def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
     nowhere = cells.trained("small", "--data", "nowhere", "--data-dir", str(tmp_path), *QUICK)
     with pytest.raises(RunError, match=r"(?s)error: no data set .*\n.*\n"):
         nowhere({}, 3)
+    (tmp_path / "killed.log").write_text("error: of an earlier attempt\n", encoding="utf-8")
+    with monkeypatch.context() as patch, pytest.raises(RunError, match=r"killed.log\): Killed in the middle$"):
+        patch.setattr(cells.train, "__file__", str(tmp_path / "script.py"))
+        (tmp_path / "script.py").write_text("raise SystemExit('Killed in the middle')", encoding="utf-8")
+        cells.run([], tmp_path / "killed")
 
 
-@pytest.mark.parametrize("word", ["seed=1", "output=here", "head.dropout=0.5"])
+@pytest.mark.parametrize("word", ["seed=1", "output=here", "head.dropout=0.5", "head={dropout: 0.5}"])
 def test_an_option_that_the_study_sets_itself_is_refused_and_not_lost(word: str):
-    with pytest.raises(ConfigError, match=f"{word}: this study has values of its own for that; leave it out"):
+    with pytest.raises(ConfigError, match=f"{word}: this study has values of its own for .*; leave it out"):
         cells.trained("small", "--data", "toy", word)({"head.dropout": 0.1}, 3)
 
 

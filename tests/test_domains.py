@@ -19,6 +19,7 @@ from eval.domains import EPOCHS
 from llmrec import config, train
 from llmrec.errors import ConfigError, RunError
 from llmrec.runs import RunTable
+from llmrec.sources import load_dataset
 
 USERS = [f"u{number}" for number in range(40)]
 
@@ -67,7 +68,7 @@ def test_runs_of_another_recipe_are_kept_apart(study: Study) -> None:
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is(study: Study, changes, methods, message) -> None:
     with pytest.raises(ConfigError, match=message):
-        domain_checks.check(replace(study, **changes), methods)
+        domain_checks.check(replace(study, **changes), methods, range(1), load_dataset)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,11 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(study: Study, chan
         (["--target", "there", "theer"], "no data set 'theer'"),
         (["--target", "there", "--users", "20", "4000"], "training.users: came 4,000, but a next item is to be"),
         (["--target", "there", "--model", "minilm-l7"], "no model 'minilm-l7'"),
-        (["seed=1"], "seed=1: this study sets that itself; take --seeds"),
-        (["training.learning_rate=0.5"], "take nothing, for all methods are tried with the same rates"),
+        (["seed=1"], "seed=1: this study sets seed itself; take --seeds"),
+        (["training.learning_rate=0.5"], "all methods are tried with the same rates; leave it out"),
+        (["training={learning_rate: 0.5}"], "this study sets training.init_from itself"),
+        (["tuning.name=lora"], "tuning.name=lora: this study sets tuning itself; take --methods"),
+        (["encoder.gain=0.5"], "encoder.gain=0.5: this study has values of its own for encoder.gain; leave it out"),
     ],
 )
 def test_a_slip_is_found_before_anything_is_trained(words, message, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -116,11 +116,11 @@ def test_a_run_of_vectors_is_none_to_go_on_from(toy_folder: Path, tmp_path: Path
 @pytest.mark.slow
 def test_users_of_two_platforms_with_the_same_name_are_not_joined(first: Path, tmp_path: Path, capsys):
     log, items = toy_tables(num_users=16, num_items=50, seed=1)
-    others = write_recbole(tmp_path / "others", "others", log, items)
+    others = write_recbole(tmp_path / "toy", "toy", log, items)  # another log of the same name
     words = writer(others, tmp_path / "second", f"training.init_from={first}", "p5.vocabulary=400", *STILL)
     assert train.main(words) == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "16 of 16 users of others have names of users of toy, such as 'u0', and p5/" in told
+    assert "16 of 16 users of toy have names of users of toy, such as 'u0', and p5/" in told
     assert "ask by prompts without users (configs/p5-titles.yaml)" in told
     nobody = ["--model", "t5-tiny", "p5.examples={anonymous: 1}", "p5.prompt=p5/anonymous/next_item"]
     assert train.main([*words[2:6], *nobody, f"training.init_from={first}", "training.epochs=0"]) == 0

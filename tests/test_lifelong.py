@@ -242,17 +242,14 @@ def test_a_network_pre_trained_on_other_items_is_refused_by_name(tmp_path: Path)
     of = course()
     renamed = of.source.__class__(**{**vars(of.source), "classes": (*of.source.classes[:-1], "new one")})
     changed = of.__class__(**{**vars(of), "source": renamed})
-    plan = lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=changed)
     with pytest.raises(DataError, match=r"12 then and 12 now: 1 gone \(.*i11.*\); 1 new \(.*new one.*\)"):
-        plan.run()
+        lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=changed)
     swapped = of.source.__class__(**{**vars(of.source), "classes": of.source.classes[::-1]})
-    plan = lifelong(
-        tmp_path / "run", "full", f"transfer.pretrained={made}", of=of.__class__(**{**vars(of), "source": swapped})
-    )
+    turned = of.__class__(**{**vars(of), "source": swapped})
     with pytest.raises(DataError, match="12 under another index"):
-        plan.run()
+        lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=turned)
     with pytest.raises(RunError, match="holds no run"):
-        lifelong(tmp_path / "run", "full", f"transfer.pretrained={tmp_path / 'nothing'}").run()
+        lifelong(tmp_path / "run", "full", f"transfer.pretrained={tmp_path / 'nothing'}")
 
 
 def test_a_pre_trained_network_may_begin_with_a_shallower_one(tmp_path: Path) -> None:
@@ -292,7 +289,7 @@ def test_a_network_of_another_kind_is_refused_by_what_differs(
     """Its weights may have the same shapes, and mean something else."""
     made = finished("full")[0].pretrained_folder
     with pytest.raises(RunError, match=told):
-        lifelong(tmp_path / "run", method, f"transfer.pretrained={made}", change).run()
+        lifelong(tmp_path / "run", method, f"transfer.pretrained={made}", change)
 
 
 def test_a_network_that_was_trained_in_another_way_is_taken(tmp_path: Path) -> None:
@@ -307,7 +304,7 @@ def test_a_network_that_has_met_users_who_test_now_is_refused(tmp_path: Path) ->
     made, other = finished("full")[0].pretrained_folder, course(seed=1)
     same = replace(other, source=replace(other.source, classes=course().source.classes))
     with pytest.raises(RunError, match="source: other users or histories there"):
-        lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=same).run()
+        lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=same)
 
 
 def test_a_head_that_knows_its_users_is_refused(tmp_path: Path) -> None:
@@ -364,6 +361,9 @@ def test_train_py_learns_the_tasks_of_a_folder(tmp_path: Path, toy_folder: Path,
     assert [task["classes"] for task in results["tasks"]] == [10]
     assert train.main(chosen) == 2
     assert "holds a finished run; --overwrite does it again" in capsys.readouterr().err
+    for wrong in ("transfer.order=[nosuch]", f"transfer.pretrained={tmp_path}", "head=dssm_id"):
+        assert train.main([*chosen, "--overwrite", wrong]) == 2
+        assert (tmp_path / "run/results.json").is_file(), f"{wrong} is refused before anything is deleted"
 
 
 @pytest.mark.parametrize("pooling", ["token", "mean"])

@@ -221,6 +221,13 @@ def test_a_run_that_failed_before_its_first_step_may_simply_be_started_again(tmp
         folder.open(Ready(CONFIG))
 
 
+def test_a_place_that_takes_no_folder_is_refused_before_anything_is_made(tmp_path: Path):
+    (tmp_path / "file").write_text("years of work")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RunError, match=r"nothing can be written to .*file; --output names another folder"):
+            RunFolder(path).check(Ready(CONFIG, overwrite=True))
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_overwrite_begins_again_with_nothing_left_and_any_options(tmp_path: Path, finished: bool):
     folder = begun(tmp_path / "run", finished)

@@ -10,6 +10,7 @@ from small_runs import Job
 from torch import Tensor, nn
 
 from llmrec import loading, merged_model
+from llmrec.item_text import ItemText
 from llmrec.recommender import Recommender
 from llmrec.runs import write_json
 
@@ -26,7 +27,7 @@ def run(folder: Path, name: str, seed: int) -> Path:
         for weight in job.model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     job.model.save(folder)
-    text = pl.Series("text", [f"Film {number}" for number in range(job.model.num_items)])
+    text = ItemText.of(job.options, job.split.dataset, lambda done, total: None).column(job.model.num_items)
     job.split.dataset.items.with_columns(text).write_parquet(folder / "items.parquet")
     write_json(folder / "config.json", job.options.model_dump(mode="json"))
     write_json(folder / "metrics.json", {})
@@ -97,4 +98,5 @@ def test_what_rewrites_weights_has_its_own(targets: dict[str, Path], tmp_path: P
                 weight.add_(1.0)
         merged_model.of_run(targets["lora"])
         assert all(torch.equal(encoders[name](), before[name]) for name in others)
-        assert torch.equal(added(Recommender.load(targets["houlsby"])), added(models["houlsby"]))
+        # Beside a known item, which only what does not go on learning reads again, a batch rounds otherwise.
+        torch.testing.assert_close(added(Recommender.load(targets["houlsby"])), added(models["houlsby"]))

@@ -154,6 +154,14 @@ def test_a_table_of_users_beside_covers_is_no_log(tmp_path):
     assert not Behaviors().detect(folder), "behaviors.tsv counts before it, whatever it holds"
 
 
+@pytest.mark.parametrize("users", ["u1\tv25\nu2\tv31\nu3\tv25\n", "u1\tNew York\nu2\tLos Angeles\nu3\tRome\n"])
+def test_a_table_of_users_beside_one_of_items_is_no_log(tmp_path, users):
+    """Its second column is called like some items, or has blanks: not both, as histories have."""
+    folder = write(tmp_path, users, to="shop_users", shop_items="v25\ttitle\nv31\ttitle\nv7\ttitle\n")
+    with pytest.raises(DataError, match="no data set 'x' in a known layout"):
+        load_dataset("x", folder)
+
+
 def test_several_logs_or_a_table_of_other_fields_are_not_guessed_at(tmp_path):
     folder = write(tmp_path, to="hm_users", hm_items="v1\n", bili_users=LOG)
     assert not Behaviors().detect(folder)

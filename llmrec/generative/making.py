@@ -255,7 +255,7 @@ def load(folder: Path, config: RunConfig, items: pl.DataFrame, state: dict[str, 
     return model.eval()
 
 
-def by_name(options: P5Options) -> list[str]:
+def prompts_that_name_users(options: P5Options) -> list[str]:
     """The prompts of a run, in training or in measuring, that show whom they ask about."""
     learned = [each for family, number in options.examples.items() if some(number) for each in prompts_of(family)]
     return [each.name for each in [*learned, *prompts(options)] if each.anatomy.shows("user")]

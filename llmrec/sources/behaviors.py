@@ -1,6 +1,7 @@
 """Histories in ``behaviors.tsv`` and one text per item beside it, as MoRec, TCF and NineRec use them."""
 
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
@@ -59,8 +60,8 @@ class Behaviors:
         path, tables = files
         log, images = read_histories(path), image_folder(folder)
         items, notes = _items(tables[0], log) if tables else (None, ["no item table: the items are those of the log"])
-        others = {item for user, past in log.items() for item in past if user != next(iter(log))}
-        notes += drop_header(path, log, others if items is None else set(items["item_id"]))
+        _, *rest = log.values()
+        notes += drop_header(path, log, {*chain(*rest)} if items is None else set(items["item_id"]))
         lists = pl.DataFrame({"user_id": list(log), "item_id": list(log.values())})
         data = Dataset.from_tables(name, numbered(lists), items, time_unit="order")
         return replace(data, notes=(*notes, *image_notes(data.items["item_id"], images), *data.notes), images=images)
@@ -74,7 +75,19 @@ def _files(folder: Path) -> tuple[Path, list[Path]] | None:
     if len(logs) != 1 or len(tables) > 1:
         return None
     pictured = not named and logs[0].name == _LOG and image_folder(folder) is not None
+    if tables and logs[0].name != _LOG and not _holds_histories(logs[0], tables[0]):
+        return None  # a table of what users are, say
     return (logs[0], tables) if tables or pictured else None
+
+
+def _holds_histories(path: Path, table: Path) -> bool:
+    """Whether lines of a file, by its beginning, list items of the table, some of them several."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        met = [line.partition("\t")[2].split() for line in islice(file, 100)]
+    with table.open(encoding="utf-8", errors="replace") as file:
+        known = {line.partition("\t")[0].strip() for line in file}
+    items = [item for items in met for item in items]
+    return any(len(items) > 1 for items in met) and 2 * sum(item in known for item in items) > len(items)
 
 
 def _named(folder: Path, names: tuple[str, ...], patterns: tuple[str, ...]) -> list[Path]:
