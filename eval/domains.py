@@ -83,7 +83,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _users(text: str) -> int | None:
-    return None if text == "all" else at_least(1)(text)
+    if text == "all":
+        return None
+    try:
+        return at_least(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; 'all' is allowed too") from None
 
 
 def run(arguments: argparse.Namespace) -> None:

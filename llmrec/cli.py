@@ -186,7 +186,7 @@ def check_data(arguments: argparse.Namespace) -> int:
             told = covers.find(data.item_ids.tolist(), data.images).doubt
         except DataError as error:  # the log may be used all the same
             told = str(error)
-        data = replace(data, notes=(*data.notes, *[told] * bool(told)))
+        data = replace(data, notes=(*data.notes, *filter(None, [told])))
     filtered = filtering.apply(data, options.filter)
     try:
         split = LeaveOneOut().split(filtered.dataset)

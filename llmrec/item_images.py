@@ -174,7 +174,7 @@ def of_new(config: RunConfig, items: Dataset, known: Sequence[str]) -> ItemImage
     ids = items.item_ids.tolist()
     found = covers.find(ids, items.images, config.images.named_by, others=known[1:], needed=False)
     images = ItemImages.of_covers(config.images, found, _quietly)
-    images.notes += (found.doubt,) * bool(found.doubt)
+    images.notes += tuple(filter(None, [found.doubt]))
     bare = [item for item, key in zip(ids[1:], images.keys[1:], strict=True) if not key]
     if bare and not config.uses_text:
         raise DataError(

@@ -91,4 +91,4 @@ def seen(data: Any, options: ImageOptions, *, beside_texts: bool) -> Any:
     if folder is None:
         return data
     doubt = covers.find(data.item_ids.tolist(), folder, options.named_by).doubt
-    return replace(data, images=folder, notes=(*data.notes, *[doubt] * bool(doubt)))
+    return replace(data, images=folder, notes=(*data.notes, *filter(None, [doubt])))

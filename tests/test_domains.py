@@ -71,6 +71,12 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(study: Study, chan
         domain_checks.check(replace(study, **changes), methods, range(1), load_dataset)
 
 
+def test_numbers_of_users_say_that_all_is_one(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        transfer.main(["--source", "here", "--target", "there", "--users", "ten"])
+    assert "must be a whole number from 1 on, came 'ten'; 'all' is allowed too" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
