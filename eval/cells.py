@@ -11,15 +11,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from eval.flags import at_least
 from llmrec import components, config, train
-from llmrec.errors import ConfigError, RunError
+from llmrec.errors import ConfigError, DivergedError, RunError
 from llmrec.runs import RunFolder, RunTable, read_json
 
 STUDY = Path("runs/study")
@@ -62,6 +62,8 @@ class Chosen:
 
     tried: list[Cell]
     runs: list[Cell]
+    diverged: list[Setting] = field(default_factory=list)
+    """Settings with which the loss did not stay finite, so that there is nothing to choose."""
 
     @property
     def setting(self) -> Setting:
@@ -80,19 +82,37 @@ def choose(systems: Mapping[str, System], jobs: int = 1, seeds: Sequence[int] = 
         systems: by name.
         jobs: how many cells are trained at a time.
         seeds: the first tells the settings apart.
+
+    Raises:
+        DivergedError: every setting of a system diverged, or its best one did with another seed.
+        RunError: a cell that failed otherwise.
     """
     with ThreadPoolExecutor(jobs) as pool:
         begun = {
             name: [pool.submit(system.train, setting, seeds[0]) for setting in system.settings]
             for name, system in systems.items()
         }
-        tried = {name: [cell.result() for cell in cells] for name, cells in begun.items()}
-        best = {name: max(cells, key=lambda cell: cell.validation) for name, cells in tried.items()}
+        tried = {name: _told_apart(systems[name].settings, cells) for name, cells in begun.items()}
+        best = {name: max(cells, key=lambda cell: cell.validation) for name, (cells, _) in tried.items()}
         more = {
             name: [pool.submit(system.train, best[name].setting, seed) for seed in seeds[1:]]
             for name, system in systems.items()
         }
-        return {name: Chosen(tried[name], [best[name], *(run.result() for run in more[name])]) for name in systems}
+        runs = {name: [best[name], *(run.result() for run in more[name])] for name in systems}
+        return {name: Chosen(cells, runs[name], diverged) for name, (cells, diverged) in tried.items()}
+
+
+def _told_apart(settings: Sequence[Setting], begun: Sequence[Future[Cell]]) -> tuple[list[Cell], list[Setting]]:
+    """What was trained, and the settings that diverged; the error of the last where all did."""
+    done, diverged = [], []
+    for setting, cell in zip(settings, begun, strict=True):
+        try:
+            done.append(cell.result())
+        except DivergedError:
+            diverged.append(setting)
+            if len(diverged) == len(settings):
+                raise
+    return done, diverged
 
 
 def trained(name: str, *flags: str) -> Train:
@@ -194,9 +214,13 @@ def tried_table(systems: Mapping[str, Chosen]) -> str:
     for name, chosen in systems.items():
         for cell in chosen.tried:
             value = f"**{cell.validation:.4f}**" if cell.setting == chosen.setting else f"{cell.validation:.4f}"
-            words = ", ".join(f"{key} {each}" for key, each in cell.setting.items()) or "as its file says"
-            lines.append(f"| {name} | {words} | {value} |")
+            lines.append(f"| {name} | {_words(cell.setting)} | {value} |")
+        lines += [f"| {name} | {_words(setting)} | diverged |" for setting in chosen.diverged]
     return "\n".join(lines) + "\n"
+
+
+def _words(setting: Setting) -> str:
+    return ", ".join(f"{key} {each}" for key, each in setting.items()) or "as its file says"
 
 
 def parsed(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
@@ -236,7 +260,8 @@ def run(arguments: list[str], folder: Path) -> None:
     """Trains a cell in a process of its own, whose log lies beside its folder.
 
     Raises:
-        RunError: it failed; the message is the error that it ended with, or else the last line of its log.
+        DivergedError: its loss did not stay finite.
+        RunError: it failed otherwise; the message is the error that it ended with, or else the last line of its log.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(folder.name + ".log")
@@ -250,4 +275,5 @@ def run(arguments: list[str], folder: Path) -> None:
     if done.returncode:
         said = "\n" + (log.read_bytes()[before:].decode("utf-8").strip() or "nothing")
         last = said[said.rfind("\nerror: " if "\nerror: " in said else "\n") + 1 :]
-        raise RunError(f"{folder} ended with exit code {done.returncode} (its log: {log}): {last}")
+        kind = DivergedError if done.returncode == DivergedError.status else RunError
+        raise kind(f"{folder} ended with exit code {done.returncode} (its log: {log}): {last}")

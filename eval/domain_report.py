@@ -212,11 +212,10 @@ class Report:
             f"within {MARGIN:.0%}: the paired difference in nDCG@10 to {BEST}: non-inferior: its whole interval above "
             f"-{MARGIN:.0%} of that; inferior: the whole below; undecided: else. width: of the interval, by {BEST}."
         )
-        if settings := {name: chosen.setting for name, chosen in self.chosen.items() if chosen.setting}:
-            told = (
-                f"{name} {', '.join(f'{key} {each}' for key, each in some.items())}" for name, some in settings.items()
-            )
-            yield f"Chosen: {'; '.join(told)}."
+        if settings := [(name, chosen.setting) for name, chosen in self.chosen.items() if chosen.setting]:
+            yield f"Chosen: {_told(settings)}."
+        if lost := [(name, setting) for name, chosen in self.chosen.items() for setting in chosen.diverged]:
+            yield f"Diverged, so not to be chosen: {_told(lost)}."
         yield from report.provenance_lines({name: self.runs[name] for name in self.chosen})
 
 
@@ -237,6 +236,10 @@ def save(reports: Sequence[Report], path: Path) -> None:
         curves.setdefault(each.study.target, {})[words] = each.plotted
     if curves := {target: found for target, found in curves.items() if len(found) > 1}:
         transfer_plot.plot_curves(curves, TESTED, path.with_name(path.name + "-curve.png"))
+
+
+def _told(settings: Sequence[tuple[str, cells.Setting]]) -> str:
+    return "; ".join(f"{name} {', '.join(f'{key} {each}' for key, each in some.items())}" for name, some in settings)
 
 
 def _cost(chosen: cells.Chosen) -> Cost:

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from eval import cells
-from llmrec.errors import ConfigError, exit_code, nearest
+from llmrec.errors import ConfigError, DivergedError, exit_code, nearest
 
 CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
 RESULTS = Path("eval/results")
@@ -95,7 +95,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Trains the cells that are missing, prints what those that are there came to, and saves it if asked to."""
+    """Trains the cells that are missing, prints what those that are there came to, and saves it if asked to.
+
+    Raises:
+        DivergedError: cells diverged; the others are printed and saved all the same.
+        RunError: a cell that failed otherwise.
+    """
     from eval import transfer_cells, transfer_free, transfer_report
 
     methods = [transfer_cells.Chosen.parse(text) for text in dict.fromkeys(arguments.methods)]
@@ -110,6 +115,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.save:
         report.save(RESULTS / f"transfer-{arguments.save}")
     print(json.dumps(report.as_json(), indent=2) if arguments.json else report.show())
+    if study.diverged:
+        raise DivergedError(f"missing, for they diverged: {'; '.join(study.diverged)}")
 
 
 def variant(arguments: argparse.Namespace) -> str:

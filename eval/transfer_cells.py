@@ -19,7 +19,7 @@ from eval.kept import OF_THE_MACHINE, Kept
 from llmrec import components, config, evaluation, pretrained, task_results, train
 from llmrec.config import RunConfig
 from llmrec.course import Course
-from llmrec.errors import ConfigError, RunError
+from llmrec.errors import ConfigError, DivergedError, RunError
 from llmrec.protocol import Protocol
 from llmrec.runs import RunFolder, RunTable, provenance, read_json, write_json
 from llmrec.task_results import SELECTION
@@ -100,6 +100,8 @@ class Study:
 
     def __init__(self, flags: list[str], methods: Sequence[Chosen], seeds: Sequence[int], variant: str = "") -> None:
         self.flags, self.methods, self.seeds, self.variant = flags, methods, seeds, variant
+        self.diverged: list[str] = []
+        """Why there is nothing of cells whose loss did not stay finite."""
         self.options: RunConfig = train.options_of(self._flags(replace(methods[0], overrides=())))[0].resolved()
 
     @cached_property
@@ -117,7 +119,8 @@ class Study:
 
         Raises:
             ConfigError: a method that leaves tasks out.
-            RunError: a cell that failed, or a finished one of other options.
+            RunError: a cell that failed, or a finished one of other options. One that diverges stands in ``diverged``,
+                and the others go on.
         """
         for chosen in self.methods:
             self._require_all_tasks(chosen)
@@ -132,7 +135,11 @@ class Study:
             if RunFolder(folder).finished:
                 cells.require_same(folder, arguments)
             elif time.monotonic() < stop:
-                cells.run([*arguments, "--resume"], folder)
+                try:
+                    cells.run([*arguments, "--resume"], folder)
+                except DivergedError as error:
+                    self.diverged.append(str(error))
+                    return
             else:
                 return
             self._keep(*cell)

@@ -23,7 +23,9 @@ P = ParamSpec("P")
 
 
 class LlmrecError(Exception):
-    """Base of all errors that a user can mend; the commands print it in one paragraph and exit with 2."""
+    """Base of all errors that a user can mend; the commands print it in one paragraph and exit with its ``status``."""
+
+    status = 2
 
 
 class DataError(LlmrecError):
@@ -59,6 +61,12 @@ class RunError(LlmrecError):
     """A run folder in another state than the command needs."""
 
 
+class DivergedError(RunError):
+    """A training whose loss is no longer finite; studies tell it from other errors by its exit code."""
+
+    status = 3
+
+
 class BackendError(LlmrecError):
     """A model or server that does not answer, or not in a way that can be used."""
 
@@ -76,7 +84,7 @@ def nearest(name: str, have: Iterable[str]) -> str:
 
 
 def exit_code(command: Callable[P, int]) -> Callable[P, int]:
-    """A command that answers what a user can mend with a paragraph on standard error and the exit code 2."""
+    """A command that answers what a user can mend with a paragraph on standard error and an exit code of 2 or more."""
 
     @wraps(command)
     def answered(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -84,6 +92,6 @@ def exit_code(command: Callable[P, int]) -> Callable[P, int]:
             return command(*args, **kwargs)
         except LlmrecError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 2
+            return error.status
 
     return answered

@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 @exit_code
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, or 2 with one message for what the user can mend."""
+    """Entry point; returns the exit code: 0, 2 for what the user can mend, 3 for a loss that diverged."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["--help"] and len(argv) > 1:
         print(components.describe(argv[1]))

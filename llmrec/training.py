@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from llmrec import fsdp
 from llmrec.checkpoints import Progress, copy_of, load_checkpoint, save_checkpoint
-from llmrec.errors import RunError
+from llmrec.errors import DivergedError
 from llmrec.optimizer import parameter_groups
 from llmrec.options import TrainingOptions
 from llmrec.runs import RunFolder
@@ -216,7 +216,7 @@ def take_step(
         accelerator: processes and device.
 
     Raises:
-        RunError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     seed, step = seed_and_step
     generator = seed_step(seed, step, accelerator.process_index)
@@ -231,7 +231,7 @@ def take_step(
     mean = float(accelerator.reduce(value.detach(), "mean"))
     if not math.isfinite(mean):
         cure = "lower training.learning_rate" if step else "no step was taken yet, so look at the item vectors"
-        raise RunError(f"the loss is {mean} in step {step + 1}; {cure}")
+        raise DivergedError(f"the loss is {mean} in step {step + 1}; {cure}")
     return mean
 
 

@@ -8,7 +8,7 @@ from tables import counted
 
 from eval import cells, strong, transfer
 from llmrec import config
-from llmrec.errors import ConfigError, RunError
+from llmrec.errors import ConfigError, DivergedError, RunError
 
 
 def trainer(worth: dict[float, float], done: list[tuple[float, int]]) -> cells.Train:
@@ -28,6 +28,26 @@ def test_the_best_setting_on_validation_alone_is_trained_with_the_other_seeds(jo
     assert chosen.setting == {"lr": 0.2} and [cell.seed for cell in chosen.runs] == [0, 1, 2]
     lines = cells.tried_table({"a": chosen}).splitlines()
     assert lines[2:] == ["| a | lr 0.1 | 0.5000 |", "| a | lr 0.2 | **0.7000** |", "| a | lr 0.3 | 0.6000 |"]
+
+
+def diverging(*rates: float) -> cells.System:
+    """Settings of three learning rates, of which some diverge, the best on validation else last."""
+
+    def train(setting: cells.Setting, seed: int) -> cells.Cell:
+        if setting["lr"] in rates:
+            raise DivergedError(f"lr {setting['lr']}")
+        return cells.Cell(setting, seed, setting["lr"], counted([("ann", seed, 0)]))
+
+    return cells.System(train, [{"lr": lr} for lr in (0.1, 0.2, 0.3)])
+
+
+def test_a_setting_that_diverges_is_not_chosen_and_is_told():
+    chosen = cells.choose({"a": diverging(0.3, 0.1)})["a"]
+    assert chosen.setting == {"lr": 0.2} and chosen.diverged == [{"lr": 0.1}, {"lr": 0.3}] and len(chosen.runs) == 3
+    lines = cells.tried_table({"a": chosen}).splitlines()
+    assert lines[2:] == ["| a | lr 0.2 | **0.2000** |", "| a | lr 0.1 | diverged |", "| a | lr 0.3 | diverged |"]
+    with pytest.raises(DivergedError, match=r"lr 0\.3"):
+        cells.choose({"a": diverging(0.1, 0.2, 0.3)})
 
 
 def test_every_setting_has_a_folder_of_its_own():
@@ -58,6 +78,8 @@ def test_a_cell_is_trained_once_and_a_failed_one_tells_its_reason(
         other({"head.dropout": 0.1}, 3)
     with pytest.raises(RunError, match=r"ended with exit code 2 \(its log: .*\): error: .*dropouts"):
         train({"head.dropouts": 0.1}, 3)
+    with pytest.raises(DivergedError, match=r"ended with exit code 3 .*: error: the loss is (nan|inf) in step \d+"):
+        train({"training.learning_rate": 1e30}, 3)
     nowhere = cells.trained("small", "--data", "nowhere", "--data-dir", str(tmp_path), *QUICK)
     with pytest.raises(RunError, match=r"(?s)error: no data set .*\n.*\n"):
         nowhere({}, 3)

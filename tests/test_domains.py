@@ -173,7 +173,12 @@ def test_verdicts_follow_from_the_interval_and_the_margin(study: Study) -> None:
     assert lora.difference.value == pytest.approx(-(1 - 0.6309298) / 40)
     assert lora.width == pytest.approx(lora.difference.high - lora.difference.low)
     assert "non-inferior" in found.text and "1 %" in found.text
-    assert "houlsby training.learning_rate 0.1" in found.text
+    assert "houlsby training.learning_rate 0.1" in found.text and "Diverged" not in found.text
+    lost = replace(full, diverged=[{"training.learning_rate": 0.2}])
+    assert (
+        "- Diverged, so not to be chosen: full training.learning_rate 0.2.\n"
+        in domain_report.Report(study, chosen | {"full": lost}).text
+    )
     assert "Still rising" not in found.text and "same users" not in found.text
     of_few = domain_report.Report(replace(study, users=10), chosen | {"lora": row(*[0] * 40, best_epoch=EPOCHS)})
     assert "(best at the last epoch allowed, some seed): lora." in of_few.text

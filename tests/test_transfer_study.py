@@ -12,10 +12,10 @@ from small_course import QUICK, course
 from small_runs import BIN, execute
 from tables import PROTOCOL, counted
 
-from eval import transfer, transfer_free, transfer_report
+from eval import cells, transfer, transfer_free, transfer_report
 from eval.transfer_cells import Chosen, Study
 from llmrec import train
-from llmrec.errors import ConfigError, ProtocolError, RunError
+from llmrec.errors import ConfigError, DivergedError, ProtocolError, RunError
 from llmrec.protocol import digest
 from llmrec.runs import read_json, write_json
 from llmrec.sequences import Sequences
@@ -130,6 +130,21 @@ def test_a_method_may_learn_the_tasks_in_an_order_of_its_own(study: Study) -> No
     study.methods += chosen("full:transfer.order=[half,far]")
     with pytest.raises(ConfigError, match="leaves out step, and a study asks every method for every task"):
         study.train(1, 0)
+
+
+def test_a_cell_that_diverges_ends_none_of_the_others(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = {"far": (0, 0, 0, 0), "step": (0, 0, 0, 0), "half": (0, 0, 0, 0)}
+
+    def run(arguments: list[str], folder: Path) -> None:
+        method, seed = folder.name.rsplit("-s", 1)
+        if method == "scratch":
+            raise DivergedError(f"{folder.name}: the loss is nan")
+        finish(study, method, int(seed), right, half=earlier(True, far=1.0, step=1.0))
+
+    monkeypatch.setattr(cells, "run", run)
+    study.train(1, float("inf"))
+    assert study.diverged == ["scratch-s0: the loss is nan", "scratch-s1: the loss is nan"]
+    assert study.missing() == ["scratch-s0", "scratch-s1"] and [*study.found()] == ["full", "sequential"]
 
 
 def test_what_is_most_frequent_is_told_by_the_training_part(study: Study) -> None:
