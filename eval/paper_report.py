@@ -73,6 +73,7 @@ class Report:
             yield f"Missing: {', '.join(name for name in self.missing if self.missing[name] == why)}, because {why}"
         if self.runs:
             yield f"Protocol: {next(iter(self.runs.values()))[0].protocol.line()}."
+            yield from report.provenance_lines(self.runs)
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values, and what the paper has."""

@@ -451,6 +451,7 @@ def test_tables_have_the_papers_figures_beside_ours(monkeypatch, tmp_path: Path)
     for note in (
         "Missing: gru4rec-id, because it is late",
         "No data of TN: TN: there is nothing",
+        "\n- sasrec-text: seeds 0",
         benchmark.departures[0],
         *paper_files.COMMON,
     ):
