@@ -38,15 +38,18 @@ def eye(name: str) -> tuple[str, ...]:
 
 
 IDS, TEXTS = "SASRec id", "SASRec minilm-l6"
+RESNET, VIT = "SASRec resnet-mini (from nothing)", "SASRec vit-mini (from nothing)"
+MIXTURE = "SASRec minilm-l6 + resnet-mini (from nothing)"
 SYSTEMS = {
     IDS: ("--model", "id", *CHEAP),
     TEXTS: (*TEXT, *CHEAP),
-    "SASRec resnet-mini (from nothing)": (*eye("resnet-mini"), *DEAR),
-    "SASRec vit-mini (from nothing)": (*eye("vit-mini"), *DEAR),
-    "SASRec minilm-l6 + resnet-mini (from nothing)": (*TEXT, *eye("resnet-mini"), *DEAR),
+    RESNET: (*eye("resnet-mini"), *DEAR),
+    VIT: (*eye("vit-mini"), *DEAR),
+    MIXTURE: (*TEXT, *eye("resnet-mini"), *DEAR),
 }
-MIXTURE = "SASRec minilm-l6 + resnet-mini (from nothing)"
 ASKED = {PICTURED: tuple(SYSTEMS), ALL: (IDS, TEXTS, MIXTURE)}
+RIVALS = {IDS: (TEXTS, RESNET, VIT, MIXTURE), TEXTS: (RESNET, VIT, MIXTURE), RESNET: (VIT, MIXTURE)}
+"""Who is tested against each."""
 
 
 @exit_code
@@ -96,9 +99,8 @@ def _report(seeds: int, missing: list[str]) -> None:
         if films == ALL and (KEPT / "shown.txt").is_file():
             groups |= _by_poster(groups[f"{films} films"])
         found = [system for system in systems if system in groups[f"{films} films"]]
-        rivals = ((IDS, ()), (TEXTS, (IDS,)))
         pairs = [
-            (each, other) for other, told in rivals for each in found if other in found and each not in (other, *told)
+            (each, rival) for rival, others in RIVALS.items() for each in found if each in others and rival in found
         ]
         if found:
             compare.save_groups(groups, pairs, RESULTS / f"posters-{films}", note + _cut(films, seeds))
