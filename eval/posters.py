@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def study(data_dir: list[str], seeds: int, minutes: float) -> None:
     """Trains what is missing, prints the tables and writes eval/results/posters-*."""
-    stop, missing = time.monotonic() + 60 * minutes, list[str]()
+    stop, missing = time.monotonic() + 60 * minutes, dict[str, list[int]]()
     for films, system, seed in _order(seeds):
         name, flags = _cell(films, system, seed), _flags(films, system, data_dir)
         asked = train.options_of([*flags, "--seed", str(seed)])[0].resolved().model_dump(mode="json")
@@ -76,7 +76,7 @@ def study(data_dir: list[str], seeds: int, minutes: float) -> None:
         if kept.has(name, asked):
             continue
         if time.monotonic() > stop:
-            missing.append(f"{system} on {films} films, seed {seed}")
+            missing.setdefault(f"{system} on {films} films", []).append(seed)
             continue
         trained = cells.trained(f"posters-{films}-{_short(system)}", *flags)({}, seed)
         assert trained.folder is not None
@@ -92,8 +92,8 @@ def study(data_dir: list[str], seeds: int, minutes: float) -> None:
     _report(seeds, missing)
 
 
-def _report(seeds: int, missing: list[str]) -> None:
-    note = "".join(f"- Missing: {each}.\n" for each in missing)
+def _report(seeds: int, missing: dict[str, list[int]]) -> None:
+    note = "".join(f"- Missing: {words}, seed {', '.join(map(str, lacking))}.\n" for words, lacking in missing.items())
     for films, systems in ASKED.items():
         groups = {f"{films} films": _runs(films, seeds)}
         if films == ALL and (KEPT / "shown.txt").is_file():

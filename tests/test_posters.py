@@ -39,13 +39,13 @@ def test_what_is_there_is_tested_and_what_still_rose_or_is_missing_told(kept: Pa
     keep(posters.PICTURED, posters.IDS, 0, [1] * 40)
     keep(posters.PICTURED, posters.RESNET, 0, [0] * 40, best=20)
     keep(posters.PICTURED, posters.VIT, 0, [2] * 40)
-    posters._report(1, [f"{posters.TEXTS} on pictured films, seed 0"])
+    posters._report(1, {f"{posters.TEXTS} on pictured films": [0, 2]})
     text = (kept / "posters-pictured.md").read_text(encoding="utf-8")
     assert f"| {posters.RESNET} - {posters.IDS} | nDCG@10 | +.3691 [+.3691, +.3691] | beats |" in text
     assert f"| {posters.VIT} - {posters.RESNET} | nDCG@10 | -.5000 [-.5000, -.5000] | worse |" in text
     assert f"{posters.IDS} - " not in text and f"- {posters.TEXTS} |" not in text
     assert f"(best at the last epoch allowed): {posters.RESNET}.\n" in text
-    assert f"- Missing: {posters.TEXTS} on pictured films, seed 0.\n" in text
+    assert f"- Missing: {posters.TEXTS} on pictured films, seed 0, 2.\n" in text
     assert not (kept / "posters-all.md").exists(), "there is no cell"
 
 
@@ -56,7 +56,7 @@ def test_targets_with_a_poster_stand_apart_from_those_without(kept: Path):
         keep(posters.ALL, posters.MIXTURE, seed, [0 if number % 3 == 0 else 1 for number in range(40)])
     shown = [f"target-{number}" for number in range(0, 40, 3)]
     write_text(posters.KEPT / "shown.txt", "\n".join([*shown, "of no case"]) + "\n")
-    posters._report(2, [])
+    posters._report(2, {})
     text = (kept / "posters-all.md").read_text(encoding="utf-8")
     every, with_poster, without = text.split("**")[2::2]
     row = f"| {posters.MIXTURE} | 2 | 1.0000 [1.0000, 1.0000] | "
