@@ -25,7 +25,11 @@ _REFUSAL = re.compile(
 )
 _MARKUP = " \t\n*_`\"'“”‘’«»"
 _NOTHING = re.compile(r"</?[a-zA-Z][^<>]*>|```\w*|[\s*_`#>~|\[\]{}-]")
-_END = re.compile(r" ?(?:[#>]+ *)?[*_]*(?:explanation|reason(?:ing)?|note)s?\b", re.IGNORECASE)
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_THINKS = re.compile(r"\s*<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_JSON = re.compile(r"\s*(?:```|[\[{])")
+_ASIDE = re.compile(r" ?(?:[#>]+ *)?[*_]*(?:explanation|reason(?:ing)?|note)s?\b", re.IGNORECASE)
+"""Begins a remark between or behind the entries; what follows to the next entry belongs to it."""
 _REMARK = re.compile(r"\s*(?:[-*•]\s)?[*_\s]*(?:explanation|reason(?:ing)?|note)s?\b[*_\s]*:", re.IGNORECASE)
 _SPEECH = re.compile(
     r"\bI(?:['’]d| would| will)? (?=choose|pick|recommend|select|rank)|\b(?:the|answers?|is|are|my|final|correct|best|"
@@ -38,7 +42,15 @@ _POINTED = re.compile(
     r"(?i:\b(?:answer|option|choice)\b)(?: is\b|[:\s])*[(\[\"*]*(\w+)[)\]\"*]*"
     r"(?=[,;]|\.?\s*$|\.\s+(?:The|This|It|Because|I|You)\b|\s+[a-z])"
 )
-_NO_NAMES = {"yes", "no", "sure", "ok", "okay", "great", "certainly", "thanks", "none", "na", "sorry", "answer"}
+_NO_NAMES = {
+    *("yes", "no", "sure", "ok", "okay", "great", "certainly", "thanks", "none", "na", "sorry", "answer"),
+    *("rank", "title", "name", "movie", "film", "item", "product", "score", "reason"),  # heads of a table
+    *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"),
+    *("next", "then", "last", "lastly", "finally"),
+}
+_PLACE = re.compile(r"\W*\d{1,3}(?:st|nd|rd|th)?\W*", re.IGNORECASE)
+_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*")
+"""Below the heads of a Markdown table."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,7 @@ def parse(text: str, titles: Sequence[str], *, wanted: int, labels: Sequence[str
         wanted: how many names were asked for; with one only the first candidate counts.
         labels: what stood before each title, such as letters or numbers; none if titles stood alone.
     """
+    text = _said(text)
     names = _Reader(Titles(titles), labels).read(text)
     ranking, invented, duplicates = _settle(names, wanted)
     status = _status(text, len(ranking), min(wanted, len(titles)))
@@ -81,10 +94,17 @@ def parse(text: str, titles: Sequence[str], *, wanted: int, labels: Sequence[str
 
 def yes_or_no(text: str) -> bool | None:
     """Whether the first word is a yes or a no; None if it is neither, or begins a title (*No. 1 Shampoo*)."""
+    text = _said(text)
     first = re.match(r"[\W_]*(yes|no)(?![^\W_]|[-'’/]\w)", text, re.IGNORECASE)
     if not first or _GOES_ON.match(text, first.end()):
         return None
     return first[1].lower() == "yes"
+
+
+def _said(text: str) -> str:
+    """An answer without what a reasoning model thought before it; nothing, if it never came to an end."""
+    said = _THOUGHT.split(text)[-1]
+    return "" if _THINKS.match(said) else said
 
 
 def _settle(names: Iterable[_Name], wanted: int) -> tuple[list[int], list[str], int]:
@@ -125,14 +145,22 @@ class _Reader:
         return next((names for names in read if _has_candidate(names)), next(filter(None, read), []))
 
     def _parts(self, text: str) -> list[str]:
-        """The text up to its explanation, cut where a heading begins."""
-        parts = [""]
+        """The text without its remarks, cut where a heading begins, and behind a remark unless the list goes on."""
+        parts, entries, skipping = [""], _Entries(), False
         for line in text.splitlines():
-            named = self.titles.whole(readable(line))
-            if _END.match(line) and not named:
-                break
-            if line.lstrip().startswith("###") and not named and not MARK.match(line):
+            named, mark = bool(self.titles.whole(readable(line))), MARK.match(line)
+            if _ASIDE.match(line) and not named:
+                entries.remark()
+                skipping = True
+            if skipping and not (named or mark or _JSON.match(line)):
+                continue
+            begins = line.lstrip().startswith("###") and not named and not mark
+            if begins or (skipping and not entries.go_on(mark)):
                 parts.append("")
+                entries = _Entries()
+            if named or mark:
+                entries.add(mark)
+            skipping = False
             parts[-1] += line + "\n"
         return parts
 
@@ -142,7 +170,7 @@ class _Reader:
         return read[0] if read and not _has_candidate(listed) else listed
 
     def _lines(self, text: str) -> list[_Name]:
-        lines = [line for raw in text.splitlines() for line in unfolded(readable(raw)) if self._may_name(line)]
+        lines = [line for raw in _rows(text) for line in unfolded(readable(raw)) if self._may_name(line)]
         whole = [self._alone(line) for line in lines]
         kinds = ["title" if names else kind(line) for line, names in zip(lines, whole, strict=True)]
         best = next((mark for mark in ("number", "bullet") if mark in kinds), "")
@@ -214,7 +242,7 @@ class _Reader:
                 yield _trimmed(views(piece)[-1])
 
     def _is_other(self, piece: str) -> bool:
-        return bool(words(views(piece)[-1])) and piece.strip() not in self.labels
+        return bool(words(views(piece)[-1])) and piece.strip() not in self.labels and not _PLACE.fullmatch(piece)
 
     def _labelled(self, text: str) -> list[_Name]:
         """Labels, if the text has nothing else but words that announce them."""
@@ -231,8 +259,43 @@ class _Reader:
         return [self.labels[said] for said in _POINTED.findall(text)[:1] if said in self.labels]
 
 
+class _Entries:
+    """The entries of a list as far as it has been read, to tell whether it goes on behind a remark."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        """What stood before each; 0: no number."""
+        self.before_remark: int | None = None
+        """How many there were when the first remark came."""
+
+    def add(self, mark: re.Match[str] | None) -> None:
+        self.numbers.append(_number(mark))
+
+    def remark(self) -> None:
+        if self.before_remark is None:
+            self.before_remark = len(self.numbers)
+
+    def go_on(self, mark: re.Match[str] | None) -> bool:
+        """Whether an entry with this mark is the next one; without numbers, where the first had a remark too."""
+        if number := _number(mark):
+            return self.numbers[-1:] == [number - 1]
+        return self.before_remark == 1 and not self.numbers[-1]
+
+
+def _number(mark: re.Match[str] | None) -> int:
+    digits = re.search(r"\d+", mark[0]) if mark else None
+    return int(digits[0]) if digits else 0
+
+
 def _has_candidate(names: list[_Name]) -> bool:
     return any(isinstance(name, tuple) for name in names)
+
+
+def _rows(text: str) -> list[str]:
+    """Lines, without the heads of a table."""
+    lines = text.splitlines()
+    heads = {place for place, below in enumerate(lines[1:]) if "|" in below and _RULE.fullmatch(below)}
+    return [line for place, line in enumerate(lines) if place not in heads]
 
 
 def _indent(line: str) -> int:

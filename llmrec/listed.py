@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 _SIGN = r"\d{1,3}|[A-Za-z]|[A-Z]{2}"
 MARK = re.compile(
-    rf"\s*(?:#{{1,6}}\s+)?[*_`]*(?:(?P<bullet>[-*•–—·+]\s+|•)|#\d+[.):]?(?:\s+|$)|\d{{1,3}}(?:[.)](?!\d)|:(?=\s|$))|"
+    rf"\s*(?:#{{1,6}}\s+)?[*_`]*(?:(?P<bullet>[-*•–—·+]\s+|•)|#\d+[.):]?(?:\s+|$)|\d{{1,3}}(?:[.)、](?!\d)|:(?=\s|$))|"
     rf"(?:[A-Za-z]|[A-Z]{{2}})[.):](?=[\s*]|$)|\((?:{_SIGN})\)|\[(?:{_SIGN})\])"
 )
 """What stands before an entry of a list; ``bullet`` if it says nothing of its place."""

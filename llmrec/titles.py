@@ -22,7 +22,8 @@ _PARTS = re.compile(r"[,;|>→\t\n()\[\]{}<\"“”„«»]")
 _SEQUEL = re.compile(r"(?:part|vol|volume|episode|chapter)\b", re.IGNORECASE)
 _ABBREVIATION = re.compile(r"(?<!\w)(?:dr|mrs?|ms|st|no|vs|vol)\.\s*$", re.IGNORECASE)
 _LEAD = re.compile(
-    r"\b(?:answer|rank|recommend|suggest|order|list|option|choice|pick|title|movie|film|item|product|next|top|best)",
+    r"\b(?:answer|rank|recommend|suggest|order|list|option|choice|pick|title|movie|film|item|product|next|top|best|"
+    r"first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|finally)",
     re.IGNORECASE,
 )
 _LABEL_A = re.compile(r"[Aa][.):\]]\s")

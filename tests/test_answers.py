@@ -547,3 +547,43 @@ def test_round_trip(layout: str, order: list[int], count: int):
     text = LAYOUTS[layout]([FILMS[place] for place in order[:count]])
     for labels in ((), LETTERS + "abcd", [str(place + 1) for place in range(len(FILMS))]):
         assert parse(text, FILMS, wanted=count, labels=labels) == Answer(tuple(order[:count]), "ok")
+
+
+# Remarks between entries, thoughts before them, tables
+
+
+@pytest.mark.parametrize(
+    ("text", "ranking"),
+    [
+        ("1. Alien\nReason: space.\n2. Heat\n*Reason:* crime.\n\n3. Brazil\nExplanation: dreams", (0, 1, 2)),
+        ("- Alien\nReason: space.\n- Heat\nReason: crime.", (0, 1)),
+        ("Alien\nReason: space.\nHeat\nReason: crime.", (0, 1)),
+        ("Reasoning: Seven is dark.\n\n1. Heat\n2. Alien", (1, 0)),
+        ("Note: I used the history.\n1. Heat", (1,)),
+        ("**Reasoning:** Seven …\n\n**Ranking:**\n1. Heat\n2. Alien", (1, 0)),
+        ('Reasoning: Seven is dark.\n["Heat", "Alien"]', (1, 0)),
+        ("1. Alien\n2. Heat\n\nExplanation:\n1. Heat is dark\n2. Seven too", (0, 1)),
+        ("- Alien\n- Heat\nExplanation:\n- Seven was seen", (0, 1)),
+        ("<think>Seven is dark. 1. Seven\n2. Heat</think>\n1. Alien\n2. Heat", (0, 1)),
+        ("Seven is dark.</THINK>\n\nAlien", (0,)),
+        ("| Rank | Title |\n|:-----|------:|\n| 1 | Alien |\n| 2 | Heat |", (0, 1)),
+        ("Rank,Title\n1,Alien\n2,Heat", (0, 1)),
+        ("First, Alien. Second, Heat. Finally, Brazil.", (0, 1, 2)),
+        ("First: Heat\nSecond: Alien", (1, 0)),
+        ("1、Heat\n2、Alien", (1, 0)),
+    ],
+)
+def test_what_stands_between_and_before_the_entries_is_none(text: str, ranking: tuple[int, ...]):
+    titles = ["Alien (1979)", "Heat (1995)", "Brazil (1985)", "Seven (1995)"]
+    assert parse(text, titles, wanted=len(ranking)) == Answer(ranking, "ok")
+
+
+def test_a_thought_that_never_came_to_an_end_is_no_answer():
+    assert parse("<think>\nAlien would do, or", ["Alien", "Heat"], wanted=1) == Answer((), "empty")
+    assert yes_or_no("<think>no, wait</think>\n\nYes, they would.") is True
+    assert yes_or_no("<think>Yes, but") is None
+
+
+def test_an_ordinal_may_begin_a_title():
+    titles = ["First Knight (1995)", "Last: Dance"]
+    assert parse("First Knight\nLast: Dance", titles, wanted=2) == Answer((0, 1), "ok")
