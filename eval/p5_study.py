@@ -16,6 +16,7 @@ from llmrec.config import RunConfig
 from llmrec.console import Console
 from llmrec.errors import RunError
 from llmrec.evaluation import Interval
+from llmrec.generative.examples import are_stars, ratings_of
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
 from llmrec.protocol import Protocol
@@ -77,8 +78,9 @@ class Result:
         self.pairs += [(name, first) for name in others]
         for name in (first, *others):
             for other in against:
-                reached = [_hits(self.rankings[OPEN][each]) for each in (name, other)]
-                self.notes.append(f"{OPEN}: HR@10 of {name} is {reached[0] / reached[1]:.2f} of that of {other}")
+                own, its = (_hits(self.rankings[OPEN][each]) for each in (name, other))
+                told = f"{own / its:.2f} of that of {other}" if its else f"{own:.4f}, that of {other} 0"
+                self.notes.append(f"{OPEN}: HR@10 of {name} is {told}")
 
 
 def _hits(tables: list[RunTable]) -> float:
@@ -131,11 +133,8 @@ class Study:
     @cached_property
     def stars(self) -> pl.DataFrame | None:
         """``user, item, rating`` of the training part; None unless there are some and all are from 1 to 5."""
-        log = self.split.dataset.interactions
-        if "rating" not in log.columns:
-            return None
-        found = log.select("user", "item", "rating")[self.split.log_rows].drop_nulls()
-        return found if len(found) and found["rating"].is_between(1, 5).all() else None
+        found = ratings_of(self.split)
+        return found if len(found) and are_stars(found["rating"]) else None
 
     def users_of(self, predictions: pl.DataFrame) -> pl.Series:
         """Whose each row of a table of predictions is."""

@@ -20,9 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from eval import cells
+from llmrec import config
 from llmrec.errors import ConfigError, DivergedError, exit_code, nearest
 
 CONFIG = Path(__file__).parent.parent / "configs" / "peterrec.yaml"
@@ -123,7 +122,7 @@ def variant(arguments: argparse.Namespace) -> str:
     """A digest of what is asked for besides the usual trunk, options and tasks; empty where nothing is."""
     said: dict[str, Any] = {}
     if arguments.config.resolve() != CONFIG.resolve():
-        said["config"] = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+        said["config"] = config.read_file(arguments.config)
     if arguments.overrides:
         said["overrides"] = sorted(arguments.overrides)
     if arguments.tasks.name != Path(arguments.data).stem:

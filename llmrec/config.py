@@ -270,7 +270,7 @@ def layered(file: Path | None, overrides: list[str], flags: dict[str, Any]) -> d
     Raises:
         ConfigError: a file that cannot be read, or an override of another form.
     """
-    options = _read(file) if file else {}
+    options = read_file(file) if file else {}
     for flag, value in flags.items():
         if value is not None:
             _set(options, _FLAGS.get(flag, flag), value)
@@ -320,7 +320,8 @@ def _check_names(options: dict[str, Any], model: type[BaseModel], path: str) -> 
                 _check_names(value, kind, f"{path}{name}.")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_file(file: Path) -> dict[str, Any]:
+    """Options by name; ConfigError where there is no such file, or none that holds them."""
     try:
         options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:

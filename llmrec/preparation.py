@@ -52,17 +52,30 @@ def require_origin(options: RunConfig) -> None:
 
 
 def cut(options: RunConfig, data: Any, console: Any) -> Any:
-    """Derives explanations if asked to, filters and splits the data set, and says what came of it.
-
-    Only the cases of so many users as the protocol allows are left.
+    """What :func:`divided` gives, with the folder of images that the run names, and says what came of it.
 
     Raises:
-        DataError: no interaction or no case is left, or nothing to derive explanations from.
+        DataError: as :func:`divided`; or no case is left.
+    """
+    if options.images is not None:
+        data = seen(data, options.images, beside_texts=options.uses_text)
+    filtered, split = divided(options, data)
+    console.say_data(filtered, split)
+    split.require_cases()
+    return split
+
+
+def divided(options: RunConfig, data: Any) -> tuple[Any, Any]:
+    """Derives explanations if asked to, filters the data set and splits it; both parts come back.
+
+    Only the cases of so many users as the protocol allows are left, and the histories of those who are learned from.
+
+    Raises:
+        ConfigError: more users than there are.
+        DataError: no interaction is left, or nothing to derive explanations from.
     """
     from llmrec import explanations, filtering
 
-    if options.images is not None:
-        data = seen(data, options.images, beside_texts=options.uses_text)
     named_by = options.images.named_by if options.images is not None else "auto"
     filtered = filtering.apply(explanations.apply(data, options.p5), options.filter, named_by)
     split = components.create("splits", options.split).split(filtered.dataset)
@@ -70,9 +83,7 @@ def cut(options: RunConfig, data: Any, console: Any) -> Any:
         split = split.of_users(options.protocol.users)
     if options.training.users is not None:
         split = split.learning_from(options.training.users)
-    console.say_data(filtered, split)
-    split.require_cases()
-    return split
+    return filtered, split
 
 
 def seen(data: Any, options: ImageOptions, *, beside_texts: bool) -> Any:

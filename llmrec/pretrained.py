@@ -60,9 +60,14 @@ def require_fitting(folder: Path, config: RunConfig, method: Method, course: Cou
     """Refuses a given network that is another one than this run would begin with, or that has met its test users.
 
     Raises:
-        RunError: unfinished, of other items, users or options; the message names them.
+        RunError: no such network, unfinished, of other items, users or options; the message names them.
     """
     runs.RunFolder(folder).require_finished()
+    if not (folder / ITEMS).is_file():
+        raise RunError(
+            f"transfer.pretrained={folder} is a run of another kind; a network that is pre-trained on a source lies in "
+            "a folder source-..., which a run with transfer makes beside its own"
+        )
     found = runs.read_json(folder / ITEMS)
     require_same_items(found["items"], course.source.classes)
     saved = configuration.parse(runs.read_json(folder / "config.json")).resolved()

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmrec import components, explanations, filtering
+from llmrec import preparation
 from llmrec.config import RunConfig
 from llmrec.errors import ConfigError
 from llmrec.generative import making
@@ -42,9 +42,7 @@ def export(options: RunConfig, folder: Path, epochs: int) -> int:
     if folder.exists():
         raise ConfigError(f"{folder} is there already; name another folder or delete it")
     making.check(options)
-    data = explanations.apply(load_dataset(options.data, options.data_dir), options.p5)
-    filtered = filtering.apply(data, options.filter)
-    split = components.create("splits", options.split).split(filtered.dataset)
+    _, split = preparation.divided(options, load_dataset(options.data, options.data_dir))
     _, examples = making.examples_of(options, split)
     schema = pyarrow.schema([*((column, pyarrow.string()) for column in COLUMNS), ("epoch", pyarrow.int64())])
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from llmrec import loading
+from llmrec.generative.examples import Fields
 from llmrec.interactions import Dataset
 from llmrec.prompt_check import cut
-from llmrec.prompt_rows import PromptRows, columns, filled, has_values, labelled, tables
+from llmrec.prompt_rows import PromptRows, has_values, labelled, tables
 from llmrec.prompting import Prompt, found
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases, Split
@@ -89,7 +90,7 @@ class _Training:
 
     def __init__(self, split: Split) -> None:
         self.rows, self.train = PromptRows(split.dataset), split.train
-        self.columns, self.filled = columns(split.dataset), filled(split.dataset)
+        self.fields = Fields(split)
         self.sequence = split.train.rows()
         self.place = np.arange(len(self.sequence)) - split.train.offsets[self.sequence]
         self.has = _has(split)
@@ -97,7 +98,7 @@ class _Training:
 
     def facts(self, prompts: list[Prompt], measure: _Measure) -> dict[str, Any]:
         """Those of one family."""
-        on = [prompt for prompt in prompts if not prompt.anatomy.never_filled(self.columns, self.filled)]
+        on = [prompt for prompt in prompts if not self.fields.lacking(prompt)]
         asked = [self._asked(prompt) for prompt in on if not prompt.head.unseen]
         texts = [text for prompt in on for row in self._some(prompt) if (text := self._render(prompt, row))[1]]
         lengths = [measure(list(side)) for side in zip(*texts, strict=True)] or [[], []]

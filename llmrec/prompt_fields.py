@@ -258,6 +258,17 @@ class _Walk(NodeVisitor):
             return shape if isinstance(node.arg, nodes.Slice) else _Shape(shape.variable, False)
         return None
 
+    def visit_Call(self, node: nodes.Call, scope: _Scope) -> None:
+        method = node.node if isinstance(node.node, nodes.Getattr) else None
+        shape: _Shape | None = self.visit(method.node if method else node.node, scope)
+        if method and shape:  # a field that it reads would be seen by nobody
+            what = "list of rows" if shape.is_list else "row"
+            self.faults.append(
+                f"line {node.lineno}: calls {method.attr!r} of a {what} of {shape.variable}; name a field"
+            )
+        for child in node.iter_child_nodes(exclude=("node",)):
+            self.visit(child, scope)
+
     def visit_Filter(self, node: nodes.Filter, scope: _Scope) -> _Shape | None:
         shape: _Shape | None = self.visit(node.node, scope) if node.node else None
         for each in (*node.args, *node.kwargs):

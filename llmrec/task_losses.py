@@ -43,6 +43,10 @@ def make(name: Name, counts: Int[np.ndarray, " classes"], rho: float) -> TaskLos
     return bpr
 
 
+_LEAST_REACH = 0.05
+"""Of the classes; with less the shares of all but the first would be lost in rounding, where it is the target too."""
+
+
 class PopularNegatives:
     """Negatives by popularity: ``p(r) ~ exp(-(r + 1) / (rho * T))`` for the class of rank r (from 0) among T.
 
@@ -55,7 +59,8 @@ class PopularNegatives:
 
     def __init__(self, counts: Int[np.ndarray, " classes"], rho: float) -> None:
         order = np.argsort(-counts, kind="stable")
-        weights = np.exp(-(np.arange(len(counts)) + 1) / (rho * len(counts)))
+        reach = max(rho * len(counts), _LEAST_REACH)
+        weights = np.exp(-(np.arange(len(counts)) + 1) / reach)
         self.order = torch.from_numpy(order)
         self.rank = torch.from_numpy(np.argsort(order))
         self.share = torch.from_numpy(weights / weights.sum())

@@ -56,8 +56,11 @@ def test_runs_share_a_pre_training_unless_they_differ_in_it(tmp_path: Path) -> N
 
 def test_views_by_dropout_need_some(tmp_path: Path) -> None:
     """Two equal views are told from all others by any network."""
-    with pytest.raises(ConfigError, match=r"views=dropout: this network has no dropout.*set head.dropout=0.1"):
+    with pytest.raises(ConfigError, match=r"views=dropout: both views .* the same, .*set head.dropout=0.1"):
         lifelong(tmp_path / "run", "clue", *ONE, "transfer.method.views=dropout").run()
+    whole = [f"transfer.method.{name}" for name in ("crop=1", "mask=0", "reorder=0")]
+    with pytest.raises(ConfigError, match=r"views=augmentation with Ratios\(crop=1.0, .*both views .* the same"):
+        lifelong(tmp_path / "run", "clue", *ONE, *whole).run()
 
 
 @pytest.mark.parametrize("views", ["augmentation", "dropout"])

@@ -11,7 +11,7 @@ from small_shop import full_shop
 from small_writers import batches, build, options, split_of
 
 from llmrec import preparation
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, PromptError
 from llmrec.generative.batches import WINDOW
 from llmrec.generative.examples import HISTORY, Examples, question
 from llmrec.interactions import Dataset
@@ -295,6 +295,32 @@ def test_a_continuation_goes_on_from_its_input_and_ends_with_the_training_part()
 def test_a_family_that_cannot_ask_is_refused(family, message):
     with pytest.raises(ConfigError, match=message):
         examples(log_of(("a", "b", "c", "d")), {family: 1})
+
+
+@pytest.mark.parametrize(
+    ("ratings", "told"), [((2.0, 4.0, 6.0, 10.0), "from 2 to 10"), ((0.5, 3.0, 5.0), "from 0.5 to 5")]
+)
+def test_ratings_that_are_no_stars_of_five_are_asked_for_by_no_prompt(ratings, told):
+    log = log_of(*[tuple("abcdefgh")] * 4, ratings=ratings)
+    with pytest.raises(ConfigError, match="has not the fields for any prompt of rating"):
+        examples(log, {"rating": 1})
+    made = examples(log, {"sequential": {"item": 2}, "rating": 1})
+    assert {name.split("/")[1] for name in made.used} == {"sequential"}
+    reasons = {why for name, why in made.switched_off.items() if name.startswith("p5/rating/")}
+    assert reasons - {"no row fills user.name"} == {f"ratings are {told}, and prompts ask for 1 to 5 stars"}
+    stars = examples(log_of(*[tuple("abcdefgh")] * 4, ratings=(1.0, 2.5, 5.0)), {"rating": 1})
+    assert {*stars.switched_off.values()} == {"no row fills user.name"} and len(stars.used) > 3
+
+
+def test_a_field_that_no_row_has_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "---\ndescription: One.\ntask: rating\n---\n{% block input %}{{ user.shade }}{% endblock %}\n"
+    (tmp_path / "prompts/p5/mine").mkdir(parents=True)
+    (tmp_path / "prompts/p5/mine/one.jinja").write_text(
+        text + "{% block target %}{{ interaction.rating }}{% endblock %}\n", encoding="utf-8"
+    )
+    with pytest.raises(PromptError, match="user has no field 'shade'"):
+        examples(log_of(("a", "b", "c", "d")), {"mine": 1})
 
 
 def test_a_family_that_the_data_cannot_fill_is_switched_off_beside_others():

@@ -43,6 +43,8 @@ def test_scores_are_the_likelihoods_of_all_names_and_beams_find_the_same(toy, id
         wanted = [teacher_forced(made, text, name) for name in made.ids.names[1:]]
         assert scores[row, 1:].tolist() == pytest.approx(wanted, abs=1e-4)
     assert scores[:, 1:].std() > 0.1, "else their order says nothing"
+    for row, (best,) in enumerate(made.beams(texts, 1)):
+        assert best[1] <= scores[row].max() + 1e-4
     for number in (30, 45):  # as many beams as items, and more: the surplus is dropped
         for row, found in enumerate(made.beams(texts, number)):
             items, told = zip(*found)

@@ -19,7 +19,7 @@ from small_course import ITEMS, QUICK, course, lifelong
 from llmrec import components, task_report, train
 from llmrec.errors import ConfigError, DataError, RunError
 from llmrec.lifelong import Lifelong
-from llmrec.runs import RunTable, read_json
+from llmrec.runs import RunTable, read_json, write_json
 
 METHODS = components.names("transfer")
 KEEPS_ONE = ("conure", "sequential")
@@ -250,6 +250,10 @@ def test_a_network_pre_trained_on_other_items_is_refused_by_name(tmp_path: Path)
         lifelong(tmp_path / "run", "full", f"transfer.pretrained={made}", of=turned)
     with pytest.raises(RunError, match="holds no run"):
         lifelong(tmp_path / "run", "full", f"transfer.pretrained={tmp_path / 'nothing'}")
+    (tmp_path / "other").mkdir()
+    write_json(tmp_path / "other" / "metrics.json", {})
+    with pytest.raises(RunError, match=r"other is a run of another kind; .*in a folder source-\.\.\."):
+        lifelong(tmp_path / "run", "full", f"transfer.pretrained={tmp_path / 'other'}")
 
 
 def test_a_pre_trained_network_may_begin_with_a_shallower_one(tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def test_any_option_of_a_run_may_be_given(export):
     rows = load_from_disk(str(folder))
     assert code == 0 and {prompt.split("/")[1] for prompt in rows["prompt"]} == {"rating"}
     assert any("1001" in text for text in rows["input"]), "items are called by number, from 1001 on"
+    few = load_from_disk(str(export("--output", str(folder.parent / "few"), "training.users=5")[2].parent / "few"))
+    assert len(set(few["user_id"])) == 5 < len(set(rows["user_id"]))
 
 
 def test_a_folder_that_is_there_and_options_without_examples_are_refused(export, tmp_path):

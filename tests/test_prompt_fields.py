@@ -118,6 +118,11 @@ def test_a_list_has_no_fields_and_a_row_is_not_printed_whole():
         p5("{{ history }}")
     with pytest.raises(PromptError, match="prints a whole row of user; name a field"):
         p5("{{ user }}")
+    for call in ("interaction.get('rating')", "interaction.values() | join", "history.copy()"):
+        what = call.partition(".")[0]
+        with pytest.raises(PromptError, match=rf"calls '\w+' of a .*row.* of {what}; name a field"):
+            p5("{{ " + call + " }}")
+    assert unknown("{{ user.user_id.upper() }}{{ history[0].title.replace('a', user.user_id) }}") == []
 
 
 # Leaks

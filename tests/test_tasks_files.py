@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from small_tasks import FILES, HISTORIES, log_of, made, ten
+from small_tasks import FILES, HISTORIES, log_of, made, ten, write
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.interactions import Dataset
@@ -34,6 +34,7 @@ SOURCE = FILES["0_source"]
         ({"1_war": "kind: items\nusers: none\n"}, r"users is for the lines of a file; there is none"),
         ({"1_war": "kind: items\nfile: x.csv\nusers: none\ngenres: [War]\n"}, r"all there is; leave genres out"),
         ({"war": "kind: items\n"}, r"war\.yaml: a file of tasks is called <number>_<name>\.yaml"),
+        ({"1_war": "kind: items\nat_least: 10\nat_most: 5\n"}, r"at_least \(10\) is more than at_most \(5\)"),
         ({"1_war": SOURCE}, r"the first file and no other must be the source .*sources are: 0_source.yaml, 1_war.yaml"),
         ({"0_source": FILES["1_war"]}, r"must be the source .*the first is 0_source\.yaml, sources are: none"),
         ({"00_war": FILES["1_war"], "0_source": SOURCE, "1_war": FILES["1_war"]}, r"has the name 'war' already"),
@@ -58,6 +59,26 @@ def test_files_come_in_the_order_of_their_numbers(tmp_path):
     gender = FILES["2_gender"]
     tasks = made(tmp_path, {"0_source": SOURCE, "10_late": gender, "9_early": gender, "100_last": gender})
     assert [task.name for task in tasks.tasks] == ["early", "late", "last"]
+
+
+def test_both_endings_are_read_and_a_log_beside_the_tasks_is_none_of_them(tmp_path):
+    texts = {"0_source.yaml": SOURCE, "1_war.yml": FILES["1_war"], "2_other.YAML": "kind: items\nlog: other.yaml\n"}
+    folder = write(tmp_path / "tasks", {**texts, "other.yaml": "name: other\n"})
+    assert list(Folder.read(folder).tasks) == ["war", "other"]
+    (folder / "2_other.YAML").unlink()
+    with pytest.raises(ConfigError, match=r"other\.yaml: a file of tasks is called"):
+        Folder.read(folder)
+
+
+@pytest.mark.parametrize("values", [["F", "M", " ", "F ", *"MMMMMM"], ["F", "M", "", "F", *"MMMMMM"]])
+def test_blanks_around_a_label_are_none_of_it(values):
+    place, names = labels(ten(gender=values), LabelFile(kind="label", column="gender"), Path("1_gender.yaml"))
+    assert names.tolist() == ["F", "M"] and place[:4].tolist() == [0, 1, -1, 0]
+
+
+def test_a_list_is_no_label():
+    with pytest.raises(ConfigError, match=r"1_tags\.yaml: column: a label is one value; 'tags' holds List"):
+        labels(ten(tags=[["a"]] * 10), LabelFile(kind="label", column="tags"), Path("1_tags.yaml"))
 
 
 def test_a_column_that_users_do_not_have_is_named_with_the_nearest(tmp_path):

@@ -141,6 +141,12 @@ def test_no_negative_is_the_target_wherever_it_ranks(target: int) -> None:
     assert set(drawn.tolist()) == set(range(5)) - {target}
 
 
+@pytest.mark.parametrize(("target", "drawn"), [(0, 1), (3, 0)])
+def test_a_sampler_that_hardly_reaches_down_draws_the_most_popular_other_class(target: int, drawn: int) -> None:
+    negatives = task_losses.PopularNegatives(np.array([9, 5, 3, 1, 1, 1]), rho=0.0001)
+    assert set(negatives.draw(torch.full((600,), target), torch.Generator().manual_seed(0)).tolist()) == {drawn}
+
+
 def test_losses_are_what_they_are_by_hand() -> None:
     scores, target = torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.tensor([0, 0])
     counts, generator = np.array([3, 1]), torch.Generator()

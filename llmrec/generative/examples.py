@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Int
 
 from llmrec import prompting
@@ -22,6 +23,24 @@ DRAW, WRITE, ORDER = 1, 2, 3
 """What is random about an epoch; each has a stream of its own behind the seed."""
 _STARS = {1.0: (1.0, 1.4), 2.0: (1.5, 2.4), 3.0: (2.5, 3.4), 4.0: (3.5, 4.4), 5.0: (4.5, 5.0)}
 """The band of each number of stars."""
+
+
+class Fields:
+    """What a split's data have to fill prompts with."""
+
+    def __init__(self, split: Split) -> None:
+        self.known, self.full = columns(split.dataset), filled(split.dataset)
+        ratings = ratings_of(split)["rating"]
+        low, high = (0.0, 0.0) if are_stars(ratings) else (ratings.to_numpy().min(), ratings.to_numpy().max())
+        self.off_scale = f"ratings are from {low:g} to {high:g}" if high else ""
+
+    def lacking(self, prompt: Prompt) -> str:
+        """Why a prompt cannot be filled: fields that are empty in every row, or ratings that are no stars of five."""
+        if empty := prompt.anatomy.never_filled(self.known, self.full):
+            return f"no row fills {', '.join(f'{use.variable}.{use.field}' for use in empty)}"
+        if self.off_scale and prompt.anatomy.shows("interaction", "rating"):
+            return f"{self.off_scale}, and prompts ask for 1 to 5 stars"
+        return ""
 
 
 class Examples:
@@ -42,7 +61,7 @@ class Examples:
 
     Raises:
         ConfigError: a family or question that does not exist, or none of whose prompts this data can fill.
-        PromptError: a prompt that cannot be read.
+        PromptError: a prompt that cannot be read, or that shows a field that the data do not have.
     """
 
     def __init__(
@@ -58,13 +77,11 @@ class Examples:
         self.split, self.rows, self.seed, self.listed = split, rows, seed, listed
         self.per_user = {family: number for family, number in per_user.items() if some(number)}
         self.families = {family: seen_prompts(family, hold_out) for family in self.per_user}
-        known, full = columns(split.dataset), filled(split.dataset)
-        self.switched_off: dict[str, list[str]] = {}
-        """By prompt, the fields that the data never fill."""
+        fields = Fields(split)
+        self.switched_off: dict[str, str] = {}
+        """By prompt, why the data cannot fill it."""
         for prompts in self.families.values():
-            for prompt in prompts:
-                if empty := prompt.anatomy.never_filled(known, full):
-                    self.switched_off[prompt.name] = [f"{use.variable}.{use.field}" for use in empty]
+            self.switched_off |= {prompt.name: why for prompt in prompts if (why := fields.lacking(prompt))}
         self.prompts = [p for prompts in self.families.values() for p in prompts if p.name not in self.switched_off]
         if not self.prompts:
             raise ConfigError(
@@ -73,6 +90,8 @@ class Examples:
             )
         self._groups = [group for family, number in self.per_user.items() for group in self._parts(family, number)]
         drawn = sorted({place for _, own in self._groups for place in own})
+        for place in drawn:
+            self.prompts[place].check_fields(fields.known)
         self.used = {self.prompts[place].name: self.prompts[place].hash for place in drawn}
         """Prompts that ask, with their hashes: a kind of question may have no share."""
 
@@ -201,6 +220,19 @@ def prompts_of(family: str) -> list[Prompt]:
     if family not in members:
         raise ConfigError(f"p5.examples: no family {family!r}{nearest(family, members)}")
     return [Prompt.load(name, places) for name in members[family]]
+
+
+def ratings_of(split: Split) -> pl.DataFrame:
+    """``user, item, rating`` of the training part, of those interactions that have one."""
+    log = split.dataset.interactions
+    if "rating" not in log.columns:
+        return pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32, "rating": pl.Float32})
+    return log.select("user", "item", "rating")[split.log_rows].drop_nulls()
+
+
+def are_stars(ratings: pl.Series) -> bool:
+    """Whether all ratings, if any, are from 1 to 5."""
+    return bool(ratings.is_between(1, 5).all())
 
 
 def family_of(name: str) -> str:

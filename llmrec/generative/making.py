@@ -189,9 +189,9 @@ def notes(model: GenerativeRecommender, examples: Examples, split: Split) -> lis
     """What a user should know before it trains: prompts that are off, how ids are cut, what their numbers give away."""
     on, off = examples.used, examples.switched_off
     lines = [f"{len(on)} prompts of {', '.join(examples.families)}; {len(model.tokenizer)} pieces"]
-    for fields in sorted(set(map(tuple, off.values()))):
-        names = [name.removeprefix("p5/") for name, lacked in off.items() if tuple(lacked) == fields]
-        lines.append(f"switched off, for no row fills {', '.join(fields)}: {', '.join(names)}")
+    for why in sorted(set(off.values())):
+        names = [name.removeprefix("p5/") for name, each in off.items() if each == why]
+        lines.append(f"switched off, for {why}: {', '.join(names)}")
     named = {"users": [row["id"] for row in examples.rows.users[1:]], "items": model.ids.names[1:]}
     for what, each in named.items():
         if lost := unwritten(model.tokenizer, each):

@@ -237,17 +237,18 @@ class GenerativeRecommender(nn.Module):
             texts: inputs.
             number: of beams and of names that come back.
         """
+        width = max(number, 2)  # of a single beam transformers tells no score
         written = self._search(
             texts,
-            number,
+            width,
             self.longest_name,
             allowed=lambda said: self.trie.allowed(said) or [self.writer.padding],
             renormalize_logits=True,
             output_scores=True,
         )
-        scores = written.sequences_scores.view(len(texts), number).tolist()
-        rows = written.sequences.view(len(texts), number, -1).tolist()
-        return [self._named(*pair) for pair in zip(rows, scores, strict=True)]
+        scores = written.sequences_scores.view(len(texts), width).tolist()
+        rows = written.sequences.view(len(texts), width, -1).tolist()
+        return [self._named(*pair)[:number] for pair in zip(rows, scores, strict=True)]
 
     @torch.inference_mode()
     def write(self, texts: Sequence[str], longest: int, number: int = 1) -> list[list[str]]:

@@ -28,6 +28,10 @@ def labels(dataset: Dataset, options: LabelFile, path: Path) -> tuple[np.ndarray
             f"{nearest(options.column, table.columns)}"
         )
     column = table[options.column]
+    if column.dtype.is_nested():
+        raise ConfigError(f"{path}: column: a label is one value; {options.column!r} holds {column.dtype}")
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
     said = column.cast(pl.String)
     have = said.drop_nulls().unique().to_list()
     for value in options.unknown:  # a filter may have left nobody who has it, so only what looks misspelt is refused

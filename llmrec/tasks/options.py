@@ -29,6 +29,12 @@ class Domain(_File):
     at_most: int | None = Field(None, ge=0)
     """The most that it may have, for items that are cold; null: any number."""
 
+    @model_validator(mode="after")
+    def _range(self) -> "Domain":
+        if self.at_most is not None and self.at_most < self.at_least:
+            raise ValueError(f"at_least ({self.at_least}) is more than at_most ({self.at_most})")
+        return self
+
     @property
     def words(self) -> str:
         """The selection in words, for the protocol."""
@@ -116,13 +122,14 @@ class Folder(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path) -> "Folder":
-        """Reads ``<number>_<name>.yaml`` in the order of the numbers.
+        """Reads ``<number>_<name>.yaml`` (or ``.yml``) in the order of the numbers.
 
         Raises:
             ConfigError: no such folder, no source or a second one, two files of one name, or a key or value that is
-                not allowed; the message names file and key.
+                not allowed; the message names file and key. A file with another name, unless a task has it as its log.
         """
-        if not (found := [_numbered(path) for path in folder.glob("*.yaml")]):
+        every = [path for path in folder.glob("*") if path.suffix.lower() in (".yaml", ".yml")]
+        if not (found := [parts for path in every if (parts := _numbered(path))]):
             what = "holds no .yaml file" if folder.is_dir() else "is not a folder"
             raise ConfigError(f"{folder} {what}; it must hold 0_source.yaml and a file for each task, as 1_gender.yaml")
         paths: dict[str, Path] = {}
@@ -131,6 +138,9 @@ class Folder(NamedTuple):
                 raise ConfigError(f"{path}: {paths[name]} has the name {name!r} already; rename one of them")
             paths[name] = path
         files = {name: _read(path) for name, path in paths.items()}
+        logs = {folder / file.log for file in files.values() if not isinstance(file, SourceFile) and file.log}
+        if strange := sorted({*every} - {*paths.values()} - logs):
+            raise ConfigError(f"{strange[0]}: a file of tasks is called <number>_<name>.yaml, such as 1_gender.yaml")
         sources = {name: file for name, file in files.items() if isinstance(file, SourceFile)}
         tasks = {name: file for name, file in files.items() if not isinstance(file, SourceFile)}
         if list(sources) != list(files)[:1]:
@@ -149,10 +159,9 @@ class Folder(NamedTuple):
         return {name: file.model_dump(mode="json") for name, file in files.items()}
 
 
-def _numbered(path: Path) -> tuple[int, str, Path]:
-    if not (parts := _NAMED.fullmatch(path.stem)):
-        raise ConfigError(f"{path}: a file of tasks is called <number>_<name>.yaml, such as 1_gender.yaml")
-    return int(parts[1]), parts[2], path
+def _numbered(path: Path) -> tuple[int, str, Path] | None:
+    parts = _NAMED.fullmatch(path.stem)
+    return (int(parts[1]), parts[2], path) if parts else None
 
 
 def _read(path: Path) -> SourceFile | TaskFile:

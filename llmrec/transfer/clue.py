@@ -91,10 +91,11 @@ class Clue(Method):
         kept = [network.token, *network.items.parameters(), *network.trunk.parameters()]
         beside = [step.mask_token, *step.projector.parameters()]
         histories = lesson.task.parts["validation"].histories
-        if self.ratios is None and not differ(step, histories, lesson.max_seq_len):
+        if not differ(step, histories, lesson.max_seq_len):
+            what = "views=dropout" if self.ratios is None else f"views=augmentation with {self.ratios}"
             raise ConfigError(
-                "views=dropout: this network has no dropout, so that both views of a history are the same; set "
-                "head.dropout=0.1, or take views=augmentation"
+                f"{what}: both views of a history are the same, and this network has no dropout; set head.dropout=0.1, "
+                "or take views=augmentation with crop below 1, or with mask or reorder"
             )
 
         def validate() -> dict[str, float]:
