@@ -36,6 +36,10 @@ class AssetError(DataError):
     """A named data set or model that is neither cached nor reachable, or fails its checksum."""
 
 
+class NotFiniteError(DataError):
+    """Scores that are not finite, so that nothing can be measured by them."""
+
+
 class ConfigError(LlmrecError):
     """An option or component name that does not exist, or a value outside its range."""
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from llmrec.errors import DataError
+from llmrec.errors import NotFiniteError
 from llmrec.sequences import Sequences
 
 BLOCK = 256
@@ -81,7 +81,7 @@ def top_k(
     """The ``k`` best items of each row that are not ``out``; item 0 with score ``-inf`` where fewer are left.
 
     Raises:
-        DataError: a score that is not finite; sorting would rank NaN first.
+        NotFiniteError: a score that is not finite; sorting would rank NaN first.
     """
     if not torch.isfinite(scores.masked_fill(out, 0.0)).all():
         _refuse(scores.masked_fill(out, 0.0), 0)
@@ -114,7 +114,7 @@ class Ranker:
             masked: the items that are no candidates.
 
         Raises:
-            DataError: a score of a candidate that is not finite.
+            NotFiniteError: a score of a candidate that is not finite.
         """
         scores, maxima = self._fill(tiles, len(target), masked)
         rows, place = torch.arange(len(target), device=target.device), target - 1
@@ -191,7 +191,7 @@ def _best(
 def _refuse(scores: Float[Tensor, "batch width"], start: int) -> NoReturn:
     bad = ~torch.isfinite(scores)
     row, item = bad.nonzero()[0].tolist()
-    raise DataError(
+    raise NotFiniteError(
         f"{int(bad.sum())} scores are not finite, the first for item {item + start} in row {row} "
         f"({scores[row, item]}); nothing can be ranked by them. Training with a lower learning rate or in fp32 is the "
         "usual cure"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from llmrec import fsdp
 from llmrec.checkpoints import Progress, copy_of, load_checkpoint, save_checkpoint
-from llmrec.errors import DivergedError
+from llmrec.errors import DivergedError, NotFiniteError
 from llmrec.optimizer import parameter_groups
 from llmrec.options import TrainingOptions
 from llmrec.runs import RunFolder
@@ -91,9 +91,10 @@ def fit(
         progress, best = load_checkpoint(folder.checkpoint, model, optimizer, folder.basis)
         if progress.best_epoch >= 0:  # a checkpoint of an older version does not tell
             progress.highest = max(progress.highest, progress.best[selection])
-        log.write({"event": "resume", "step": progress.step, "steps_repeated": log.last_step() - progress.step})
-    elif options.init_from is not None and options.epochs:
-        progress.best = validated(model, module, validate)
+    if last := log.last_step():
+        log.write({"event": "resume", "step": progress.step, "steps_repeated": last - progress.step})
+    if not progress.step and options.init_from is not None and options.epochs:
+        progress.best = validated(model, module, validate, 0)
         log.write({"event": "start", "validation": progress.best})
     rank, world = accelerator.process_index, accelerator.num_processes
 
@@ -115,7 +116,7 @@ def fit(
                 save_checkpoint(folder.checkpoint, model, optimizer, progress, best, folder.basis, writes)
         clock(progress, started)
 
-        if judge(progress, validated(model, module, validate), selection, log, accelerator):
+        if judge(progress, validated(model, module, validate, progress.step), selection, log, accelerator):
             best = copy_of(model)
 
     model.load_state_dict(best)
@@ -125,10 +126,17 @@ def fit(
     return progress
 
 
-def validated(model: nn.Module, module: nn.Module, validate: Validate) -> dict[str, float]:
-    """The metrics of the validation part, between two steps of the (wrapped) step."""
+def validated(model: nn.Module, module: nn.Module, validate: Validate, steps: int) -> dict[str, float]:
+    """The metrics of the validation part, between two steps of the (wrapped) step.
+
+    Raises:
+        DivergedError: after so many steps the scores are not finite.
+    """
     fsdp.open_root(module)
-    values = validate(model)
+    try:
+        values = validate(model)
+    except NotFiniteError as error:
+        raise DivergedError(f"after {steps} steps {error}; {_cure(steps)}") from None
     fsdp.close_root(module)
     return values
 
@@ -230,9 +238,12 @@ def take_step(
     optimizer.zero_grad()
     mean = float(accelerator.reduce(value.detach(), "mean"))
     if not math.isfinite(mean):
-        cure = "lower training.learning_rate" if step else "no step was taken yet, so look at the item vectors"
-        raise DivergedError(f"the loss is {mean} in step {step + 1}; {cure}")
+        raise DivergedError(f"the loss is {mean} in step {step + 1}; {_cure(step)}")
     return mean
+
+
+def _cure(steps: int) -> str:
+    return "lower training.learning_rate" if steps else "no step was taken yet, so look at the item vectors"
 
 
 def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
@@ -257,8 +268,11 @@ class _Log:
             self.report(row)
 
     def last_step(self) -> int:
-        steps = [0]
+        """That of the last attempt, which may have gone on from before another's end; 0 where nothing is written."""
+        if self.file is None:
+            return 0
+        last = 0
         for line in self.path.read_text(encoding="utf-8").splitlines():
-            if line.startswith('{"event": "step"') and line.endswith("}"):
-                steps.append(json.loads(line)["step"])
-        return max(steps)
+            if line.startswith(('{"event": "step"', '{"event": "resume"')) and line.endswith("}"):
+                last = json.loads(line)["step"]
+        return last

@@ -553,6 +553,8 @@ def test_dssm_id_gives_each_user_one_vector_whatever_the_history():
     for row, user in ((0, 5), (1, 1), (2, 5)):
         assert torch.equal(vectors[row], head.users.weight[user] * mask[row, :, None])
     assert not torch.equal(vectors[0, -1], vectors[1, -1])
+    nothing = head(items * 0, mask & False, torch.tensor([5, 1, 5]))
+    assert torch.equal(nothing[:, -1], vectors[:, -1]) and not nothing[:, :-1].any()
 
 
 def test_dssm_id_refuses_people_who_are_not_in_its_training_log():

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from llmrec import components, matching, optimizer, recommender, training
-from llmrec.errors import RunError
+from llmrec.errors import DivergedError, RunError
 from llmrec.losses import Columns, Targets
 from llmrec.matching import MatchingStep
 from llmrec.options import TrainingOptions
@@ -222,6 +222,13 @@ def test_the_optimizer_gets_the_decay_and_frozen_weights_are_in_no_group(tmp_pat
 def test_a_loss_that_is_not_finite_ends_training_and_says_what_to_do(tmp_path: Path) -> None:
     job = Job(tmp_path, "training.learning_rate=1e30", "training.epochs=3")
     with pytest.raises(RunError, match=r"the loss is (nan|inf) in step \d+; lower training.learning_rate"):
+        job.fit()
+
+
+def test_scores_that_are_not_finite_at_the_end_of_an_epoch_are_the_trainings_fault_too(tmp_path: Path) -> None:
+    """Weights of 1e30 give finite losses no more, but there may be no step left to notice it."""
+    job = Job(tmp_path, "training.learning_rate=1e30", "training.batch_size=4096", "training.warmup_steps=0")
+    with pytest.raises(DivergedError, match=r"after \d steps \d+ scores are not finite.*lower training.learning_rate"):
         job.fit()
 
 

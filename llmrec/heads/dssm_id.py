@@ -1,5 +1,6 @@
 """DSSM of the papers: a vector for each user of the training log."""
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ class DssmId(nn.Module):
     def forward(
         self, items: Float[Tensor, "batch seq dim"], mask: Bool[Tensor, "batch seq"], users: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch seq dim"]:
-        """The user's vector at every real position; at padded positions zeros.
+        """The user's vector at every real position, and at the last one of a known user with no history; else zeros.
 
         Raises:
             DataError: a history whose user is unknown (index 0).
@@ -53,5 +54,6 @@ class DssmId(nn.Module):
                 f"{int(unknown.sum())} of {len(users)} histories are of users that dssm_id does not know: it knows "
                 "only those of its training log; a head without a table of users, such as 'dssm', takes anybody"
             )
-        vectors: Tensor = self.layers(self.users(users))[:, None] * mask[..., None]
+        last = torch.arange(mask.shape[1], device=mask.device) == mask.shape[1] - 1
+        vectors: Tensor = self.layers(self.users(users))[:, None] * (mask | (last & (users > 0)[:, None]))[..., None]
         return vectors
