@@ -105,16 +105,23 @@ def study(name: str, folder: Path, against: Sequence[Path], answers: Path | None
     test = _with_target(published)
     pool = systems.scores(test)
     trained = zeroshot_candidates.trained_runs(against, evaluation.protocol_of(split, options))
-    for run, folders in trained.items():
-        pool[f"{run} (trained)"] = zeroshot_candidates.scores_of(next(iter(folders)), test)
-    pool |= {label: _weighted(pool, weights) for label, weights in chosen.items()}
+    mixed = {label: _weighted(pool, weights) for label, weights in chosen.items()}
     found = {system: measure(test, scores) for system, scores in pool.items()}
+    for run, folders in trained.items():
+        seeds = [measure(test, zeroshot_candidates.scores_of(folder, test)) for folder in folders]
+        found[_trained(run, len(seeds))] = {name: np.mean([each[name] for each in seeds], axis=0) for name in SHOWN}
+    found |= {label: measure(test, scores) for label, scores in mixed.items()}
     facts = systems.facts() | {"protocol": _protocol(split, options, test)}
     text = report(name, found, chosen, facts, len(others.items))
     write_text(RESULTS / f"llmrank-{name}.md", text)
     plain = facts | {"protocol": facts["protocol"].model_dump()}
     write_json(RESULTS / f"llmrank-{name}.json", {"rows": _rows(found), "weights": chosen, **plain})
     return text
+
+
+def _trained(run: str, seeds: int) -> str:
+    """A row's name."""
+    return f"{run} (trained{f', {seeds} seeds' if seeds > 1 else ''})"
 
 
 def _rows(found: Mapping[str, dict[str, Float[np.ndarray, " users"]]]) -> list[dict[str, Any]]:

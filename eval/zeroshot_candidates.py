@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from llmrec import building, components, config, evaluation
+from llmrec import building, components, config, evaluation, held_out
 from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
 from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.generative.origins import SHAPES
 from llmrec.protocol import Protocol
 from llmrec.runs import RunFolder, RunTable, read_json
-from llmrec.splits import DRAWN, Cases, Split
-
-_SAME = ("data_hash", "split", "targets", "filter")
-"""Fields of a protocol that say what a run was trained on."""
+from llmrec.splits import Cases, Split
 
 
 def settle(
@@ -104,19 +101,17 @@ def require_held_out(folder: Path, protocol: Protocol) -> RunTable:
 
     Raises:
         RunError: no finished run.
-        ProtocolError: its split is another one, so its training part may hold them.
+        ProtocolError: its split, or that of a run that it began with, is another one, so its training part may hold
+            them.
     """
     RunFolder(folder).require_finished()
-    saved, asked = RunTable.load(folder / "test"), config.parse(read_json(folder / "config.json")).protocol.users
-    # Which of its users the run itself was measured on has nothing to do with what it was trained on.
-    targets = saved.protocol.targets.removesuffix(DRAWN.format(asked or 0))
-    trained = saved.protocol.model_copy(update={"targets": targets})
-    different = {name: pair for name, pair in trained.difference(protocol).items() if name in _SAME}
-    if different:
-        pairs = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, (theirs, ours) in different.items())
+    saved, words = RunTable.load(folder / "test"), held_out.cut_otherwise(folder, protocol)
+    met = [f"{folder} was trained on other parts of the data ({words})"] if words else []
+    if found := met or held_out.may_have_met(folder, protocol):
+        begun = "" if met else f"; {folder} began with it"
         raise ProtocolError(
-            f"{folder} was trained on other parts of the data ({pairs}), so it may have seen the targets that are "
-            "asked about; train it with the split and filter of this study"
+            f"{found[0]}, so it may have seen the targets that are asked about{begun}; train with the split and filter "
+            "of this study"
         )
     return saved
 

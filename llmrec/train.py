@@ -107,7 +107,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
-    from llmrec import building, evaluation, runs, slices, starting
+    from llmrec import building, evaluation, held_out, runs, slices, starting
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
@@ -132,6 +132,9 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
     dataset = split.dataset
     protocol = evaluation.protocol_of(split, options)
 
+    if options.training.init_from is not None:
+        for line in held_out.may_have_met(options.training.init_from, protocol):
+            console.say(f"warning: {line}; what this run begins with may know its targets")
     started = time.perf_counter()
     built = building.build(options, split, processes, console)
     model, encoded = built.model, time.perf_counter() - started

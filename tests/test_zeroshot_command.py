@@ -132,6 +132,23 @@ def test_a_run_that_may_have_seen_the_targets_is_refused(command, log, tmp_path)
         assert "may have seen the targets" in answer.err
 
 
+def test_a_run_that_began_with_one_that_may_have_seen_the_targets_is_refused_and_was_warned(
+    command, log, tmp_path, capsys
+):
+    first, heir = tmp_path / "other-s0", tmp_path / "heir-s0"
+    assert train.main(arguments(log, first, "--epochs", "1", "--json", "split=user_ratio")) == 0
+    assert train.main(arguments(log, heir, "--epochs", "0", "--json", "--init", str(first))) == 0
+    told = f"{first} was trained on other parts of the data (split: 'user_ratio' there"
+    assert f"warning: {told}" in capsys.readouterr().err
+    answer = command(*scripted("oracle"), "--against", heir)
+    assert answer.code == 2 and told in answer.err and f"{heir} began with it" in answer.err
+    same = tmp_path / "same-s0"
+    assert train.main(arguments(log, same, "--epochs", "1", "--json")) == 0
+    assert train.main(arguments(log, tmp_path / "next-s0", "--epochs", "0", "--json", "--init", str(same))) == 0
+    assert "warning: " not in capsys.readouterr().err
+    assert command(*scripted("oracle"), "--against", tmp_path / "next-s0").code == 0
+
+
 def test_what_a_run_retrieves_is_ranked_again_and_a_missing_target_stays_missing(command, log, tmp_path):
     assert train.main(arguments(log, tmp_path / "mine-s0", "--epochs", "1", "--json")) == 0
     rerank = ["--task", "rerank", "--candidates-from", tmp_path / "mine-s0", "--depth", 5, "--scoring", "generate"]
