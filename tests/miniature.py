@@ -2,7 +2,7 @@
 
 ``python -m tests.miniature NAME DIR`` writes one of them (``ninerec``, ``pixelrec``, ``mind``, ``bili``, ``transrec``)
 and tells what it wrote. ``mind`` and ``bili`` are as TCF publishes them, ``mind-impressions`` as MIND's own publisher
-does. A platform has 200 users, NineRec's source 600. TransRec's feeds lie as NineRec's: in mixed ones an item has
+does. A platform has 200 users, the sources 600. TransRec's feeds lie as NineRec's: in mixed ones an item has
 a title or a cover and never both, one has titles alone and no folder of covers, another covers alone. The same seed
 writes the same bytes.
 
@@ -13,7 +13,8 @@ goes on to an item of look ``NEXT_LOOK[l]`` and topic ``NEXT_TOPIC[t]`` that he 
 steps to any item. So the cover alone leaves a quarter of the items to choose from, as does the title alone (two of the
 four bits of a cell), and both together leave a sixteenth. The rule is one and the same on all platforms, the ids of
 items are drawn anew on each: what a model has learned of looks and topics holds elsewhere, what it has learned of ids
-holds nowhere else.
+holds nowhere else. On TransRec's feeds a user goes on to an item of the same look and topic instead, and there are 256
+items: TransRec asks one vector of the user for several items that follow, which the rule above makes all unlike.
 
 Traps, as the publishers' files have them: pairs without a header in either order of their columns; QB and TN without
 times; seconds and, on KU, milliseconds; lines of DY and of PixelRec's items that end as on Windows; the source's covers
@@ -38,9 +39,13 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+Rule = tuple[int, ...]
+"""What look or topic follows each."""
 LOOKS = TOPICS = 4
 NEXT_LOOK = (1, 2, 3, 0)
 NEXT_TOPIC = (2, 3, 1, 0)
+STAYS = (0, 1, 2, 3)
+"""On TransRec's feeds: what follows is what was there."""
 NOISE = 0.15
 SIZE = 32
 """Pixels of a side of a cover."""
@@ -110,10 +115,11 @@ def platforms(name: str, seed: int = 0) -> tuple[Platform, ...]:
         targets = [_platform(target, "uv", seed) for target in TARGETS]
         return _platform(SOURCE, "uv", seed, users=600, items=304, lengths=(12, 24)), *targets
     if name == "transrec":
-        sizes = {
-            feed: {"users": 300, "items": 304, "lengths": (12, 24)} if feed == "QB-mixed" else {} for feed in FEEDS
-        }
-        return tuple(_of_one(_platform(feed, "uv", seed, **sizes[feed]), has) for feed, has in FEEDS.items())
+        users = {feed: 600 if feed == "QB-mixed" else 200 for feed in FEEDS}
+        return tuple(
+            _of_one(_platform(feed, "uv", seed, users=users[feed], items=256, rules=(STAYS, STAYS)), has)
+            for feed, has in FEEDS.items()
+        )
     prefixes = {"pixelrec": "ui", "mind": "UN", "mind-impressions": "UN", "bili": "uv"}
     return (_platform(name, prefixes[name], seed),)
 
@@ -137,7 +143,14 @@ def _generator(name: str, seed: int) -> np.random.Generator:
 
 
 def _platform(
-    name: str, prefixes: str, seed: int, *, users: int = 200, items: int = 128, lengths: tuple[int, int] = (6, 12)
+    name: str,
+    prefixes: str,
+    seed: int,
+    *,
+    users: int = 200,
+    items: int = 128,
+    lengths: tuple[int, int] = (6, 12),
+    rules: tuple[Rule, Rule] = (NEXT_LOOK, NEXT_TOPIC),
 ) -> Platform:
     generator = _generator(name, seed)
     cells = generator.permutation(np.arange(items) % (LOOKS * TOPICS))
@@ -151,7 +164,7 @@ def _platform(
     )
     rows = []
     for user in generator.choice(10 * users, users, replace=False):
-        walk = ids[_walk(cells, int(generator.integers(lengths[0], lengths[1] + 1)), generator)]
+        walk = ids[_walk(cells, rules, int(generator.integers(lengths[0], lengths[1] + 1)), generator)]
         times = (
             1_600_000_000 + int(generator.integers(10_000_000)) + np.cumsum(generator.integers(60, 90_000, len(walk)))
         )
@@ -170,12 +183,12 @@ def _of_one(platform: Platform, has: str) -> Platform:
     return replace(platform, items=platform.items.with_columns(*titles, covers))
 
 
-def _walk(cells: np.ndarray, length: int, generator: np.random.Generator) -> list[int]:
+def _walk(cells: np.ndarray, rules: tuple[Rule, Rule], length: int, generator: np.random.Generator) -> list[int]:
     """Places of items, each in the cell that follows the last one's or, in part of the steps, in any."""
     path = [int(generator.integers(len(cells)))]
     while len(path) < length:
         look, topic = divmod(int(cells[path[-1]]), TOPICS)
-        fits = cells == NEXT_LOOK[look] * TOPICS + NEXT_TOPIC[topic]
+        fits = cells == rules[0][look] * TOPICS + rules[1][topic]
         fits |= generator.random() < NOISE
         fits[path] = False
         fitting = np.flatnonzero(fits)

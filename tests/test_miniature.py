@@ -14,6 +14,7 @@ from miniature import (
     NEXT_TOPIC,
     NOISE,
     SOURCE,
+    STAYS,
     TARGETS,
     TOPICS,
     WORDS,
@@ -62,11 +63,17 @@ def share(table: pl.DataFrame, column: str, follows: tuple[int, ...]) -> pl.Seri
     return table.select((pl.col(column) == expected).alias("follows"), last=last).drop_nulls("last")["follows"]
 
 
-@every_platform
-def test_users_follow_the_rule_as_often_as_it_was_planted(name):
+@pytest.mark.parametrize(
+    ("platform", "rules"),
+    [
+        *(pytest.param(each, (NEXT_LOOK, NEXT_TOPIC), id=name) for name, each in BY_NAME.items()),
+        *(pytest.param(each, (STAYS, STAYS), id=each.name) for each in platforms("transrec")),
+    ],
+)
+def test_users_follow_the_rule_as_often_as_it_was_planted(platform, rules):
     """A step by chance follows the rule of one modality in a quarter, of both in a sixteenth of the cases."""
-    table = cells(BY_NAME[name])
-    look, topic = share(table, "look", NEXT_LOOK), share(table, "topic", NEXT_TOPIC)
+    table = cells(platform)
+    look, topic = share(table, "look", rules[0]), share(table, "topic", rules[1])
     steps = len(look)
     assert steps == len(table) - table["user_id"].n_unique()
     for found, chance in ((look, 1 / LOOKS), (topic, 1 / TOPICS), (look & topic, 1 / LOOKS / TOPICS)):
@@ -243,7 +250,7 @@ def test_the_command_tells_what_it_wrote(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_feed_has_items_of_a_title_of_a_cover_or_of_one_of_the_two(tmp_path):
     write("transrec", tmp_path)
-    for feed, titles, covers in (("TN-mixed", 64, 63), ("TN-video", 0, 125), ("TN-text", 127, 0)):
+    for feed, titles, covers in (("TN-mixed", 128, 127), ("TN-video", 0, 253), ("TN-text", 255, 0)):
         data = load_dataset(feed, tmp_path / feed)
         assert data.items["title"].fill_null("").str.strip_chars().ne("").sum() == titles
         assert (0 if data.images is None else len(list(data.images.glob("*.jpg")))) == covers
