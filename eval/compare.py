@@ -4,14 +4,16 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrec.errors import ProtocolError, exit_code
 
 if TYPE_CHECKING:
     from llmrec.runs import RunTable
+
+_OF_SEEDS = ("seed", "output", "data_dir", "training.init_from", "training.checkpoint_steps")
 
 EXAMPLES = """examples:
   python -m eval.compare runs/ml-100k-sasrec-id-softmax-s0 runs/ml-100k-sasrec-minilm-l6-frozen-softmax-s0
@@ -54,7 +56,7 @@ def load(paths: Iterable[Path]) -> "dict[str, list[RunTable]]":
 
     Raises:
         RunError: a folder without a finished run.
-        ProtocolError: baselines or runs measured differently.
+        ProtocolError: baselines or runs measured differently, or runs of one name that are no seeds of one model.
         ConfigError: a run's options that this version does not have, or a baseline that it lacks.
     """
     from llmrec import config
@@ -62,12 +64,14 @@ def load(paths: Iterable[Path]) -> "dict[str, list[RunTable]]":
 
     models: dict[str, list[RunTable]] = {}
     baselines: dict[str, list[RunTable]] = {}
-    prompts = {}
+    prompts, options = {}, dict[str, tuple[Path, dict[str, Any]]]()
     for path in paths:
         RunFolder(path).require_finished()
-        prompts[path] = config.parse(read_json(path / "config.json")).features.prompt
+        saved = read_json(path / "config.json")
+        prompts[path] = config.parse(saved).features.prompt
+        _require_one_model(*options.setdefault(name_of(path), (path, saved)), path, saved)
     for path, prompt in prompts.items():
-        name = re.sub(r"-s\d+$", "", path.absolute().name)
+        name = name_of(path)
         models.setdefault(name, []).append(RunTable.load(path / "test"))
         for folder in sorted((path / "baselines").glob("*")):
             table = RunTable.load(folder)
@@ -78,6 +82,23 @@ def load(paths: Iterable[Path]) -> "dict[str, list[RunTable]]":
             baselines.setdefault(label, [table])
     _require_own_seeds(models)
     return {**baselines, **models}
+
+
+def name_of(path: Path) -> str:
+    """What seeds of one model are called alike."""
+    return re.sub(r"-s\d+$", "", path.absolute().name)
+
+
+def seeds_differ_in(saved: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Options, as saved, in which two runs differ that should differ in their seeds alone.
+
+    Where they lie and what they begin with, which is the run of their own seed, is no difference.
+    """
+    from llmrec import config
+
+    first, second = (dict(_flat(config.completed(each))) for each in (saved, other))
+    names = [name for name in dict.fromkeys([*first, *second]) if name not in _OF_SEEDS]
+    return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
 
 
 def default_pairs(runs: "dict[str, list[RunTable]]") -> list[tuple[str, str]]:
@@ -128,6 +149,23 @@ def _needs(name: str, table: "RunTable") -> set[str]:
     weights = table.provenance.get("chosen", {}).get("weights", {})
     parts = [name, *(part for part, weight in weights.items() if weight)]
     return {components.create("baselines", {"name": part}).needs for part in parts}
+
+
+def _flat(options: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _require_one_model(first: Path, saved: dict[str, Any], path: Path, other: dict[str, Any]) -> None:
+    if different := seeds_differ_in(saved, other):
+        told = "; ".join(f"{name}: {one} and {two}" for name, (one, two) in different.items())
+        raise ProtocolError(
+            f"{first} and {path} have the name of one model and would be averaged as its seeds, but they differ "
+            f"({told}); rename a folder"
+        )
 
 
 def _require_own_seeds(models: "dict[str, list[RunTable]]") -> None:

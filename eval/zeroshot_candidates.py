@@ -1,13 +1,13 @@
 """Which users a zero-shot study asks about, among which candidates, and which trained runs may rank them too."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eval import compare
 from llmrec import building, components, config, evaluation, held_out
 from llmrec.candidates import Candidates, Scores, drawn, generator, retrieved, stored
 from llmrec.errors import ConfigError, DataError, ProtocolError
@@ -63,12 +63,11 @@ def trained_runs(folders: Sequence[Path], protocol: Protocol) -> dict[str, dict[
     found: dict[str, dict[Path, RunTable]] = {}
     options: dict[str, dict[str, Any]] = {}
     for folder in folders:
-        name = re.sub(r"-s\d+$", "", folder.absolute().name)
+        name = compare.name_of(folder)
         saved, written = require_held_out(folder, protocol), read_json(folder / "config.json")
-        rest = {key: value for key, value in written.items() if key not in ("seed", "output")}
         if folder.absolute() in found.setdefault(name, {}):
             raise ConfigError(f"{folder} is named twice")
-        if name in components.names("baselines") or options.setdefault(name, rest) != rest:
+        if name in components.names("baselines") or compare.seeds_differ_in(options.setdefault(name, written), written):
             raise ConfigError(f"{folder} has the name of another row, {name!r}; rename its folder")
         found[name][folder.absolute()] = saved
     return found

@@ -20,7 +20,7 @@ from eval import compare
 from llmrec import evaluation, plots, report, slices
 from llmrec.errors import ProtocolError
 from llmrec.protocol import Protocol
-from llmrec.runs import RunTable, write_json
+from llmrec.runs import RunTable, read_json, write_json
 
 END = ["csv", "json", "md", "png"]
 LONG = "ml-1m-sasrec-smollm2-135m-frozen-softmax"
@@ -219,6 +219,17 @@ def test_compare_refuses_equal_seeds(tmp_path: Path, capsys: pytest.CaptureFixtu
     paths = [save_run(tmp_path / place / "sasrec-s0", model(0)) for place in ("a", "b")]
     assert compare.main(paths) == 2
     assert "two runs of sasrec have the same seed ([0, 0])" in capsys.readouterr().err
+
+
+def test_compare_takes_no_other_model_for_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture):
+    paths = [save_run(tmp_path / f"m-s{seed}", model(seed=seed)) for seed in (0, 1)]
+    for path, own in zip(paths, ({"seed": 0, "embedding_dim": 8}, {"seed": 1, "embedding_dim": 16}), strict=True):
+        saved = read_json(Path(path) / "config.json")
+        begun = {"training": {"init_from": f"runs/source-s{own['seed']}"}}
+        write_json(Path(path) / "config.json", {**saved, **begun, **own})
+    assert compare.main(paths) == 2
+    told = capsys.readouterr().err
+    assert "would be averaged as its seeds, but they differ (embedding_dim: 8 and 16); rename a folder" in told
 
 
 def test_compare_refuses_other_protocols_names_the_field_and_writes_nothing(tmp_path: Path, capsys):
