@@ -12,6 +12,7 @@ any machine; the report is made of all that is there and names what is missing.
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +24,15 @@ from eval import cells, shapes
 from eval.kept import Kept
 from llmrec import train
 from llmrec.errors import ConfigError, exit_code, nearest
+from llmrec.loading.plan import shape_of
 from llmrec.runs import RunTable
 
 RESULTS = Path("eval/results/scaling")
 MODELS = ("minilm-l6", "smollm2-135m", "gemma-3-270m")
 TUNED = ("minilm-l6", "smollm2-135m")
-"""Whose top blocks are trained."""
+"""Whose top blocks are trained; those of models that are named besides all are."""
 BY_DEPTH = {"smollm2-135m": 30, "gemma-3-270m": 18}
-"""Their numbers of blocks."""
+"""Their numbers of blocks; models that are named besides say theirs."""
 PARTS = (0.25, 0.5, 0.75, 1.0)
 _AMAZON = ("split=given", "protocol.mask_history=false", "max_seq_len=10", "features.prompt=items/title_brand")
 SETS = {
@@ -92,11 +94,12 @@ def frozen(models: Sequence[str]) -> list[System]:
 
 
 def tuned(models: Sequence[str]) -> list[System]:
-    """The top blocks of the smaller models learn; as control the head and projection alone go on learning.
+    """The top blocks of the smaller models learn, and of models of one's own.
 
+    As control the head and projection alone go on learning.
     Of the smallest the blocks learn in bf16 too, to tell what that costs.
     """
-    able, ways = [model for model in models if model in TUNED], ("frozen", "top_blocks")
+    able, ways = [model for model in models if model in TUNED or model not in MODELS], ("frozen", "top_blocks")
     rough = [System(model, tuning="top_blocks", continued=True, precision="bf16") for model in able[:1]]
     return [System(model, tuning=way, continued=True) for model in able for way in ways] + rough
 
@@ -108,9 +111,15 @@ def others(models: Sequence[str]) -> list[System]:
 
 def depth(models: Sequence[str]) -> list[System]:
     """One family at a time, by the share of its blocks, with its own weights and with random ones."""
-    shares = [(model, math.ceil(part * BY_DEPTH[model])) for model in models if model in BY_DEPTH for part in PARTS]
+    whole = {
+        model: BY_DEPTH.get(model) or shape_of(model).blocks
+        for model in models
+        if model in BY_DEPTH or model not in MODELS
+    }
+    # A shallow model has fewer depths than parts.
+    shares = dict.fromkeys((model, math.ceil(part * number)) for model, number in whole.items() for part in PARTS)
     # All blocks of a model with its own weights are the frozen row already.
-    own = [System(model, blocks=number) for model, number in shares if number < BY_DEPTH[model]]
+    own = [System(model, blocks=number) for model, number in shares if number < whole[model]]
     return own + [System(model, blocks=number, twin=True) for model, number in shares]
 
 
@@ -246,7 +255,7 @@ def _baselines(system: System, folder: Path) -> Iterator[tuple[str, RunTable]]:
 
 def _twin(model: str) -> Path:
     """Where a model of the same shape and tokenizer with random weights lies."""
-    return Path("runs/twins") / model
+    return Path("runs/twins") / re.sub(r"[^\w.-]+", "_", model)
 
 
 if __name__ == "__main__":

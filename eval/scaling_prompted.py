@@ -12,14 +12,15 @@ RESULTS = Path("eval/results")
 METRIC = "HR@1"
 
 
-def lines(name: str, folder: Path = RESULTS) -> Iterator[str]:
+def lines(name: str, data: str, folder: Path = RESULTS) -> Iterator[str]:
     """A line for each prompted model and one for what stood beside it on the same users and candidates.
 
     Args:
-        name: of the data set.
+        name: of the scaling study, as its runs are called.
+        data: name of the data set.
         folder: of the kept results.
     """
-    files = sorted(folder.glob(f"zeroshot-{name}-hr-1-*.json"))
+    files = sorted(folder.glob(f"zeroshot-{data}-hr-1-*.json"))
     if not files:
         yield "- not measured"
     for file in files:

@@ -186,7 +186,7 @@ class Report:
         yield "\n(iv) Does a model trained elsewhere work here unseen?"
         yield from self._told(self._moved())
         yield "\n(v) How does a prompted language model compare, the target among three others?"
-        yield from scaling_prompted.lines(self.name)
+        yield from scaling_prompted.lines(self.name, next(iter(self.runs.values()))[0].protocol.data)
 
     def _told(self, pairs: list[tuple[str, str]]) -> Iterable[str]:
         if not pairs:

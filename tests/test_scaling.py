@@ -74,6 +74,15 @@ def test_every_system_has_a_name_of_its_own() -> None:
     assert len({each.name for each in systems}) == len(systems) == 8 + 5 + 2 + 6 + 8
 
 
+def test_models_of_ones_own_are_tuned_and_cut_too() -> None:
+    model = str(tiny_models.folder("llama"))
+    assert {system.tuning for system in scaling.tuned([model])} == {"frozen", "top_blocks"}
+    found = [(system.blocks, system.twin) for system in scaling.depth([model])]
+    assert found == [(1, False), (1, True), (2, True)], "it has two blocks"
+    assert scaling._twin(model) != Path(model), "a model is not its own control"
+    assert scaling.depth(["minilm-l6"]) == [] and len(scaling.tuned(["gemma-3-270m"])) == 0
+
+
 def test_the_first_seed_of_all_comes_before_the_second() -> None:
     order = list(scaling._order({"frozen": scaling.frozen(["minilm-l6"])}, 2))
     assert [seed for _, seed in order] == [0] * 4 + [1] * 4
@@ -103,7 +112,7 @@ def test_the_study_trains_keeps_and_reports(toy_folder: Path, tmp_path: Path, mo
     assert first.err.count("its log") == 2
     assert scaling.main([*words, "--seeds", "2", "--report"]) == 0
     said = capsys.readouterr().out
-    assert "Missing: 6 cells: dssm_id-id seed 1; sasrec-llama seed 1; " in said
+    assert "Missing: 18 cells: dssm_id-id seed 1; sasrec-llama seed 1; " in said
     assert "sasrec-id-softmax seeds 0, 1; dssm-llama seeds 0, 1." in said, "of every stage"
     assert scaling.main([*words, "--seeds", "2"]) == 0
     assert capsys.readouterr().err.count("its log") == 2, "the first seed is not trained again"

@@ -10,13 +10,13 @@ def row(name: str, value: float) -> dict:
 
 
 def test_a_prompted_model_stands_beside_popularity_and_the_runs_of_the_study(tmp_path):
-    assert list(scaling_prompted.lines("toy", tmp_path)) == ["- not measured"]
+    assert list(scaling_prompted.lines("toy", "toy-data", tmp_path)) == ["- not measured"]
     rows = [row("popularity", 0.5), row("bm25", 0.4), row("tiny letters", 0.25), row("scaling-toy-sasrec-tiny", 0.75)]
     study = {"model": "tiny letters", "rows": rows, "chance": {"HR@1": 0.25, "MRR@10": 0.5}}
-    for name in ("toy-hr-1-tiny", "toy-ndcg-10-tiny", "toys-hr-1-tiny"):
+    for name in ("toy-data-hr-1-tiny", "toy-data-ndcg-10-tiny", "toy-datas-hr-1-tiny", "toy-hr-1-tiny"):
         (tmp_path / f"zeroshot-{name}.json").write_text(json.dumps(study), encoding="utf-8")
-    assert list(scaling_prompted.lines("toy", tmp_path)) == [
+    assert list(scaling_prompted.lines("toy", "toy-data", tmp_path)) == [
         "- tiny letters, 40 users, HR@1: .2500 [.1500, .3500], chance 0.2500",
         "- beside it: popularity .5000 [.4000, .6000], scaling-toy-sasrec-tiny .7500 [.6500, .8500] "
-        "(zeroshot-toy-hr-1-tiny.md)",
+        "(zeroshot-toy-data-hr-1-tiny.md)",
     ]
