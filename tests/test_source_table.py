@@ -192,6 +192,34 @@ def test_milliseconds_of_one_second_keep_their_order(tmp_path):
     assert [item for _, item, _ in rows(data)] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_seconds_among_milliseconds_are_refused_whichever_unit_is_said(tmp_path, unit):
+    """One row in seconds would go to January 1970, ahead of what its user met years before."""
+    write(tmp_path, "user,item,time\nu,a,1600000000000\nu,b,1600000001\nu,c,1600000002000\n")
+    message = refusal(tmp_path, time=unit)
+    assert "log.csv, line 3: timestamp is 1600000001, which are seconds, and 2 others are milliseconds" in message
+    write(tmp_path, "user,item,time\nu,a,1600000000000\n", "part-0.csv")
+    write(tmp_path, "user,item,time\nu,b,1600000001\n", "part-1.csv")
+    assert "part-1.csv, line 2: timestamp is 1600000001" in refusal(tmp_path, time=unit, interactions="part-*.csv")
+
+
+def test_seconds_that_are_said_to_be_milliseconds_are_noted(tmp_path):
+    write(tmp_path, "user,item,time\nu,a,1600000000\nu,b,1600000001\n")
+    said = "all times lie before the year 1990 as milliseconds; if they are seconds, set time: s"
+    assert read(tmp_path, time="ms").notes == (said,)
+    assert read(tmp_path).notes == ()
+
+
+def test_a_time_that_is_far_away_and_no_millisecond_is_not_taken_for_one(tmp_path):
+    """The last second of the year 9999 stands for "never"; milliseconds may count from the start of a log."""
+    write(tmp_path, "user,item,time\nu,a,1600000000\nu,b,253402300799\n")
+    assert read(tmp_path).notes == (
+        "1 times lie beyond the year 2100 as seconds; if they are milliseconds, set time: ms",
+    )
+    write(tmp_path, "user,item,time\nu,a,0\nu,b,9000000000\n")
+    assert rows(read(tmp_path, time="ms")) == [("u", "a", 0), ("u", "b", 9_000_000)]
+
+
 def test_32_bit_float_times_are_refused_and_64_bit_ones_must_be_whole(tmp_path):
     """A13: timestamps cast to float32 have lost their order already."""
     table = pl.DataFrame({"user": ["u"] * 3, "item": ["a", "b", "c"], "time": [float(stamp) for stamp in STAMPS]})

@@ -1,11 +1,13 @@
 """Times of a log that may be dates, seconds or milliseconds, to seconds."""
 
+from collections.abc import Callable
+
 import polars as pl
 
 from llmrec.errors import DataError
 from llmrec.sources._typed import DATE, Typed
 
-_YEAR_2100 = 4_102_444_800
+YEAR_2100 = 4_102_444_800
 """In seconds; as milliseconds the same number is a day of 1970."""
 
 
@@ -30,13 +32,23 @@ def _times(table: Typed) -> tuple[pl.Series, int, list[str]]:
     if table.frame["timestamp"].str.contains(DATE).any():
         return table.microseconds("timestamp"), 1_000_000, [f"{name}: times are dates, read as UTC"]
     times = table.whole("timestamp")
-    late = times > _YEAR_2100
-    if not late.any():
-        return times, 1, []
-    if not late.all():
-        row = int((~late).arg_max() or 0)
+    late = times > YEAR_2100
+    refuse_mixture(times, late, table.file.where)
+    return (times, 1000, [f"{name}: times are milliseconds, read as such"]) if late.any() else (times, 1, [])
+
+
+def refuse_mixture(times: pl.Series, late: pl.Series, where: Callable[[int], str]) -> None:
+    """Refuses seconds among milliseconds, which no unit puts in order.
+
+    Args:
+        times: whole numbers.
+        late: which of them can only be milliseconds.
+        where: how a message names a row.
+    """
+    early = times <= YEAR_2100
+    if late.any() and early.any():
+        row = int(early.arg_max() or 0)
         raise DataError(
-            f"{table.file.where(row)}: timestamp is {times[row]}, which are seconds, and {late.sum()} others are "
-            "milliseconds (beyond the year 2100 as seconds); use one unit"
+            f"{where(row)}: timestamp is {times[row]}, which are seconds, and {late.sum()} others are milliseconds "
+            "(beyond the year 2100 as seconds); use one unit"
         )
-    return times, 1000, [f"{name}: times are milliseconds, read as such"]

@@ -1,8 +1,11 @@
 """Any table of interactions, as CSV, TSV or Parquet, with a map from its columns to ours."""
 
 import codecs
+from bisect import bisect_right
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +17,13 @@ from llmrec.sources._files import ENDINGS, File, open_file
 from llmrec.sources._images import image_folder, image_notes
 from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find
 from llmrec.sources._texts import clean
-from llmrec.sources._typed import Typed
+from llmrec.sources._times import YEAR_2100, refuse_mixture
+from llmrec.sources._typed import Located, Typed
 
 _PER_SECOND = {"s": 1, "ms": 1000, "dates": 1_000_000, "order": 1}
 _TEXTS = ("review", "summary", "part")
 _LISTS = ("genres", "categories", "features", "tags")
-_YEAR_2100 = 4_102_444_800
+_YEAR_1990 = 631_152_000
 
 
 class Tables:
@@ -145,12 +149,14 @@ class Tables:
 
     def _log(self, paths: list[Path]) -> tuple[pl.DataFrame, list[str]]:
         parts: list[pl.DataFrame] = []
+        files: list[Located] = []
         scales: set[int] = set()
         notes: list[str] = []
         for path in paths:
             table, unread = self._read(path, self._log_columns)
             part, scale = self._columns(table)
             parts.append(part)
+            files.append(table.file)
             scales.add(scale)
             notes = notes or unread
         if len(scales) > 1:
@@ -158,7 +164,10 @@ class Tables:
         log = pl.concat(parts, how="diagonal")
         if self.time == "order":
             return _numbered(log), notes
-        return _in_seconds(log, scales.pop(), notes)
+        if (scale := scales.pop()) != _PER_SECOND["dates"]:
+            certain = log["timestamp"] >= _YEAR_1990 * _PER_SECOND["ms"]
+            refuse_mixture(log["timestamp"], certain, partial(_where, files, parts))
+        return _in_seconds(log, scale, notes)
 
     def _columns(self, table: Typed) -> tuple[pl.DataFrame, int]:
         """The log of one file with times as they stand there, and how many of their units are a second."""
@@ -199,10 +208,24 @@ def _in_seconds(log: pl.DataFrame, scale: int, notes: list[str]) -> tuple[pl.Dat
     """Finer times order the log before they become seconds, where they would tie."""
     if scale > 1:
         log = log.sort("timestamp", maintain_order=True).with_columns(pl.col("timestamp") // scale)
-    late = int((log["timestamp"] > _YEAR_2100).sum())
-    if not late:
-        return log, notes
-    return log, [*notes, f"{late} times lie beyond the year 2100 as seconds; if they are milliseconds, set time: ms"]
+    return log, notes + _doubts(log["timestamp"], scale)
+
+
+def _doubts(times: pl.Series, scale: int) -> list[str]:
+    """A note of seconds that are so far away that another unit may be meant."""
+    if scale == _PER_SECOND["ms"] and (times < _YEAR_1990).all():
+        return ["all times lie before the year 1990 as milliseconds; if they are seconds, set time: s"]
+    if not (late := int((times > YEAR_2100).sum())):
+        return []
+    cure = " as seconds; if they are milliseconds, set time: ms" if scale == 1 else ""
+    return [f"{late} times lie beyond the year 2100{cure}"]
+
+
+def _where(files: list[Located], parts: list[pl.DataFrame], row: int) -> str:
+    """How a message names a row of the log, by the file that it was read from."""
+    starts = [0, *accumulate(map(len, parts))]
+    place = bisect_right(starts, row) - 1
+    return files[place].where(row - starts[place])
 
 
 def _numbered(log: pl.DataFrame) -> pl.DataFrame:
