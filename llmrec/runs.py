@@ -26,6 +26,8 @@ from llmrec.protocol import Protocol
 
 _LISTED = 8
 """Folders that an error names at most."""
+_LAST = ("metrics.json", "results.json")
+"""Files of which a finished run has one."""
 
 CASES: Mapping[Any, Any] = {
     "case_id": pl.String,
@@ -131,7 +133,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the last file of a run is there; of one that learns tasks this is ``results.json``."""
-        return (self.path / "metrics.json").is_file() or (self.path / "results.json").is_file()
+        return any((self.path / name).is_file() for name in _LAST)
 
     @property
     def begun(self) -> bool:
@@ -177,9 +179,20 @@ class RunFolder:
         """
         self.check(ready)
         if ready.overwrite and self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
+            self._clear()
+        self.path.resolve().mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", ready.config)
+
+    def _clear(self) -> None:
+        """Deletes the run: first what calls it finished, and never ``config.json``, so that what a kill leaves is known
+        as an unfinished run. The folder stays, for it may be a link to another place."""
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name not in _LAST):
+            if path.name == "config.json":
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def require_finished(self) -> None:
         """Raises RunError unless the run is finished."""

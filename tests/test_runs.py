@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -234,6 +235,27 @@ def test_overwrite_begins_again_with_nothing_left_and_any_options(tmp_path: Path
     folder.open(Ready({**CONFIG, "seed": 9}, overwrite=True))
     assert files(folder.path) == ["config.json"]
     assert read_json(folder.path / "config.json")["seed"] == 9
+
+
+def test_a_run_folder_may_be_a_link_and_stays_one(tmp_path: Path):
+    link = tmp_path / "run"
+    link.symlink_to(tmp_path / "large-disk")
+    begun(link, finished=True)
+    RunFolder(link).open(Ready(CONFIG, overwrite=True))
+    assert link.is_symlink()
+    assert files(tmp_path / "large-disk") == ["config.json"]
+
+
+def test_what_an_interrupted_overwrite_leaves_is_an_unfinished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = begun(tmp_path / "run", finished=True)
+    (folder.path / "baselines").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda path: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            folder.open(Ready(CONFIG, overwrite=True))
+    assert not folder.finished
+    folder.open(Ready(CONFIG, overwrite=True))
+    assert files(folder.path) == ["config.json"]
 
 
 def test_other_options_on_resume_are_refused_with_both_values(tmp_path: Path):
