@@ -14,9 +14,11 @@ A message says what came, what is allowed and what to do.
 """
 
 import sys
+from codecs import lookup
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import wraps
+from io import TextIOWrapper
 from typing import ParamSpec
 
 P = ParamSpec("P")
@@ -88,10 +90,16 @@ def nearest(name: str, have: Iterable[str]) -> str:
 
 
 def exit_code(command: Callable[P, int]) -> Callable[P, int]:
-    """A command that answers what a user can mend with a paragraph on standard error and an exit code of 2 or more."""
+    """A command that answers what a user can mend with a paragraph on standard error and an exit code of 2 or more.
+
+    It prints UTF-8 whatever the locale: a title may have letters that the locale lacks, and JSON is UTF-8.
+    """
 
     @wraps(command)
     def answered(*args: P.args, **kwargs: P.kwargs) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and lookup(stream.encoding).name != "utf-8":
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         try:
             return command(*args, **kwargs)
         except LlmrecError as error:

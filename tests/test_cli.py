@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -256,6 +257,25 @@ def test_an_unknown_run_ends_with_2_and_lists_the_finished_ones(run: Path, llmre
         answer = llmrec(*verb, run.parent / "nothing")
         assert answer.code == 2
         assert answer.err == f"error: {run.parent / 'nothing'} holds no run; finished runs beside it: {run}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["data", "check", "toy"], ["data", "check", "toy", "--json"], ["prompts", "show", "items/title", "--data", "toy"]],
+)
+def test_letters_that_the_locale_lacks_are_printed_as_utf_8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """Under LC_ALL=C the standard streams know ASCII alone, as in many a container."""
+    log, items = (table.with_columns(item_id="电影" + pl.col("item_id")) for table in toy_tables())
+    write_recbole(tmp_path, "toy", log, items.with_columns(title=" Amélie " + pl.col("item_id")))
+    out, err = (io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert cli.main([*words, "--data-dir", str(tmp_path)]) == 0
+    assert cli.main(["prompts", "show", "Amélie", "--data", "toy", "--data-dir", str(tmp_path)]) == 2
+    assert "电影i" in out.buffer.getvalue().decode()
+    assert "'Amélie'" in err.buffer.getvalue().decode()
 
 
 def test_llmrec_help_shows_its_verbs_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
