@@ -218,28 +218,38 @@ def _largest_difference(saved: dict[str, Any], again: dict[str, Any]) -> float:
 
 
 def find_items(items: "pl.DataFrame", wanted: list[str]) -> list[str]:
-    """Item ids for titles or ids; a year may be left out, and where a title is not clear the user is asked.
+    """Item ids for titles or ids; a year may be left out, and where a name is not clear the user is asked.
+
+    A name that is the id of one item and the title of another is not clear; an id in brackets, as lists print it, is.
 
     Raises:
         DataError: nothing alike, or nobody there to ask; the message lists what is near.
     """
-    return [_find_item(items, name.strip()) for name in wanted if name.strip()]
+    ids = set(items["item_id"])
+    titles = dict(zip(items["item_id"], items["title"].fill_null(""), strict=True)) if "title" in items.columns else {}
+    called: dict[str, list[str]] = {}
+    for item, title in titles.items():
+        for name in {title.casefold(), _without_year(title)}:
+            called.setdefault(name, []).append(item)
+    return [_find_item(ids, titles, called, name.strip()) for name in wanted if name.strip()]
 
 
-def _find_item(items: "pl.DataFrame", name: str) -> str:
-    if name in items["item_id"]:
-        return name
-    if "title" not in items.columns:
-        raise DataError(f"no item with id {name!r}, and this data set has no titles")
-    titles = dict(zip(items["item_id"], items["title"].fill_null(""), strict=True))
-    exact = [item for item, title in titles.items() if name.casefold() in (title.casefold(), _without_year(title))]
+def _find_item(ids: set[str], titles: dict[str, str], called: dict[str, list[str]], name: str) -> str:
+    """One item; ``called`` are those that have a title or the same without its year, in small letters."""
+    bare = name.removeprefix("[").removesuffix("]")
+    if bare in ids and (name == f"[{bare}]" or titles.get(name) == name):
+        return bare
+    exact = list(dict.fromkeys([name] * (name in ids) + called.get(name.casefold(), [])))
     if len(exact) == 1:
         return exact[0]
+    if not titles:
+        raise DataError(f"no item with id {name!r}, and this data set has no titles")
     near = exact or _near(titles, name)
     if not near:
         raise DataError(f"no item is called anything like {name!r}; give a title or an item id")
     if not sys.stdin.isatty():
-        raise DataError(f"{name!r} is not clear; near are: " + "; ".join(f"{titles[item]} [{item}]" for item in near))
+        listed = "; ".join(f"{titles[item]} [{item}]" for item in near)
+        raise DataError(f"{name!r} is not clear; near are: {listed}. An id in brackets, such as [{near[0]}], is clear")
     return _ask(titles, name, near)
 
 

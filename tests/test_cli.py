@@ -15,6 +15,7 @@ from conftest import toy_tables, write_recbole
 from small_runs import BIN, ROOT, Answer, arguments, execute, metrics
 
 from llmrec import cli, train
+from llmrec.errors import DataError
 from llmrec.recommender import Recommender
 
 
@@ -232,10 +233,38 @@ def test_of_two_items_with_one_title_neither_is_taken_unasked(tmp_path: Path, ll
     assert train.main(arguments(data, tmp_path / "run", "--epochs", "1")) == 0
     answer = llmrec("recommend", "--run", tmp_path / "run", "--history", "sabrina")
     assert answer.code == 2
-    assert "error: 'sabrina' is not clear; near are: Sabrina [i3]; Sabrina [i8]\n" in answer.err
+    assert (
+        "error: 'sabrina' is not clear; near are: Sabrina [i3]; Sabrina [i8]. An id in brackets, such as [i3], "
+        in answer.err
+    )
     request.getfixturevalue("terminal")("2\n")
     answer = llmrec("recommend", "--run", tmp_path / "run", "--history", "sabrina", "-k", 3, "--json")
     assert json.loads(answer.out) == Recommender.load(tmp_path / "run").recommend([["i8"]], k=3).to_dicts()
+
+
+FILMS = pl.DataFrame(
+    {"item_id": ["187", "330", "1", "Heat", "9"], "title": ["The Godfather", "187 (1997)", None, "Heat", "heat (1995)"]}
+)
+
+
+@pytest.mark.parametrize("name", ["187 (1997)", "[330]"])
+def test_an_id_that_another_item_has_as_its_title_is_not_clear(
+    monkeypatch: pytest.MonkeyPatch, terminal, name: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", io.StringIO())
+        with pytest.raises(
+            DataError, match=r"'187' is not clear; near are: The Godfather \[187\]; 187 \(1997\) \[330\]"
+        ):
+            cli.find_items(FILMS, ["1", "187"])
+        assert cli.find_items(FILMS, ["[187]", name]) == ["187", "330"]
+    terminal("2\n")
+    assert cli.find_items(FILMS, ["187", "1"]) == ["330", "1"]
+
+
+def test_an_id_that_is_its_own_items_title_is_clear() -> None:
+    assert cli.find_items(FILMS, ["Heat"]) == ["Heat"]
+    assert cli.find_items(FILMS.drop("title"), ["187", "Heat"]) == ["187", "Heat"]
 
 
 @pytest.mark.slow
