@@ -111,6 +111,29 @@ def test_pairs_without_a_header_are_never_guessed(tmp_path):
     assert (other.num_users, other.num_items) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": {"user_id": 1, "item_id": 1, "timestamp": 3}}, "user_id and item_id are all column 1 ('user')"),
+        ({"columns": {"user_id": "item"}}, "user_id and item_id are all column 2 ('item')"),
+        ({"columns": {"rating": "time"}}, "timestamp and rating are all column 3 ('time')"),
+        ({"time": "order", "columns": {"timestamp": "item"}}, "item_id and timestamp are all column 2 ('item')"),
+        ({"items": "meta.csv", "item_columns": {"item_id": "brand"}}, "item_id and brand are all column 2 ('brand')"),
+    ],
+)
+def test_one_column_is_not_two(tmp_path, options, message):
+    write(tmp_path, "user,item,time\nu,a,1\nv,a,2\n")
+    write(tmp_path, "title,brand\na,Acme\n", "meta.csv")
+    assert message in refusal(tmp_path, interactions="log.csv", header=True, **options)
+
+
+def test_a_title_may_be_the_id_of_its_item(tmp_path):
+    write(tmp_path, "user,item,time\nu,a,1\n")
+    write(tmp_path, "title,brand\na,Acme\n", "meta.csv")
+    data = read(tmp_path, interactions="log.csv", items="meta.csv", item_columns={"item_id": "title"})
+    assert data.items.rows() == [("a", "a", "Acme")]
+
+
 def test_a_separator_that_is_not_there_prints_expected_and_found_and_the_likely_one(tmp_path):
     """A3: `user_id:token item_id:token timestamp:float` separated by blanks."""
     write(tmp_path, "user_id:token item_id:token timestamp:float\nu x 5\n", "log.tsv")

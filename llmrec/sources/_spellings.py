@@ -34,6 +34,8 @@ USERS = {
     "occupation": ("occupation",),
     "zip_code": ("zip_code",),
 }
+_MAY_BE_ONE = ("item_id", "title")
+"""Columns of which one may be both: some tables know items by their titles alone."""
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
@@ -77,7 +79,8 @@ def find(file: File, wanted: Wanted, header: bool | None) -> tuple[File, dict[st
         The file, which now knows whether it has a header, and the place of each column that is there.
 
     Raises:
-        DataError: a needed column that is not there, several that may be it, or a file without a known header.
+        DataError: a needed column that is not there, several that may be it, one that is another as well, or a file
+            without a known header.
     """
     if isinstance(file, TextFile) and header is False:
         file = replace(file, titled=False)
@@ -85,6 +88,13 @@ def find(file: File, wanted: Wanted, header: bool | None) -> tuple[File, dict[st
     found = {ours: place for ours in wanted.spellings if (place := _place(file.path, names, ours, wanted)) is not None}
     if missing := [ours for ours in wanted.needed if ours not in found]:
         raise DataError(_missing(file, missing, wanted, header))
+    for place in (found[ours] for ours in wanted.needed):
+        same = tuple(ours for ours in found if found[ours] == place)
+        if len(same) > 1 and same != _MAY_BE_ONE:
+            raise DataError(
+                f"{file.path}: {' and '.join(same)} are all column {place + 1} ({file.first[place]!r}); say with "
+                f"{wanted.option} which column each of them is"
+            )
     return file, found
 
 
