@@ -93,6 +93,15 @@ def test_reviews_join_metadata_by_parent(tmp_path):
     assert "1 items of the log are not in the item table" in data.notes
 
 
+def test_an_empty_parent_or_user_is_none(tmp_path):
+    rows = [new_review("u", "A3", "", DAY * 1000), new_review("u", "", "P", DAY * 1000 + 1000)]
+    rows += [{**review("v", "A3"), "reviewerID": "", "user_id": "v"}]
+    meta = [{"parent_asin": "P", "title": "Parent"}, {"asin": "A3", "parent_asin": "", "title": "Alone"}]
+    assert histories(load_dataset("x", write(tmp_path, a=rows, meta=meta))) == {"u": ["A3", "P"], "v": ["A3"]}
+    write(tmp_path, meta=meta[:1])
+    assert histories(load_dataset("x", tmp_path)) == {"u": ["A3", "P"], "v": ["A3"]}
+
+
 def test_reviews_of_2023_join_metadata_that_knows_no_parents(tmp_path):
     rows = [new_review("u", "child", "P", DAY * 1000), new_review("u", "lone", "Q", DAY * 1000)]
     data = load_dataset("x", write(tmp_path, a=rows, meta=[{"asin": "child", "title": "Child"}]))
@@ -206,6 +215,8 @@ FAULTS = {
     '{"reviewerID": "u", "asin": "i"}': "no time",
     '{"reviewerID": "u", "asin": "i", "unixReviewTime": "06 17, 2018"}': "no time as a whole number",
     '{"reviewerID": "u", "asin": "i", "unixReviewTime": 1500000000, "overall": "good"}': "the rating must be a number",
+    '{"reviewerID": "u", "asin": "i", "unixReviewTime": 1500000000, "overall": true}': "the rating must be a number",
+    '{"reviewerID": "u", "asin": "i", "unixReviewTime": 1500000000, "overall": NaN}': r"not JSON \(NaN is no number",
     '{"user_id": "u", "asin": "i", "timestamp": 1500000000}': "the time must lie in 1995 to 2100",
 }
 

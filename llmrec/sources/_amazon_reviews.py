@@ -5,7 +5,8 @@ import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, NoReturn
 
 import polars as pl
 
@@ -42,13 +43,15 @@ def read_reviews(path: Path) -> pl.DataFrame:
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         _explain(path)
         raise DataError(f"{path} cannot be read as JSON lines: {str(error).splitlines()[0]}") from None
+    table = table.with_columns(pl.col(*USERS, *ITEMS).replace("", None))
     time = pl.coalesce(*_MILLISECONDS, *(pl.col(key) * 1000 for key in _SECONDS))
     texts = {ours: pl.coalesce(theirs) for ours, theirs in _TEXTS.items()}
     reviews = table.select(
         pl.coalesce(USERS).alias("user_id"), *ITEMS, time=time, rating=pl.coalesce(_RATINGS), **texts
     )
-    whole = (pl.col("user_id") != "") & (pl.coalesce(ITEMS) != "") & pl.col("time").is_between(_YEAR_1995, _YEAR_2100)
-    if not reviews.select(whole.fill_null(False).all()).item():
+    named = pl.col("user_id").is_not_null() & pl.coalesce(ITEMS).is_not_null()
+    dated = pl.col("time").is_between(_YEAR_1995, _YEAR_2100).fill_null(False)
+    if not reviews.select((named & dated).all()).item():
         _explain(path)
     return reviews
 
@@ -79,7 +82,7 @@ def _explain(path: Path) -> None:
 
 def _fault(line: str) -> str:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_constant=_no_number)
     except ValueError as error:
         return f"not JSON ({error})"
     if not isinstance(row, dict):
@@ -89,11 +92,16 @@ def _fault(line: str) -> str:
         (ITEMS, (str, int), "item"),
         (_SECONDS + _MILLISECONDS, (int,), "time as a whole number"),
     ):
-        if not isinstance(_first(row, keys), kind):
+        if type(_first(row, keys)) not in kind:  # in Python true is an int
             return f"no {what} ({' or '.join(keys)})"
-    if not isinstance(_first(row, _RATINGS), int | float | None):
+    if type(_first(row, _RATINGS)) not in (int, float, NoneType):
         return f"the rating must be a number ({' or '.join(_RATINGS)})"
     return _unlikely(row)
+
+
+def _no_number(constant: str) -> NoReturn:
+    """Python reads NaN and Infinity, which are no JSON."""
+    raise ValueError(f"{constant} is no number there")
 
 
 def _first(row: dict[str, Any], keys: tuple[str, ...]) -> Any:
