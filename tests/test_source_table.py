@@ -317,6 +317,12 @@ def test_a_parquet_file_says_itself_what_its_columns_are(tmp_path):
         ("u,a,1\nu,b\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found 'u,b'"),
         ("u,a,1\nu,b,c,2\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found 'u,b,c,2'"),
         ("u,a,1,9\n", "log.csv, line 2: expected 3 fields separated by ',' (user, item, time); found 'u,a,1,9'"),
+        (
+            "u,a,1\n,,\n,,\n\n",
+            "log.csv, line 3: user_id is empty, every row needs one; found '' (and 1 more such rows)",
+        ),
+        ("u,a,1\n\n,,\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found ''"),
+        (",,\n", "log.csv, line 2: user_id is empty"),
         ("u,a,1\n\nu,b,2\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found ''"),
         ("", "no interactions"),
     ],

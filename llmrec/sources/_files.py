@@ -103,7 +103,7 @@ class TextFile:
             self._decoded()
             self._explain()
             raise DataError(f"{self.path} cannot be read: {str(error).splitlines()[0]}") from None
-        frame = _without_blank_end(frame)
+        frame = self._without_blank_end(frame)
         if frame.is_empty():
             return pl.DataFrame(schema={str(place): pl.String for place in places})
         if self._quote and self._has_quotes():
@@ -114,6 +114,13 @@ class TextFile:
         if frame.width != len(self.first) or frame.to_series(-1).null_count():
             self._explain()
         return frame.select(frame.to_series(place).replace("", None).alias(str(place)) for place in places)
+
+    def _without_blank_end(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Blank lines at the end of a file are no rows; a row of empty fields is one, and polars reads both alike."""
+        if frame.is_empty() or any(value is not None for value in frame.row(-1)):
+            return frame
+        end = max((number for number, (_, row) in enumerate(self._rows(), 1) if row), default=0)
+        return frame.head(end - self.titled)
 
     def where(self, row: int) -> str:
         """How a message names a row; the file is read again as far as there, for a quoted field may hold line ends."""
@@ -191,11 +198,3 @@ def open_file(path: Path, separator: str, encoding: str) -> File:
     if path.suffix == PARQUET:
         return ParquetFile(path)
     return TextFile(path, separator or ("," if path.suffix == ".csv" else "\t"), encoding)
-
-
-def _without_blank_end(frame: pl.DataFrame) -> pl.DataFrame:
-    """Blank lines at the end of a file are no rows."""
-    end = len(frame)
-    while end and all(value is None for value in frame.row(end - 1)):
-        end -= 1
-    return frame.head(end)
