@@ -134,6 +134,18 @@ def test_bad_rows_are_refused_or_skipped_counted_and_noted(tmp_path):
     assert [line for line in range(2, 9) if f"line {line} (" in told] == [3, 4, 5, 6, 7]
 
 
+def test_that_rows_may_be_skipped_is_said_where_it_helps(tmp_path):
+    tables(tmp_path, "1,7,x,5\n")
+    with pytest.raises(DataError, match=r"line 2: rating must be a number; .* leave such rows out \(bad_rows: skip"):
+        load_dataset("toy", tmp_path)
+    for content, message in (("user;item\n", "line 1: expected the column"), ("", "is empty"), ('a,"b\n', "line 1: ")):
+        (tmp_path / "ratings.csv").write_text(content, encoding="utf-8")
+        for bad_rows in ("refuse", "skip"):
+            with pytest.raises(DataError, match=message) as error:
+                read(tmp_path, bad_rows=bad_rows)
+            assert "bad_rows" not in str(error.value)
+
+
 def test_a_bad_film_is_refused_whatever_is_done_with_ratings(tmp_path):
     with pytest.raises(DataError, match=r"movies.csv, line 2: expected 3 fields"):
         read(tables(tmp_path, "1,7,4.0,5\n", "7,Heat\n"), bad_rows="skip")

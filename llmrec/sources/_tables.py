@@ -12,6 +12,10 @@ _LISTED = 20
 """Skipped rows that a note lists one by one."""
 
 
+class RowError(DataError):
+    """A row that cannot be used, in a file that can be read without it."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A text file as string columns that still know their lines."""
@@ -57,7 +61,7 @@ class Table:
             rule: what is allowed.
 
         Raises:
-            DataError: names file, line, rule, value and how many more rows there are.
+            RowError: names file, line, rule, value and how many more rows there are.
         """
         if not wrong.any():
             return
@@ -66,7 +70,7 @@ class Table:
             return
         row = wrong.to_list().index(True)
         more = f" (and {wrong.sum() - 1} more such lines)" if wrong.sum() > 1 else ""
-        raise DataError(f"{self.path}, line {self.lines[row]}: {rule}; found {values[row]!r}{more}")
+        raise RowError(f"{self.path}, line {self.lines[row]}: {rule}; found {values[row]!r}{more}")
 
     def ratings(self) -> tuple[pl.DataFrame, list[str]]:
         """The columns of a log of ratings, and a note of each row that was left out."""

@@ -9,6 +9,7 @@ from llmrec.interactions import Dataset
 from llmrec.sources import _ml_100k, _ml_csv, _ml_dat
 from llmrec.sources._encodings import Encoding
 from llmrec.sources._images import image_folder, image_notes
+from llmrec.sources._tables import RowError
 
 _USERS = {_ml_100k: "u.user", _ml_dat: "users.dat"}
 
@@ -54,7 +55,7 @@ class Movielens:
         form = forms[0]
         try:
             log, log_notes = form.log(folder, self.encoding, self.skip)
-        except DataError as error:
+        except RowError as error:
             raise DataError(
                 f"{error}. Mend the row, or leave such rows out (bad_rows: skip under source in a YAML file, "
                 "as in configs/data/ml-latest-small.yaml)"
