@@ -332,6 +332,17 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_line(tmp_path, text, mess
     assert message in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("side", ["item", "user"])
+def test_an_id_that_stands_twice_in_a_table_is_refused_with_both_places(tmp_path, ending, side):
+    write(tmp_path, "user,item,time\n1,1,1\n")
+    table = pl.DataFrame({side: ["1", "2", "2"], "brand" if side == "item" else "gender": ["a\nb", "c", "d"]})
+    getattr(table, f"write_{ending}")(tmp_path / f"meta.{ending}")
+    places = ("line 5", "line 4") if ending == "csv" else ("row 3", "row 2")
+    message = refusal(tmp_path, interactions="log.csv", **{f"{side}s": f"meta.{ending}"})
+    assert f"meta.{ending}, {places[0]}: {side}_id has a row already, {places[1]}; found '2'" in message
+
+
 def test_a_rating_that_is_no_number_is_refused_and_an_empty_last_field_is_not_a_missing_one(tmp_path):
     write(tmp_path, "user,item,time,rating,review\nu,a,1,5,\nu,b,2,4,good\n")
     data = read(tmp_path)

@@ -57,6 +57,15 @@ def test_the_history_repeated_on_every_impression_is_taken_once(tmp_path, withou
     assert "2 impressions were shown and not clicked: no interactions" in data.notes
 
 
+@pytest.mark.parametrize(
+    ("line", "message"), [("N1\t" + "\t" * 6, "'N1' stands a second time"), ("\t" * 7, "'' is empty")]
+)
+def test_news_that_stand_twice_or_have_no_id_are_refused_with_their_line(tmp_path, line, message):
+    """As where the train and the dev part were put together."""
+    with pytest.raises(DataError, match=rf"news\.tsv, line 8: the id {message}"):
+        load_dataset("x", write(tmp_path, ROWS, f"{NEWS}{line}\n"))
+
+
 def test_impressions_without_labels_are_refused(tmp_path):
     """A20: impressions `N1 N2` instead of `N1-1 N2-0`."""
     write(tmp_path, [*ROWS, ("4", "U3", "11/12/2019 1:00:00 PM", "N1", "N1 N2")])

@@ -103,6 +103,28 @@ def test_a_csv_row_that_cannot_be_used_is_refused_with_its_line(tmp_path, movies
         load_dataset("toy", tables(tmp_path, "1,7,4.0,5\n", movies))
 
 
+@pytest.mark.parametrize(
+    ("movies", "message"),
+    [
+        ("7,Heat,Drama\n8,M,War\n7,Heat,Drama\n7,A,\n", r"line 4: item_id has a row already, line 2; .*and 1 more"),
+        ('7,"Heat\n(1995)",Drama\n7,M,War\n', "line 4: item_id has a row already, line 2; found '7'"),
+    ],
+)
+def test_a_film_that_stands_twice_is_refused_with_both_lines(tmp_path, movies, message):
+    with pytest.raises(DataError, match=rf"movies\.csv, {message}"):
+        load_dataset("toy", tables(tmp_path, "1,7,4.0,5\n", movies))
+
+
+def test_a_film_or_user_that_stands_twice_in_dat_files_is_refused_with_both_lines(tmp_path):
+    dat(tmp_path, MISERABLES + MISERABLES)
+    with pytest.raises(DataError, match=r"movies\.dat, line 2: item_id has a row already, line 1; found '73'"):
+        load_dataset("toy", tmp_path)
+    dat(tmp_path, MISERABLES)
+    (tmp_path / "users.dat").write_text("1::F::1::10::48067\n1::M::56::16::\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"users\.dat, line 2: user_id has a row already, line 1; found '1'"):
+        load_dataset("toy", tmp_path)
+
+
 def test_either_header_is_understood_and_another_is_refused(tmp_path):
     tables(tmp_path, "1,7,4.0,5\n")
     first = load_dataset("toy", tmp_path)

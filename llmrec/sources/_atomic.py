@@ -50,7 +50,7 @@ def atomic_items(path: Path) -> tuple[pl.DataFrame, list[str]]:
         DataError: as :func:`read_atomic`.
     """
     table = read_atomic(path, ("item_id",))
-    items = [table.ids("item_id")]
+    items = [table.keys("item_id")]
     notes: list[str] = []
     if title := _first(table, _TITLES):
         titles, notes = _titles(table, title)

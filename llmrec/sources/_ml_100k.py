@@ -49,7 +49,7 @@ def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
         flag = table.frame[genre]
         table.refuse(~flag.is_in(["0", "1"]), flag, f"the flag of genre {genre} must be 0 or 1")
     named = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in genres]
-    ids = table.ids("item_id")
+    ids = table.keys("item_id")
     titles, mended = clean(ids, table.frame["title"])
     lists = table.frame.select(genres=pl.concat_list(named).list.drop_nulls())["genres"]
     return pl.DataFrame([ids, titles, lists]), notes + mended
@@ -60,7 +60,7 @@ def users(folder: Path, encoding: Encoding) -> pl.DataFrame:
     columns = ["user_id", "age", "gender", "occupation", "zip_code"]
     table, _ = read_latin(folder / "u.user", columns, "|", encoding)
     text = [table.frame[column].replace("", None) for column in ("gender", "occupation", "zip_code")]
-    return pl.DataFrame([table.ids("user_id"), table.whole("age", optional=True), *text])
+    return pl.DataFrame([table.keys("user_id"), table.whole("age", optional=True), *text])
 
 
 def _genres(path: Path) -> list[str]:

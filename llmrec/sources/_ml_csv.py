@@ -27,7 +27,7 @@ def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
     """``movies.csv`` with, where they are there, ``tags.csv`` and the numbers in ``links.csv``."""
     wanted = {**_ITEM, "title": ("title",), "genres": ("genres",)}
     table, notes = _read(folder / "movies.csv", wanted, encoding)
-    ids = table.ids("item_id")
+    ids = table.keys("item_id")
     titles, mended = clean(ids, table.frame["title"])
     genres, none = split_genres(ids, table.frame["genres"])
     films, notes = pl.DataFrame([ids, titles, genres]), notes + mended + none

@@ -47,7 +47,7 @@ def log(folder: Path, encoding: Encoding, skip: bool) -> tuple[pl.DataFrame, lis
 def items(folder: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
     """``movies.dat``."""
     table, notes = read_latin(folder / "movies.dat", ["item_id", "title", "genres"], "::", encoding)
-    ids = table.ids("item_id")
+    ids = table.keys("item_id")
     titles, mended = clean(ids, table.frame["title"])
     genres, none = split_genres(ids, table.frame["genres"])
     return pl.DataFrame([ids, titles, genres]), notes + mended + none
@@ -66,4 +66,4 @@ def read_users(path: Path, separator: str, encoding: Encoding) -> pl.DataFrame:
     table.refuse(~number.is_between(0, 20), table.frame["occupation"], "occupation must be a number from 0 to 20")
     named = number.replace_strict(range(21), _OCCUPATIONS, return_dtype=pl.String)
     text = [table.frame[column].replace("", None) for column in ("gender", "zip_code")]
-    return pl.DataFrame([table.ids("user_id"), table.whole("age"), text[0], named, text[1]])
+    return pl.DataFrame([table.keys("user_id"), table.whole("age"), text[0], named, text[1]])

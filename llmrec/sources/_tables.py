@@ -33,6 +33,15 @@ class Table:
         self.refuse((values == "").fill_null(True), values, f"{column} is empty, every row needs one")
         return values
 
+    def keys(self, column: str) -> pl.Series:
+        """A column of ids of which each has one row; a second one is refused."""
+        values = self.ids(column)
+        again = ~values.is_first_distinct()
+        if again.any():
+            first = self.lines[values.to_list().index(values.filter(again)[0])]
+            self.refuse(again, values, f"{column} has a row already, line {first}")
+        return values
+
     def whole(self, column: str, *, optional: bool = False) -> pl.Series:
         """A column as int64, read from the digits: no float stands between, which would merge large values.
 

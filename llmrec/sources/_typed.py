@@ -59,6 +59,15 @@ class Typed:
         self._refuse(empty, ids, f"{name} is empty, every row needs one")
         return ids if ids.dtype in (pl.String, pl.Categorical) else ids.cast(pl.String)
 
+    def keys(self, name: str) -> pl.Series:
+        """Ids as strings of which each has one row; a second one is refused."""
+        ids = self.ids(name).cast(pl.String)
+        again = ~ids.is_first_distinct()
+        if again.any():
+            first = self.file.where(ids.to_list().index(ids.filter(again)[0]))
+            self._refuse(again, ids, f"{name} has a row already, {first.removeprefix(f'{self.file.path}, ')}")
+        return ids
+
     def text(self, name: str) -> pl.Series:
         """A text; an empty one is null."""
         return self._of(name, "a string", _is_text).cast(pl.String).replace("", None)

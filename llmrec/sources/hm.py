@@ -59,7 +59,7 @@ def _articles(path: Path) -> tuple[pl.DataFrame, list[str]]:
     file = open_csv(path)
     columns = {"item_id": "article_id", "title": "prod_name", "description": "detail_desc"}
     table, notes = read_rows(file, places_of(file, columns | {kind: kind for kind in _KINDS}), header=True)
-    ids = table.ids("item_id")
+    ids = table.keys("item_id")
     texts = []
     for name in ("title", "description"):
         column, told = clean(ids, table.text(name).fill_null(""), name)
@@ -74,6 +74,6 @@ def _customers(path: Path) -> tuple[pl.DataFrame, list[str]]:
     file = open_csv(path)
     places = places_of(file, {"user_id": "customer_id", "age": "age", "zip_code": "postal_code"})
     table, notes = read_rows(file, places, header=True)
-    users = pl.DataFrame([table.ids("user_id"), table.whole("age", optional=True), table.text("zip_code")])
+    users = pl.DataFrame([table.keys("user_id"), table.whole("age", optional=True), table.text("zip_code")])
     unknown = users["age"].null_count()
     return users, notes + [f"{path.name}: {unknown} customers have no age"] * bool(unknown)

@@ -132,8 +132,15 @@ def _seconds(reading: _Reading, path: Path) -> pl.Series:
 
 
 def _read_news(path: Path) -> tuple[pl.DataFrame, list[str]]:
-    news = [fields[:5] for _, fields in rows(path, {7: _COLUMNS, 8: f"{_COLUMNS} of the title and of the abstract"})]
-    table = pl.DataFrame(news, schema=["item_id", "category", "subcategory", "title", "description"], orient="row")
+    news: dict[str, list[str]] = {}
+    for number, fields in rows(path, {7: _COLUMNS, 8: f"{_COLUMNS} of the title and of the abstract"}):
+        if fields[0] in news or not fields[0]:
+            fault = "stands a second time; leave one line of each id" if fields[0] else "is empty"
+            raise DataError(f"{path}, line {number}: the id {fields[0]!r} {fault}")
+        news[fields[0]] = fields[:5]
+    table = pl.DataFrame(
+        list(news.values()), schema=["item_id", "category", "subcategory", "title", "description"], orient="row"
+    )
     columns, notes = [table["item_id"]], []
     for name in ("title", "description"):
         texts, told = clean(table["item_id"], table[name], name)

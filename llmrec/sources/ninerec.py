@@ -86,7 +86,7 @@ class Ninerec:
             languages = named  # in whichever order
         places = {"item_id": 0} | {language: place for place, language in enumerate(languages, 1)}
         table, notes = read_rows(file, places, header=header)
-        ids = table.ids("item_id")
+        ids = table.keys("item_id")
         titles, told = in_language(ids, {language: table.text(language) for language in languages}, self.language)
         headed = [f"{path.name}: line 1 is a header ({','.join(file.first)}), no item"] if header else []
         return pl.DataFrame([ids, titles]), [*headed, *notes, *told]

@@ -67,7 +67,7 @@ class Pixelrec:
         titles = _TITLES if "title_en" in file.first else {"english": "title"}
         texts: dict[str, str] = {name: name for name in ("tag", "description") if name in file.first}
         table, notes = read_rows(file, places_of(file, {"item_id": "item_id", **titles, **texts}), header=True)
-        ids = table.ids("item_id")
+        ids = table.keys("item_id")
         title, told = in_language(ids, {name: table.text(name) for name in titles}, self.language)
         columns, notes = [ids, title], notes + told
         for name in texts:

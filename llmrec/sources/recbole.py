@@ -65,7 +65,7 @@ def _log(table: Table) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _users(table: Table) -> tuple[pl.DataFrame, list[str]]:
-    users = [table.ids("user_id")]
+    users = [table.keys("user_id")]
     if "age" in table.frame.columns:
         users.append(table.whole("age", optional=True))
     for column in ("gender", "occupation", "zip_code"):

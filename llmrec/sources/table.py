@@ -183,7 +183,7 @@ class Tables:
 
     def _items(self, path: Path) -> tuple[pl.DataFrame, list[str]]:
         table, notes = self._read(path, self._item_columns)
-        columns = [table.ids("item_id").cast(pl.String)]
+        columns = [table.keys("item_id")]
         for name in table.frame.columns[1:]:
             columns.append(table.texts(name) if name in _LISTS else table.text(name))
         items = pl.DataFrame(columns)
@@ -194,7 +194,7 @@ class Tables:
 
     def _users(self, path: Path) -> tuple[pl.DataFrame, list[str]]:
         table, notes = self._read(path, self._user_columns)
-        columns = [table.ids("user_id").cast(pl.String)]
+        columns = [table.keys("user_id")]
         for name in table.frame.columns[1:]:
             columns.append(table.whole(name, optional=True) if name == "age" else table.text(name))
         return pl.DataFrame(columns), notes
