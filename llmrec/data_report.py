@@ -17,7 +17,8 @@ WIDTH = 80
 DAY = 86_400
 REASONS_SHOWN = 4
 NEXT_ID_SUSPECT = 0.02
-"""Above this share, ids follow the order of reading: Beauty.txt has 4.4 %, MovieLens 100K 0.3 %."""
+"""From this share on, if chance alone gives less, ids follow the order of reading: Beauty.txt has 4.4 %, MovieLens
+100K 0.3 %."""
 
 
 def facts(filtered: Filtered, split: Split | None) -> dict[str, Any]:
@@ -70,8 +71,13 @@ def _history(data: Dataset) -> dict[str, int | float]:
 
 
 def _repeated(data: Dataset) -> dict[str, int | float]:
+    return _part(~_first_met(data).to_numpy())
+
+
+def _first_met(data: Dataset) -> pl.Series:
+    """By row: whether the user meets the item for the first time."""
     pairs = data.interactions["user"].cast(pl.Int64) * (data.num_items + 1) + data.interactions["item"]
-    return _part(~pairs.is_first_distinct().to_numpy())
+    return pairs.is_first_distinct()
 
 
 def _part(marked: np.ndarray) -> dict[str, int | float]:
@@ -140,24 +146,43 @@ def _cold(split: Split) -> dict[str, Any]:
     return {"items": len(items), "cases": int(cold.sum()), "ids": split.dataset.item_ids[items].tolist()}
 
 
-def _next_ids(split: Split) -> dict[str, int | float] | None:
+def _next_ids(split: Split) -> dict[str, dict[str, float]] | None:
     """How often an item has the largest number so far plus 1: ids given in the order of reading tell what comes next.
 
-    P5's sequential ids are such (discussed in https://github.com/jeykigung/P5/pull/3).
+    P5's sequential ids are such (discussed in https://github.com/jeykigung/P5/pull/3). The chance is that of numbers
+    dealt out at random, see :func:`llmrec.id_leak.next_number`.
     """
     data = split.dataset
     numbers = data.items["item_id"].cast(pl.Int64, strict=False)
-    if numbers.null_count() == len(numbers):
+    if not (numbered := numbers.count()):
         return None
     number = pl.concat([pl.Series([None], dtype=pl.Int64), numbers])
-    log = data.interactions.select("user", number=number.gather(data.interactions["item"]))
+    log = data.interactions.select("user", number=number.gather(data.interactions["item"]), new=_first_met(data))
     largest = pl.col("number").cum_max().forward_fill().shift().over("user")
-    follows = log.select(follows=(pl.col("number") == largest + 1).fill_null(False), known=largest.is_not_null())
-    rows = follows.filter("known")["follows"]
+    follows = (pl.col("number") == largest + 1).fill_null(False)
+    rows = log.select(
+        follows=follows, fresh=pl.col("new") & pl.col("number").is_not_null(), known=largest.is_not_null()
+    )
     lengths = np.bincount(log["user"].to_numpy(), minlength=data.num_users + 1)[1:]
     last = np.cumsum(lengths)[split.test.user - 1] - 1
-    targets = follows["follows"].gather(last)
-    return {"test_targets": float(targets.mean() or 0), "all_rows": float(rows.mean() or 0)}  # type: ignore[arg-type]
+    return {
+        "test_targets": _beside_chance(rows[last], numbered),
+        "all_rows": _beside_chance(rows.filter("known"), numbered),
+    }
+
+
+def _beside_chance(rows: pl.DataFrame, numbered: int) -> dict[str, float]:
+    """How often the next number follows, how often it would by chance, and of how many rows."""
+    share, fresh = (rows[name].mean() or 0.0 for name in ("follows", "fresh"))
+    return {"share": share, "chance": fresh / numbered, "rows": len(rows)}  # type: ignore[dict-item,operator]
+
+
+def _tells(follows: dict[str, float]) -> bool:
+    """Whether ids tell more than chance does: by five standard errors, for rows that resemble each other scatter more
+    than rows that do not."""
+    share, chance = follows["share"], follows["chance"]
+    scatter = (chance * (1 - chance) / max(follows["rows"], 1)) ** 0.5
+    return share >= NEXT_ID_SUSPECT and share - chance > 5 * scatter
 
 
 def show(found: dict[str, Any]) -> str:
@@ -211,9 +236,13 @@ def _time_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "users within one day", _counted(span["users_within_a_day"])
 
 
-def _follows(follows: dict[str, int | float]) -> str:
-    text = f"{follows['test_targets']:.1%} of the test targets, {follows['all_rows']:.1%} of all rows"
-    if max(follows.values()) < NEXT_ID_SUSPECT:
+def _follows(follows: dict[str, dict[str, float]]) -> str:
+    text = ", ".join(
+        f"{each['share']:.1%} of {'the test targets' if name == 'test_targets' else 'all rows'} (by chance "
+        f"{each['chance']:.1%})"
+        for name, each in follows.items()
+    )
+    if not any(map(_tells, follows.values())):
         return text
     return f"{text}: the ids follow the order of reading, and a model that reads them sees what comes next"
 

@@ -1,6 +1,7 @@
 """``llmrec data check``: what is counted, what is odd, how it is printed."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +53,38 @@ def test_the_padding_is_not_counted_and_an_item_only_in_the_last_row_is_cold():
 
 def test_ids_in_the_order_of_reading_are_called_telling():
     """C1: first line of the common Beauty.txt: `1 1 2 3 4 5`."""
-    found = sequences("1 1 2 3 4 5")
-    assert found["next_ids"] == {"test_targets": 1.0, "all_rows": 1.0}
-    assert "100.0% of the test targets, 100.0% of all rows: the ids follow" in " ".join(data_report.show(found).split())
-    assert sequences("1 1 3 2 4 5\n2 9 2 9")["next_ids"] == {"test_targets": 1 / 2, "all_rows": 2 / 6}
+    found = sequences("1 1 2 3 4 5\n2 6 7 8 9 10")
+    assert found["next_ids"] == {
+        "test_targets": {"share": 1.0, "chance": 1 / 10, "rows": 2},
+        "all_rows": {"share": 1.0, "chance": 1 / 10, "rows": 8},
+    }
+    text = " ".join(data_report.show(found).split())
+    said = "100.0% of the test targets (by chance 10.0%), 100.0% of all rows (by chance 10.0%): the ids follow"
+    assert said in text
+    assert sequences("1 1 3 2 4 5\n2 9 2 9")["next_ids"] == {
+        "test_targets": {"share": 1 / 2, "chance": 1 / 2 / 6, "rows": 2},
+        "all_rows": {"share": 2 / 6, "chance": pytest.approx(5 / 6 / 6), "rows": 6},
+    }
+
+
+def test_ids_dealt_out_at_random_are_not_accused_of_what_chance_does():
+    """One target of 15 is the next number, as of 40 items one in 40 is: 6.7 % beside 2.5 %."""
+    draw = random.Random(0)
+    users = [" ".join(map(str, [f"u{user}", *draw.sample(range(1, 41), 8)])) for user in range(14)]
+    found = sequences("\n".join(["last 9 12 30 4 31", *users]))
+    follows = found["next_ids"]
+    assert follows["test_targets"]["share"] >= data_report.NEXT_ID_SUSPECT
+    assert follows["test_targets"]["chance"] == 1 / 40
+    assert "the ids follow" not in " ".join(data_report.show(found).split())
 
 
 def test_an_id_that_is_no_number_hides_nothing_of_what_follows():
     found = sequences("u 1 2 x 3 4\nv 1 2 3 4 5\n")
-    assert found["next_ids"] == {"test_targets": 1.0, "all_rows": 7 / 8}
+    assert {name: each["share"] for name, each in found["next_ids"].items()} == {"test_targets": 1.0, "all_rows": 7 / 8}
 
 
 def test_ids_in_another_order_or_without_numbers_are_not():
-    assert sequences("1 5 3 1 4 2")["next_ids"] == {"test_targets": 0.0, "all_rows": 0.0}
+    assert [each["share"] for each in sequences("1 5 3 1 4 2")["next_ids"].values()] == [0.0, 0.0]
     found = sequences("1 a b c")
     assert found["next_ids"] is None
     assert "largest id so far plus 1" not in shown(found)
@@ -76,7 +96,8 @@ def test_the_common_beauty_file_is_called_telling():
     """C1: Beauty.txt is numbered in reading order."""
     found = sequences(BEAUTY.read_text(encoding="ascii"))
     assert (found["users"], found["items"], found["interactions"]) == (22_363, 12_101, 198_502)
-    assert found["next_ids"]["test_targets"] > data_report.NEXT_ID_SUSPECT
+    assert found["next_ids"]["test_targets"]["share"] > data_report.NEXT_ID_SUSPECT
+    assert "the ids follow the order of reading" in " ".join(data_report.show(found).split())
 
 
 def test_repeats_ties_and_spans_are_counted():
