@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("recommend", help="the best items for a history, from a finished run")
     verb.add_argument("--run", type=Path, required=True, help="run folder")
-    verb.add_argument("--history", required=True, help="titles or item ids, oldest first, separated by |")
+    verb.add_argument("--history", required=True, help="titles, item ids or [ID], oldest first, separated by |")
     verb.add_argument("--user", help="whose history it is, for a run whose head has a table of users")
     verb.add_argument("-k", type=int, default=10, help="how many items (default: 10)")
     verb.add_argument("--candidates", help="titles or ids to choose from, separated by | (default: every item)")
