@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     task = _task(arguments)
     own = [each for each in arguments.overrides if each.startswith(("scoring.", "backend."))]
-    if str(arguments.model).startswith(("http://", "https://")):
+    if str(arguments.model).lower().startswith(("http://", "https://")):
         _take_server(arguments, own)
     options = data_options(arguments, [each for each in arguments.overrides if each not in own])
     scoring, backend = (_component(kind, getattr(arguments, kind), own) for kind in ("scoring", "backend"))

@@ -103,7 +103,7 @@ class Study:
         store = AnswerStore(arguments.answers or assets.cache_folder() / "answers.sqlite")
         asker = Asker(asked, store, prices, arguments.max_cost)
         way = _way(arguments, task, scoring, number)
-        told = {"scoring": scoring, "backend": backend}
+        told = {"scoring": scoring, "backend": _shown(backend, asked)}
         study = cls(arguments, task, options, split, candidates, way, asker, console, told, notes, trained)
         if isinstance(asked, Scripted):
             targets = [study.rows.items[item] for item in candidates.cases.target]
@@ -256,6 +256,11 @@ def _tells(backend: Backend, scoring: dict[str, Any], number: int) -> bool:
     name = scoring["name"]
     several_tokens = name == "likelihood" or (name == "letters" and len(labels(number)[0]) > 1)
     return backend.scores_options() and (backend.scores_whole or not several_tokens)
+
+
+def _shown(specification: dict[str, Any], backend: Backend) -> dict[str, Any]:
+    """A backend's options as they are printed and kept: a server's address as its identity has it, without a login."""
+    return specification | ({"url": backend.identity()["url"]} if "url" in specification else {})
 
 
 def _words(specification: dict[str, Any]) -> str:

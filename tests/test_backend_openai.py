@@ -570,7 +570,14 @@ def test_values_out_of_range_are_refused(option, value, message):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://me:secret@host/v1?a=1", "http://host/v1?key=secret", "http://me:sec/secret@host", "ftp://a:secret@b"],
+    [
+        "http://me:secret@host/v1?a=1",
+        "http://host/v1?key=secret",
+        "http://me:sec/secret@host",
+        "ftp://a:secret@b",
+        "http://me:secret@ho\u2100st/v1",
+        "http://me:secret@[::1/v1",
+    ],
 )
 def test_a_refused_address_is_shown_without_its_secrets(url):
     with pytest.raises(ValueError, match="url must be") as caught:

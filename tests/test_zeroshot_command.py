@@ -273,6 +273,23 @@ def test_an_address_is_asked_which_model_it_has(command):
     assert "has 2 models (one, two); name one with --model" in answer.err
 
 
+@pytest.mark.parametrize("how", ["option", "address"])
+def test_a_password_in_the_address_is_neither_printed_nor_kept(command, tmp_path, how):
+    with running(FakeOpenAI(otherwise=ok("A"))) as server:
+        url = server.url.replace("//", "//bob:hunter2secret@")
+        named = ["--backend", "openai", "--model", "m", f"backend.url={url}"]
+        flags = named if how == "option" else ["--model", url.replace("http", "HTTP")]
+        answer = command(*flags, "--users", 5, "--vectors", "id")
+        assert answer.code == 0, answer.err
+        assert server.headers[0]["authorization"].startswith("Basic")
+    assert f"url={server.url} " in " ".join(answer.out.split())
+    failed = command(*flags, "--users", 6, "--vectors", "id", output="other")
+    assert failed.code == 2 and server.url in failed.err
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    shown = [*files, *(text.encode() for each in (answer, failed) for text in (each.out, each.err))]
+    assert [text for text in shown if b"hunter2" in text] == []
+
+
 def test_a_server_that_answers_otherwise_every_time_is_reported(command):
     """F7: server whose answer depends on batch size."""
     answers = iter("ABCDC" * 200)

@@ -286,7 +286,10 @@ def _check_at_least(least: int, **numbers: int | None) -> None:
 
 def _without_login(url: str) -> tuple[str, tuple[str, ...]]:
     """The address alone, and what is secret of the rest: the password and both as HTTP wants them."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # some of its messages repeat the login
+        parts = urlsplit("")
     login, _, server = parts.netloc.rpartition("@")
     known = parts.scheme in ("http", "https") and re.fullmatch(r"(\[[^\]]+\]|[^:]+)(:\d+)?", server)
     if not known or "@" in parts.path or parts.query or parts.fragment:
