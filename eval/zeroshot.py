@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(study.estimate())
         return
     folder = arguments.output or Path("runs") / study.name
-    zeroshot_report.open_folder(folder, study.facts(), overwrite=arguments.overwrite)
+    zeroshot_report.check_folder(folder, study.facts(), overwrite=arguments.overwrite)
     result = study.measure()
     zeroshot_report.save(folder, study, result)
     if arguments.save:

@@ -1,5 +1,6 @@
 """What a zero-shot study says: one table, and under it what was seen of the prompted model's answers."""
 
+import os
 import re
 import shutil
 from itertools import pairwise
@@ -28,26 +29,27 @@ _MOST_PLACES = 10
 """Places of which each has a line."""
 
 
-def open_folder(folder: Path, facts: dict[str, Any], *, overwrite: bool) -> None:
-    """Makes the folder ready; the same study may be written again.
+def check_folder(folder: Path, facts: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuses a folder that cannot be written to or holds another study; what it holds stays as it is.
 
     Raises:
-        RunError: it holds something else.
+        RunError: it is refused. The same study may be written again.
     """
     try:
-        if folder.exists() and any(folder.iterdir()):
-            saved = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-            if different := _different(saved, facts):
-                if not overwrite:
-                    raise RunError(
-                        f"{folder} holds a study with other options ({', '.join(different)}); --output names another "
-                        "folder, --overwrite writes over it"
-                    )
-                _clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        held = any(folder.iterdir())
     except OSError as error:
         raise RunError(f"{folder} cannot be written to: {error.strerror}; --output names another folder") from None
-    write_json(folder / "config.json", facts)
+    if not os.access(folder, os.W_OK):
+        raise RunError(f"{folder}: nothing can be written to it; --output names another folder")
+    if not held or overwrite:
+        return
+    saved = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    if different := _different(saved, facts):
+        raise RunError(
+            f"{folder} holds a study with other options ({', '.join(different)}); --output names another folder, "
+            "--overwrite writes over it"
+        )
 
 
 def _different(saved: dict[str, Any], facts: dict[str, Any]) -> list[str]:
@@ -60,12 +62,17 @@ def _clear(folder: Path) -> None:
     """Takes away what an earlier study says, its last file first."""
     (folder / "metrics.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "rows", ignore_errors=True)
-    for path in [*folder.glob("answers-*.parquet"), *folder.glob("table.*")]:
-        path.unlink()
+    for path in [*folder.glob("answers-*.parquet"), *folder.glob("table.*"), folder / "candidates.parquet"]:
+        path.unlink(missing_ok=True)
 
 
 def save(folder: Path, study: "Study", result: "Result") -> None:
-    """Writes run tables, records of the answers, candidates, table and plot, ``metrics.json`` last."""
+    """Writes options, run tables, records of the answers, candidates, table and plot, ``metrics.json`` last.
+
+    What an earlier study left is taken away only now: what fails before leaves it whole.
+    """
+    _clear(folder)
+    write_json(folder / "config.json", study.facts())
     study.candidates.save(folder / "candidates.parquet")
     for name, tables in result.rows.items():
         for number, table in enumerate(tables):

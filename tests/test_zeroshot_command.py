@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 from conftest import toy_tables, write_recbole
 from fake_openai import FakeOpenAI, Handler, logprobs, ok
+from loopback import closed_port
 from small_runs import Answer, arguments
 
-from eval import zeroshot, zeroshot_report
+from eval import zeroshot
 from llmrec import train
 from llmrec.answer_store import AnswerStore
 from llmrec.runs import read_json
@@ -212,16 +213,22 @@ def test_runs_of_one_name_are_seeds_of_one_model_or_refused(command, log, tmp_pa
         assert message in " ".join(answer.err.split())
 
 
-def test_what_an_earlier_study_said_is_gone_before_another_begins(command, tmp_path):
-    assert command(*scripted("oracle"), "--users", 5).code == 0
-    (tmp_path / "answers.sqlite").unlink()
-    (tmp_path / "answers.sqlite").mkdir()
-    assert command(*scripted("oracle"), "--users", 6, "--overwrite").code == 2
-    assert (tmp_path / "study" / "metrics.json").exists(), "nothing was begun"
-    zeroshot_report.open_folder(tmp_path / "study", {"other": 1}, overwrite=True)
-    assert [path.name for path in (tmp_path / "study").iterdir() if path.name != "candidates.parquet"] == [
-        "config.json"
-    ]
+def test_what_an_earlier_study_said_goes_when_another_is_measured_and_not_before(command, tmp_path):
+    def held() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (tmp_path / "study").rglob("*") if path.is_file()}
+
+    assert command(*scripted("oracle"), "--users", 5, "--curve", "1").code == 0
+    before = held()
+    server = ["--backend", "openai", "--model", "m", f"backend.url={closed_port()}/v1", "--vectors", "id"]
+    failed = command(*server, "--scoring", "generate", "--users", 6, "--overwrite")
+    assert failed.code == 2 and "is a server running" in failed.err
+    assert held() == before
+    assert command(*scripted("oracle"), "--users", 6, "--scoring", "generate", "--overwrite").code == 0
+    after = held()
+    assert not [path for path in after if "letters" in path.name or "history_1" in str(path)]
+    assert set(pl.read_parquet(tmp_path / "study" / "candidates.parquet")["case_id"]) == set(
+        pl.read_parquet(tmp_path / "study" / "rows" / "popularity" / "cases.parquet")["case_id"]
+    )
 
 
 def test_an_output_that_is_no_folder_is_refused(command, tmp_path):
