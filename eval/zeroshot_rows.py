@@ -9,7 +9,7 @@ from typing import Any
 
 from eval import zeroshot_candidates
 from eval.zeroshot_tasks import Task, model_of
-from llmrec import assets, components, evaluation, memorised, prompt_statistics, runs, slices, zeroshot
+from llmrec import assets, components, evaluation, loading, memorised, prompt_statistics, runs, slices, zeroshot
 from llmrec.answer_store import AnswerStore
 from llmrec.asking import Asker, Prices
 from llmrec.backends import Backend
@@ -95,6 +95,8 @@ class Study:
         trained = zeroshot_candidates.trained_runs(arguments.against, full)
         candidates, notes = zeroshot_candidates.settle(arguments, split, full, number)
         asked = components.create("backends", backend, model_of(arguments))
+        if options.uses_text and not arguments.dry_run:
+            loading.find(options.model)  # what cannot be had is told before anybody is asked
         if not arguments.dry_run and not _tells(asked, scoring, number):
             why = "likely options of several tokens are" if asked.scores_options() else "likely an option is"
             notes.append(f"{model_of(arguments)} does not tell how {why}: generate in the place of {scoring['name']}")
@@ -184,7 +186,9 @@ class Study:
         )
 
     def measure(self) -> Result:
-        """Asks, ranks with all others, and makes run tables."""
+        """Ranks with all others, asks, and makes run tables; what costs nothing comes first, for it may fail too."""
+        free = {name: [self._table(scores, **how)] for name, scores, how in self._free()}
+        trained = self._trained()
         asked = self._asked()
         outcomes = {}
         for name, candidates, way in asked:
@@ -194,10 +198,8 @@ class Study:
         with self.console.counting("what it knows by heart") as self.asker.progress:
             recall = memorised.probe(self.split.dataset, self.asker)
         told = {"model": model_of(self.arguments), **self.asker.backend.identity(), "prompt": self.way.prompt.name}
-        rows = {name: [self._table(scores, **how)] for name, scores, how in self._free()}
-        kinds = dict.fromkeys(rows, "no training") | dict.fromkeys(outcomes, "LLM prompted")
-        rows |= {name: [self._table(each.scores, **told)] for name, each in outcomes.items()}
-        rows |= self._trained()
+        kinds = dict.fromkeys(free, "no training") | dict.fromkeys(outcomes, "LLM prompted")
+        rows = free | {name: [self._table(each.scores, **told)] for name, each in outcomes.items()} | trained
         kinds |= {name: zeroshot_candidates.kind_of(next(iter(each))) for name, each in self.trained.items()}
         shown = {"history": self.way.last, "rounds": self.way.rounds, "shots": len(self.way.turns)}
         facts = {**told, **shown, "merge": self.way.merge}

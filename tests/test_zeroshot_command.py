@@ -186,6 +186,14 @@ def test_a_dry_run_asks_no_server_either(command):
         assert server.bodies == []
 
 
+def test_a_model_of_vectors_that_cannot_be_had_is_told_before_anybody_is_asked(command):
+    with running(FakeOpenAI(otherwise=logprobs({"A": -0.1}))) as server:
+        how = ["--backend", "openai", "--model", "m", f"backend.url={server.url}"]
+        answer = command(*how, "--users", 4, "--vectors", "nobody/no-such-model")
+        assert answer.code == 2 and "nobody/no-such-model" in answer.err
+        assert server.bodies == []
+
+
 def test_labels_of_several_letters_are_not_read_off_a_server_that_tells_one_token(command):
     def behave(handler: Handler) -> None:
         (logprobs({"A": -0.1, "B": -2.0}) if handler.asked.get("logprobs") else ok("A"))(handler)
