@@ -163,6 +163,7 @@ def _usages(result: "Result") -> dict[str, Usage]:
     """What each set of questions took."""
     found = {name: each.usage for name, each in result.outcomes.items()}
     found |= {f"{result.model}, asked again": each.usage for each in result.again}
+    found |= {"whether it tells how likely options are": result.tried} if result.tried.requests else {}
     return found | ({"what it knows by heart": result.recall.usage} if result.recall else {})
 
 

@@ -11,7 +11,7 @@ from eval import zeroshot_candidates
 from eval.zeroshot_tasks import Task, model_of
 from llmrec import assets, components, evaluation, loading, memorised, prompt_statistics, runs, slices, zeroshot
 from llmrec.answer_store import AnswerStore
-from llmrec.asking import Asker, Prices
+from llmrec.asking import Asker, Prices, Usage
 from llmrec.backends import Backend
 from llmrec.backends.scripted import Scripted
 from llmrec.baselines import Chooses
@@ -39,7 +39,7 @@ class Result:
     """Run tables by name, seeds of one model together, and what was seen of the prompted model's answers.
 
     ``kinds``: of what each row is made; ``outcomes``: of the prompted model's rows by name, the first is the model as
-    asked for; ``again``: the same asked once more each.
+    asked for; ``again``: the same asked once more each; ``tried``: what it took to learn whether options can be scored.
     """
 
     task: Task
@@ -47,6 +47,7 @@ class Result:
     kinds: dict[str, str]
     outcomes: dict[str, Outcome]
     again: list[Outcome]
+    tried: Usage
     recall: Recall | None
     facts: dict[str, Any]
     notes: list[str]
@@ -59,7 +60,10 @@ class Result:
 
 @dataclass
 class Study:
-    """One task on one data set: everything that is settled before anybody is asked."""
+    """One task on one data set: everything that is settled before anybody is asked.
+
+    ``instead``: how a server is asked in the end if it does not tell what the scoring needs; None where that is known.
+    """
 
     arguments: argparse.Namespace
     task: Task
@@ -67,6 +71,7 @@ class Study:
     split: Split
     candidates: Candidates
     way: Way
+    instead: Way | None
     asker: Asker
     console: Console
     specifications: dict[str, Any]
@@ -97,21 +102,26 @@ class Study:
         asked = components.create("backends", backend, model_of(arguments))
         if options.uses_text and not arguments.dry_run:
             loading.find(options.model)  # what cannot be had is told before anybody is asked
-        if not arguments.dry_run and not _tells(asked, scoring, number):
-            why = "likely options of several tokens are" if asked.scores_options() else "likely an option is"
-            notes.append(f"{model_of(arguments)} does not tell how {why}: generate in the place of {scoring['name']}")
-            scoring = components.resolve("scorings", "generate")
         prices = Prices.read(arguments.prices, model_of(arguments)) if arguments.prices else Prices()
         store = AnswerStore(arguments.answers or assets.cache_folder() / "answers.sqlite")
         asker = Asker(asked, store, prices, arguments.max_cost)
+        written = components.resolve("scorings", "generate")
+        untold = _untold(asker, scoring, number, may_ask=not arguments.dry_run)
+        if untold:
+            notes.append(f"{model_of(arguments)} does not tell {untold}: generate in the place of {scoring['name']}")
+            scoring = written
         way = _way(arguments, task, scoring, number)
+        instead = _way(arguments, task, written, number) if untold is None else None
         told = {"scoring": scoring, "backend": _shown(backend, asked)}
-        study = cls(arguments, task, options, split, candidates, way, asker, console, told, notes, trained)
+        study = cls(arguments, task, options, split, candidates, way, instead, asker, console, told, notes, trained)
         if isinstance(asked, Scripted):
             targets = [study.rows.items[item] for item in candidates.cases.target]
             titles = [(row["title"] or row["item_id"], row["text"]) for row in targets]
             asked.tell(dict(zip(candidates.ids, titles, strict=True)))
         if arguments.shots:
+            if not shows_letters(way.prompt, "answer"):
+                name = way.prompt.name
+                raise ConfigError(f"--shots need a prompt whose answer is one candidate's letter, which {name} has not")
             size = 2 if scoring["name"] == "pairwise" else number
             study.way = replace(way, turns=zeroshot.examples(split, study.rows, way, arguments.shots, size))
         return study
@@ -176,14 +186,29 @@ class Study:
 
     def estimate(self) -> str:
         """What asking would take, in words."""
-        usage = zeroshot.estimate(self.candidates, self.rows, self.way, self.asker)
+        name, usage = self._dearest()
+        unsure = (
+            f" Whether {model_of(self.arguments)} tells how likely options are is one short question more; if not, it "
+            "is asked to generate, and these are the figures of the dearer way."
+            if self.instead
+            else ""
+        )
         cost = f", at most {usage.cost:.4f} by the price file" if self.arguments.prices else ""
         return (
-            f"{len(self.candidates.items)} cases, up to {self.way.rounds} orders each: {usage.requests} questions are "
-            f"not answered yet, some {usage.prompt_tokens:,} tokens to read and up to {usage.completion_tokens:,} to "
-            f"write{cost}. The shuffled history, each length of --curve and each repeat take as much again, and what "
-            f"the model knows by heart is asked in {2 * memorised.PROBES} short questions. Nothing was asked."
+            f"{len(self.candidates.items)} cases by {name}, up to {self.way.rounds} orders each: {usage.requests} "
+            f"questions are not answered yet, some {usage.prompt_tokens:,} tokens to read and up to "
+            f"{usage.completion_tokens:,} to write{cost}.{unsure} The shuffled history, each length of --curve and "
+            f"each repeat take as much again, and what the model knows by heart is asked in {2 * memorised.PROBES} "
+            "short questions. Nothing was asked."
         )
+
+    def _dearest(self) -> tuple[str, Usage]:
+        """The scoring by which asking may take the most, and what it takes."""
+        ways = {self.specifications["scoring"]["name"]: self.way}
+        if self.instead:
+            ways["generate"] = replace(self.instead, turns=self.way.turns)
+        found = {name: zeroshot.estimate(self.candidates, self.rows, way, self.asker) for name, way in ways.items()}
+        return max(found.items(), key=lambda each: (each[1].cost, each[1].prompt_tokens + each[1].completion_tokens))
 
     def measure(self) -> Result:
         """Ranks with all others, asks, and makes run tables; what costs nothing comes first, for it may fail too."""
@@ -204,7 +229,7 @@ class Study:
         shown = {"history": self.way.last, "rounds": self.way.rounds, "shots": len(self.way.turns)}
         facts = {**told, **shown, "merge": self.way.merge}
         facts |= {kind: _words(each) for kind, each in self.specifications.items()}
-        return Result(self.task, rows, kinds, outcomes, again, recall, facts, self.notes)
+        return Result(self.task, rows, kinds, outcomes, again, self.asker.tried, recall, facts, self.notes)
 
     def _asked(self) -> list[tuple[str, Candidates, Way]]:
         """Rows of the prompted model: as asked for, with the shown items shuffled, with other numbers of them."""
@@ -251,13 +276,17 @@ class Study:
         return RunTable(slices.with_counts(cases, self.split), lists, self.protocol, made)
 
 
-def _tells(backend: Backend, scoring: dict[str, Any], number: int) -> bool:
-    """Whether a backend tells what a scoring needs of so many candidates."""
+def _untold(asker: Asker, scoring: dict[str, Any], number: int, *, may_ask: bool) -> str | None:
+    """What a scoring needs of so many candidates and the backend does not tell; None where a server must be asked."""
     if not components.create("scorings", scoring).needs_options:
-        return True
+        return ""
     name = scoring["name"]
     several_tokens = name == "likelihood" or (name == "letters" and len(labels(number)[0]) > 1)
-    return backend.scores_options() and (backend.scores_whole or not several_tokens)
+    if several_tokens and not asker.backend.scores_whole:
+        return "how likely options of several tokens are"
+    if not (may_ask or asker.knows_scoring):
+        return None
+    return "" if asker.scores_options() else "how likely an option is"
 
 
 def _shown(specification: dict[str, Any], backend: Backend) -> dict[str, Any]:
@@ -280,8 +309,6 @@ def _way(arguments: argparse.Namespace, task: Task, scoring: dict[str, Any], num
         raise ConfigError(f"--prompt {prompt.name}: must be one of prompts/zeroshot/")
     if scoring["name"] in ("letters", "pairwise") and not shows_letters(prompt):
         raise ConfigError(f"--prompt {prompt.name} shows no labels, which --scoring {scoring['name']} reads off")
-    if arguments.shots and not shows_letters(prompt, "answer"):
-        raise ConfigError(f"--shots need a prompt whose answer is one candidate's letter, which {prompt.name} has not")
     wanted = min(task.wanted, number)
     return Way(prompt, chosen, wanted, arguments.history, arguments.rounds, arguments.merge, arguments.seed)
 

@@ -1,5 +1,6 @@
 """Asks a backend what is not known yet, writes down what comes, and keeps within a sum of money."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,10 @@ class Asker:
     """A backend behind the store of its answers.
 
     ``max_cost`` bounds what this process spends. A request whose cost, as far as it can be told beforehand, would pass
-    it is not sent.
+    it is not sent: where money is bounded no more requests are sent at a time than were answered before, and all are
+    taken to be as much larger than counted as the worst one so far was.
+
+    ``tried``: what it took to learn whether the backend tells how likely options are.
     """
 
     backend: Backend
@@ -81,6 +85,25 @@ class Asker:
     progress: Progress = lambda done, total: None
     spent: float = 0.0
     asked: int = 0
+    tried: Usage = field(default_factory=Usage)
+    _miscounts: tuple[float, float] = (1.0, 1.0)
+    """At most, of tokens read and written: how many came for each that was counted beforehand."""
+
+    def scores_options(self) -> bool:
+        """Whether the backend tells how likely options are; a server that was never asked is asked for one token.
+
+        Raises:
+            BackendError: as of :meth:`ask`.
+        """
+        if self.backend.trial is None:
+            return True
+        [reply] = self.ask([self.backend.trial], self.tried)
+        return None not in reply.logprobs
+
+    @property
+    def knows_scoring(self) -> bool:
+        """Whether :meth:`scores_options` asks nobody."""
+        return self.backend.trial is None or not self.estimate([self.backend.trial]).requests
 
     def ask(self, requests: Sequence[Request], usage: Usage, repeat: int = 0) -> list[Reply]:
         """One answer for each request; equal requests are asked once.
@@ -107,8 +130,7 @@ class Asker:
                 key, request = batch[place]
                 self.store.add(key, identity, request, reply)
                 found[key] = reply
-                self.spent += self.prices.cost(reply.prompt_tokens, reply.completion_tokens)
-                self.asked += 1
+                self._pay(request, reply)
                 done += 1
                 self.progress(done, len(distinct))
         for key in distinct:
@@ -126,14 +148,26 @@ class Asker:
                 usage.add(self._most(request), self.prices)
         return usage
 
+    def _pay(self, request: Request, reply: Reply) -> None:
+        """Counts what an answer cost, and how much was miscounted where money is bounded."""
+        self.spent += self.prices.cost(reply.prompt_tokens, reply.completion_tokens)
+        self.asked += 1
+        if self.max_cost is not None:
+            most, (read, written) = self._most(request), self._miscounts
+            self._miscounts = (
+                max(read, reply.prompt_tokens / max(most.prompt_tokens, 1)),
+                max(written, reply.completion_tokens / max(most.completion_tokens, 1)),
+            )
+
     def _affordable(self, requests: list[Request]) -> int:
         """How many of the first requests can be paid for whatever they answer; all of them where nothing is bounded."""
         if self.max_cost is None:
             return len(requests)
         left, number = self.max_cost - self.spent, 0
-        for request in requests:
+        read, written = self._miscounts
+        for request in requests[: max(self.asked, 1)]:
             most = self._most(request)
-            left -= self.prices.cost(most.prompt_tokens, most.completion_tokens)
+            left -= self.prices.cost(math.ceil(most.prompt_tokens * read), math.ceil(most.completion_tokens * written))
             if left < 0:
                 break
             number += 1

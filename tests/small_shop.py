@@ -90,15 +90,13 @@ class Says:
     """A model that is one function of the request; it remembers what it was asked."""
 
     scores_whole = True
+    trial = None
 
     def __init__(self, say: Callable[[Request], Reply]) -> None:
         self.say, self.requests = say, []
 
     def identity(self) -> dict[str, Any]:
         return {"backend": "says"}
-
-    def scores_options(self) -> bool:
-        return True
 
     def count_tokens(self, request: Request) -> int:
         return len(request.user.split())

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ class Counted:
     """Answers with the question, the last one first; a question of n words costs n tokens, its answer as many."""
 
     scores_whole = True
+    trial = None
 
     def __init__(self, *, fails_after: int | None = None, says: int = 1) -> None:
         self.asked: list[str] = []
@@ -23,9 +25,6 @@ class Counted:
 
     def identity(self) -> dict[str, str]:
         return {"backend": "counted"}
-
-    def scores_options(self) -> bool:
-        return False
 
     def count_tokens(self, request: Request) -> int:
         return len(request.user.split())
@@ -97,6 +96,38 @@ def test_what_came_before_a_backend_failed_is_kept(store):
     assert backend.asked == ["a"]
 
 
+class Telling(Counted):
+    """Tells how likely an option is, or does not."""
+
+    trial = Request("", "say A", options=("A",), max_new_tokens=1)
+
+    def __init__(self, told: float | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.told = told
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        for place, reply in super().answer(requests):
+            yield place, replace(reply, logprobs=(self.told,))
+
+
+@pytest.mark.parametrize("told", [None, -0.5])
+def test_whether_options_are_scored_is_asked_once_and_kept(store, told: float | None):
+    asker = Asker(Telling(told), store, PRICES, max_cost=9.0)
+    assert not asker.knows_scoring
+    assert asker.scores_options() is (told is not None)
+    assert asker.spent == asker.tried.cost == 4 and asker.knows_scoring
+    later = Asker(Telling(told, fails_after=0), store)
+    assert later.knows_scoring and later.scores_options() is (told is not None) and later.tried.requests == 1
+    assert Asker(Counted(), store).knows_scoring and Asker(Counted(), store).scores_options()
+
+
+def test_whether_options_are_scored_is_not_asked_for_more_than_allowed(store):
+    backend = Telling(-0.5)
+    with pytest.raises(BackendError, match="--max-cost 1"):
+        Asker(backend, store, PRICES, max_cost=1.0).scores_options()
+    assert backend.asked == []
+
+
 # Money
 
 PRICES = Prices(input=1e6, output=2e6)
@@ -116,6 +147,22 @@ def test_the_bound_is_never_passed_and_what_was_paid_for_is_kept(store, allowed:
         ):
             asker.ask(requests, Usage())
     assert len(store) == paid == asker.asked and asker.spent == 3 * paid <= allowed
+
+
+class Miscounted(Counted):
+    """Reads and writes three times as many tokens as it can be told beforehand."""
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        for place, reply in super().answer(requests):
+            yield place, replace(reply, prompt_tokens=3 * reply.prompt_tokens, completion_tokens=12)
+
+
+def test_a_backend_that_takes_more_than_was_counted_is_found_out_by_its_first_answer(store):
+    backend = Miscounted()
+    asker = Asker(backend, store, PRICES, max_cost=100.0)
+    with pytest.raises(BackendError, match="3 answers cost 81"):
+        asker.ask(questions(*map(str, range(100))), Usage())
+    assert len(backend.asked) == 3, "a question counted as 9 costs 27, and a fourth would pass the bound"
 
 
 def test_what_answers_leave_of_the_bound_is_spent_on_the_next(store):

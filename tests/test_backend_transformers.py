@@ -290,7 +290,7 @@ def test_settings_of_the_folder_that_sample_or_punish_are_not_used(tmp_path, set
 
 def test_the_identity_names_the_revision_and_how_the_model_is_held():
     of = backend()
-    assert isinstance(of, Backend) and of.scores_options()
+    assert isinstance(of, Backend) and of.trial is None
     files = loading.find(of.name)
     facts = {"backend": "transformers", "revision": files.revision, "reading": files.reading, "precision": "fp32"}
     assert of.identity() == facts

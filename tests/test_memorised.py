@@ -26,6 +26,7 @@ class Says:
     """A backend that says what a function makes of the question."""
 
     scores_whole = True
+    trial = None
 
     def __init__(self, say: Callable[[str], str]) -> None:
         self.say = say
@@ -33,9 +34,6 @@ class Says:
 
     def identity(self) -> dict[str, Any]:
         return {"backend": "says", "number": id(self)}
-
-    def scores_options(self) -> bool:
-        return False
 
     def count_tokens(self, request: Request) -> int:
         return len(request.user)

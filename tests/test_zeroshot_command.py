@@ -251,6 +251,7 @@ def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(command, tmp_path):
     answer = command(*scripted("oracle"), "--prices", tmp_path / "prices.yaml", "--dry-run")
     assert answer.code == 0
     assert "24 cases" in answer.out
+    assert "24 cases by letters" in answer.out
     assert "25 questions are not answered yet" in " ".join(answer.out.split())
     assert "Nothing was asked." in answer.out
     assert len(AnswerStore(tmp_path / "answers.sqlite")) == 0
@@ -276,6 +277,39 @@ def test_a_server_without_log_probabilities_is_asked_for_a_text_with_a_notice(co
     found = json.loads(answer.out)
     assert found["model"] == "some-model generate"
     assert "some-model does not tell how likely an option is: generate in the place of letters" in found["lines"]
+
+
+def test_a_second_run_asks_a_server_nothing_and_prints_the_same(command):
+    def behave(handler: Handler) -> None:
+        (logprobs({"A": -0.1, "B": -2.0}) if handler.asked.get("logprobs") else ok("A"))(handler)
+
+    with running(FakeOpenAI(otherwise=behave)) as server:
+        flags = ["--backend", "openai", "--model", "m", f"backend.url={server.url}", "--users", 6, "--vectors", "id"]
+        first = command(*flags)
+    second = command(*flags)
+    assert (first.code, second.code) == (0, 0), second.err
+    assert first.out == second.out
+    assert "whether it tells how likely options are: 1 questions, 7 tokens read" in " ".join(first.out.split())
+
+
+def test_a_dry_run_counts_what_a_server_without_log_probabilities_writes(command, tmp_path):
+    (tmp_path / "prices.yaml").write_text("m: {input: 1, output: 4}\n", encoding="utf-8")
+    with running(FakeOpenAI(otherwise=ok("A"))) as server:
+        how = ["--backend", "openai", "--model", "m", f"backend.url={server.url}", "--vectors", "id", "--users", 4]
+        how += ["--prices", tmp_path / "prices.yaml"]
+
+        def dry(*more: object) -> str:
+            return " ".join(command(*how, *more, "--dry-run").out.split())
+
+        certain = dry("--task", "hr@10", "--candidates", 30)
+        assert "4 cases by generate" in certain and "up to 960 to write" in certain
+        assert "one short question more" not in certain, "labels of two letters are never read off a server"
+        unsure = dry()
+        assert "4 cases by generate" in unsure and "up to 64 to write" in unsure and "the dearer way" in unsure
+        assert server.bodies == []
+        assert command(*how).code == 0
+        known = dry("--seed", 1)
+        assert "by generate" in known and "the dearer way" not in known
 
 
 def test_an_address_is_asked_which_model_it_has(command):

@@ -64,13 +64,12 @@ class Backend(Protocol):
 
     scores_whole: bool
     """Whether it tells how likely options of several tokens are, where it scores any."""
+    trial: Request | None
+    """What a server has to be asked to learn whether it tells how likely options are: it does where the answer has no
+    None among its ``logprobs``. None: it always does."""
 
     def identity(self) -> dict[str, Any]:
         """Everything besides a request that determines its answer; nothing secret."""
-        ...
-
-    def scores_options(self) -> bool:
-        """Whether it tells how likely options are; a server may have to be asked."""
         ...
 
     def count_tokens(self, request: Request) -> int:

@@ -16,6 +16,11 @@ _LONGEST_MESSAGE = 500
 _SHOWN = 8
 """How much of a key is enough to know it by."""
 _PASSING = (408, 409, 429)
+_LASTING = 501
+"""The one of the server's own failures that does not pass: it cannot do what is asked."""
+_REFUSALS = (400, 403, 404, 422, _LASTING)
+"""With which servers refuse log-likelihoods; a key that is not taken is another matter (401)."""
+_LOGPROBS = re.compile(r"log[ _-]?prob", re.IGNORECASE)
 _ADVICE = {
     401: "set the environment variable OPENAI_API_KEY to a key that this server takes",
     403: "the key in OPENAI_API_KEY may not use this; ask for access or take another model",
@@ -52,18 +57,17 @@ class Fault:
     absent: bool = False
 
     def about_logprobs(self) -> bool:
-        """Whether the server takes the request, but not with so many log-likelihoods."""
-        return self.status in (400, 422) and "logprobs" in self.said
+        """Whether the server would take the request, but not with so many log-likelihoods, or with none."""
+        return self.status in _REFUSALS and _LOGPROBS.search(self.said) is not None
 
     def pause(self, attempt: int) -> float:
-        """Seconds until the next attempt: what the server asks for, else twice as long each time, with jitter.
+        """Seconds until the next attempt: twice as long each time, with jitter, or longer if the server asks for it.
 
         Args:
             attempt: how many there were before the one that failed.
         """
-        if self.wait is not None:
-            return self.wait
-        return min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempt, 10)) * _random.uniform(0.5, 1.0)
+        own = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempt, 10)) * _random.uniform(0.5, 1.0)
+        return max(own, self.wait or 0.0)
 
 
 def fault_of(error: Exception) -> Fault:
@@ -104,7 +108,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _of_status(status: int, said: str, headers: Mapping[str, str]) -> Fault:
-    again = status in _PASSING or status >= 500
+    again = status in _PASSING or (status >= 500 and status != _LASTING)
     advice = _ADVICE.get(status, _BROKEN if again else _REFUSED)
     return Fault(f"HTTP {status}: {said}", advice, status, again, retry_after(headers) if again else None)
 

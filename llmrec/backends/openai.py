@@ -23,7 +23,6 @@ from llmrec.errors import BackendError
 _KEY = "OPENAI_API_KEY"
 _WIDTHS = {20: 5, 5: None}
 """How many log-likelihoods are asked for, and what is asked for where that is too many."""
-_TRIAL = Request("", "Answer with the letter A.", options=("A",), max_new_tokens=1)
 
 
 class _Failed(BackendError):
@@ -42,9 +41,9 @@ class OpenAI:
     The chance of an option is that of the one token that has exactly its text to be the first of the answer. A server
     tells those of the 20 likeliest tokens (some: 5) or of none; options beyond, or longer than a token, have None.
 
-    Failures that may pass (HTTP 408, 409, 429, 5xx, a cut connection, no answer in time, an answer that is no JSON) are
-    tried again after 0.5 seconds, then twice as long each time and 30 at most, or after what the server asks for. Each
-    attempt counts for the limits per minute, which are kept by even spacing, without bursts.
+    Failures that may pass (HTTP 408, 409, 429, 5xx but 501, a cut connection, no answer in time, an answer that is no
+    JSON) are tried again after 0.5 seconds, then twice as long each time and 30 at most, or later if the server asks
+    for it. Each attempt counts for the limits per minute, which are kept by even spacing, without bursts.
 
     Args:
         model: as the server calls it.
@@ -58,6 +57,7 @@ class OpenAI:
     """
 
     scores_whole = False
+    trial = Request("", "Answer with the letter A.", options=("A",), max_new_tokens=1)
 
     def __init__(
         self,
@@ -88,25 +88,13 @@ class OpenAI:
         self.wait: Callable[[threading.Event, float], object] = threading.Event.wait
         self._width: int | None = max(_WIDTHS)
         self._no_width = ""
-        self._scores: bool | None = None
         self._client: Any = None
         self._reached = False
-        self._lock, self._asking = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
 
     def identity(self) -> dict[str, Any]:
         """What determines an answer, as far as the server always gives the same; neither key nor password."""
         return {"backend": "openai", "model": self.model, "url": self.url, "temperature": self.temperature}
-
-    def scores_options(self) -> bool:
-        """Whether the server tells log-likelihoods; the first call asks it for one token.
-
-        Raises:
-            BackendError: it does not answer.
-        """
-        with self._asking:
-            if self._scores is None:
-                self._scores = self._told()
-            return self._scores
 
     def served(self) -> str:
         """What the server calls its model.
@@ -128,7 +116,7 @@ class OpenAI:
         return names[0]
 
     def count_tokens(self, request: Request) -> int:
-        """A quarter of the characters of all messages and options; the server alone knows better."""
+        """Roughly, of all messages and options, see :func:`_count`; the server alone knows better."""
         return _count(message["content"] for message in request.messages()) + _count(request.options)
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
@@ -162,7 +150,7 @@ class OpenAI:
     def _reply_or_stop(self, request: Request, stop: threading.Event) -> Reply:
         # A thread takes its next request before the caller can hear that this one failed.
         try:
-            return self._reply(request, stop)
+            return self._tried(stop) if request == self.trial else self._reply(request, stop)
         except BaseException:
             stop.set()
             raise
@@ -172,7 +160,9 @@ class OpenAI:
         if request.options:
             completion, seconds = self._first_token(request, stop)
             told, text = completion.first_token(), ""
-            logprobs = tuple(told.get(option) for option in request.options)
+            # Whether a server tells anything is what the trial asks, whatever it tells of its option.
+            beyond = -math.inf if told and request == self.trial else None
+            logprobs = tuple(told.get(option, beyond) for option in request.options)
         else:
             completion, seconds = self._call(request, stop, max_tokens=request.max_new_tokens)
             logprobs, text = (), completion.text()
@@ -188,14 +178,14 @@ class OpenAI:
             ended="stop" if request.options and ended == "length" else ended,
         )
 
-    def _told(self) -> bool:
+    def _tried(self, stop: threading.Event) -> Reply:
+        """The answer to the trial; that a server refuses to tell is one too."""
         try:
-            completion, _ = self._first_token(_TRIAL, threading.Event())
+            return self._reply(self.trial, stop)
         except BackendError:
-            if self._width is None:
-                return False
-            raise
-        return bool(completion.first_token())
+            if self._width is not None:
+                raise
+            return Reply(logprobs=(None,), tokens=(1,), ended="refused")
 
     def _first_token(self, request: Request, stop: threading.Event) -> tuple[Completion, float]:
         while (width := self._width) is not None:
@@ -302,4 +292,7 @@ def _without_login(url: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _count(texts: Iterable[str]) -> int:
-    return math.ceil(sum(map(len, texts)) / 4)
+    """Tokens, roughly: a quarter of the characters, but one for each beyond ASCII, of which vocabularies know less."""
+    text = "".join(texts)
+    plain = len(text.encode("ascii", errors="ignore"))
+    return math.ceil(plain / 4) + len(text) - plain

@@ -21,6 +21,7 @@ class Scripted:
     """
 
     scores_whole = True
+    trial = None
 
     def __init__(
         self, model: str, *, script: Literal["oracle", "constant", "random", "chatty", "refusing"] = "oracle"
@@ -36,10 +37,6 @@ class Scripted:
         """The script, and for the oracle what it was told."""
         told = hashlib.sha256(repr(sorted(self._targets.items())).encode()).hexdigest()[:16]
         return {"backend": "scripted", "script": self.script} | ({"told": told} if self._targets else {})
-
-    def scores_options(self) -> bool:
-        """Always."""
-        return True
 
     def count_tokens(self, request: Request) -> int:
         """Words."""

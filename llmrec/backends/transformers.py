@@ -28,6 +28,7 @@ class Transformers:
     """
 
     scores_whole = True
+    trial = None
 
     def __init__(
         self,
@@ -49,10 +50,6 @@ class Transformers:
         files = loading.find(self.name)
         reading = {"reading": files.reading} if files.reading else {}
         return {"backend": "transformers", "revision": files.revision, **reading, **how}
-
-    def scores_options(self) -> bool:
-        """Always."""
-        return True
 
     def count_tokens(self, request: Request) -> int:
         """Exactly, of the prompt."""

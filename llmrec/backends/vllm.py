@@ -59,6 +59,7 @@ class Vllm:
     """
 
     scores_whole = True
+    trial = None
 
     def __init__(
         self,
@@ -80,10 +81,6 @@ class Vllm:
         version = str(_vllm().__version__)
         files = {"revision": self._files.revision, "reading": self._files.reading}
         return {"backend": "vllm", **files, "dtype": self.dtype, "version": version}
-
-    def scores_options(self) -> bool:
-        """Always."""
-        return True
 
     def count_tokens(self, request: Request) -> int:
         """Exactly, of the prompt."""
