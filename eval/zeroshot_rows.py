@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eval import zeroshot_candidates
 from eval.zeroshot_tasks import Task, model_of
 from llmrec import assets, components, evaluation, loading, memorised, prompt_statistics, runs, slices, zeroshot
@@ -118,6 +120,7 @@ class Study:
             targets = [study.rows.items[item] for item in candidates.cases.target]
             titles = [(row["title"] or row["item_id"], row["text"]) for row in targets]
             asked.tell(dict(zip(candidates.ids, titles, strict=True)))
+        _require_shown(study)
         if arguments.shots:
             if not shows_letters(way.prompt, "answer"):
                 name = way.prompt.name
@@ -287,6 +290,25 @@ def _untold(asker: Asker, scoring: dict[str, Any], number: int, *, may_ask: bool
     if not (may_ask or asker.knows_scoring):
         return None
     return "" if asker.scores_options() else "how likely an option is"
+
+
+def _require_shown(study: Study) -> None:
+    """Refuses a prompt that leaves out some candidates for a scoring that asks about all of them at once.
+
+    A prompt that shows none is another matter: then all are judged alike.
+
+    Raises:
+        ConfigError: some are left out.
+    """
+    scoring, asked_for = study.specifications["scoring"]["name"], study.arguments.scoring
+    number = len(study.candidates.items[0])
+    shown = zeroshot.question(study.candidates, study.rows, study.way, 0, np.arange(number)).shown
+    if scoring in ("letters", "generate") and 0 < shown < number:
+        why = "" if scoring == asked_for else f" (in the place of {asked_for}, as the model tells no log-likelihoods)"
+        raise ConfigError(
+            f"--prompt {study.way.prompt.name} shows {shown} of {number} candidates, and --scoring {scoring}{why} asks "
+            "about all at once; a prompt that shows two is for --scoring pairwise, one that shows one is for pointwise"
+        )
 
 
 def _shown(specification: dict[str, Any], backend: Backend) -> dict[str, Any]:

@@ -47,6 +47,17 @@ class Question:
             return [row["label"] for row in self.candidates]
         return [str(place) for place, _ in enumerate(self.candidates, 1)] if "loop.index" in self.prompt.body else []
 
+    @property
+    def shown(self) -> int:
+        """How many candidates the prompt shows by title, text or id."""
+        marks = [f"[[{place}]]" for place, _ in enumerate(self.candidates)]
+        rows = [
+            row | dict.fromkeys(("title", "text", "id", "item_id"), mark)
+            for row, mark in zip(self.candidates, marks, strict=True)
+        ]
+        text = self.prompt.render("user", **self.variables | {"candidates": rows})
+        return sum(mark in text for mark in marks)
+
     def request(self, options: Sequence[str] = (), max_new_tokens: int = 64) -> Request:
         """The prompt as it is, with these options."""
         return Request(

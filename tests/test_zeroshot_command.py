@@ -316,10 +316,16 @@ def test_an_address_is_asked_which_model_it_has(command):
     with running(FakeOpenAI(otherwise=ok("A"))) as server:
         answer = command("--model", server.url, "--users", 5, "--vectors", "id", "--json")
         assert json.loads(answer.out)["model"] == "some-model generate"
+        server.models = []
+        answer = command("--model", server.url, "--users", 5, "--vectors", "id")
+        assert answer.code == 2 and "has no model; load one there" in answer.err
         server.models = ["one", "two"]
         answer = command("--model", server.url, "--users", 5, "--vectors", "id", "--json", output="other")
-    assert answer.code == 2
-    assert "has 2 models (one, two); name one with --model" in answer.err
+        assert answer.code == 2
+        advice = f"--backend openai --model one backend.url={server.url}"
+        assert f"has 2 models (one, two); name one beside the address, such as {advice}" in answer.err
+        answer = command(*advice.split(), "--users", 5, "--vectors", "id", "--json", output="other")
+        assert json.loads(answer.out)["model"] == "one generate", "the advice can be followed"
 
 
 @pytest.mark.parametrize("how", ["option", "address"])
@@ -390,6 +396,11 @@ def test_a_folder_of_another_study_is_not_written_over(command, tmp_path):
         (["--depth", "5"], "--depth goes with --candidates-from"),
         (["--max-cost", "1"], "needs --prices"),
         (["--prompt", "zeroshot/next_title"], "zeroshot/next_title shows no labels, which --scoring letters reads off"),
+        (
+            ["--prompt", "zeroshot/pairwise"],
+            "zeroshot/pairwise shows 2 of 4 candidates, and --scoring letters",
+        ),
+        (["--prompt", "zeroshot/pointwise", "--scoring", "generate"], "zeroshot/pointwise shows 1 of 4 candidates"),
         (["--prompt", "items/title"], "must be one of prompts/zeroshot/"),
         (["--against", "runs/nowhere"], "holds no run"),
         (["--prices", "nowhere.yaml"], "nowhere.yaml cannot be read"),
@@ -399,6 +410,13 @@ def test_bad_flags_end_with_one_message(command, flags, message):
     answer = command(*scripted("oracle"), *flags)
     assert answer.code == 2
     assert message in " ".join(answer.err.split())
+
+
+def test_a_prompt_of_two_is_not_answered_in_words_about_four(command):
+    with running(FakeOpenAI(otherwise=ok("A"))) as server:
+        how = ["--backend", "openai", "--model", "m", f"backend.url={server.url}", "--vectors", "id"]
+        answer = command(*how, "--scoring", "pairwise", "--prompt", "zeroshot/pairwise")
+    assert answer.code == 2 and "--scoring generate (in the place of pairwise, as" in answer.err
 
 
 def test_a_server_has_no_model_of_its_own(command):

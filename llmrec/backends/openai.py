@@ -111,8 +111,13 @@ class OpenAI:
             fault = fault_of(error)
             said = replace(fault, said=blanked(fault.said, self._secrets))
             raise BackendError(self._message(said, 0)) from None
-        if len(names) != 1:
-            raise BackendError(f"{self.url} has {len(names)} models ({', '.join(names[:5])}); name one with --model")
+        if not names:
+            raise BackendError(f"{self.url} has no model; load one there")
+        if len(names) > 1:
+            raise BackendError(
+                f"{self.url} has {len(names)} models ({', '.join(names[:5])}); name one beside the address, such as "
+                f"--backend openai --model {names[0]} backend.url={self.url}"
+            )
         return names[0]
 
     def count_tokens(self, request: Request) -> int:
