@@ -126,7 +126,8 @@ class Study:
                 name = way.prompt.name
                 raise ConfigError(f"--shots need a prompt whose answer is one candidate's letter, which {name} has not")
             size = 2 if scoring["name"] == "pairwise" else number
-            study.way = replace(way, turns=zeroshot.examples(split, study.rows, way, arguments.shots, size))
+            found = zeroshot.examples(split, study.rows, way, arguments.shots, size)
+            study.way = replace(way, shots=arguments.shots, examples=found)
         return study
 
     @property
@@ -209,7 +210,7 @@ class Study:
         """The scoring by which asking may take the most, and what it takes."""
         ways = {self.specifications["scoring"]["name"]: self.way}
         if self.instead:
-            ways["generate"] = replace(self.instead, turns=self.way.turns)
+            ways["generate"] = replace(self.instead, shots=self.way.shots, examples=self.way.examples)
         found = {name: zeroshot.estimate(self.candidates, self.rows, way, self.asker) for name, way in ways.items()}
         return max(found.items(), key=lambda each: (each[1].cost, each[1].prompt_tokens + each[1].completion_tokens))
 
@@ -229,7 +230,7 @@ class Study:
         kinds = dict.fromkeys(free, "no training") | dict.fromkeys(outcomes, "LLM prompted")
         rows = free | {name: [self._table(each.scores, **told)] for name, each in outcomes.items()} | trained
         kinds |= {name: zeroshot_candidates.kind_of(next(iter(each))) for name, each in self.trained.items()}
-        shown = {"history": self.way.last, "rounds": self.way.rounds, "shots": len(self.way.turns)}
+        shown = {"history": self.way.last, "rounds": self.way.rounds, "shots": self.way.shots}
         facts = {**told, **shown, "merge": self.way.merge}
         facts |= {kind: _words(each) for kind, each in self.specifications.items()}
         return Result(self.task, rows, kinds, outcomes, again, self.asker.tried, recall, facts, self.notes)

@@ -42,11 +42,21 @@ where several candidates are best, ``named`` and what follows where options were
 
 
 @dataclass(frozen=True)
+class Example:
+    """A user's question with its right answer."""
+
+    user: int
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Way:
     """How cases are asked about.
 
     ``wanted``: candidates to be named; ``last``: recent items that are shown; ``rounds``: the most orders in which the
-    candidates of a case are shown; ``turns``: earlier questions with their answers.
+    candidates of a case are shown; ``shots``: how many of the ``examples`` stand before a question, never its own
+    user's.
     """
 
     prompt: Prompt
@@ -56,7 +66,8 @@ class Way:
     rounds: int = 1
     merge: Merge = "borda"
     seed: int = 0
-    turns: tuple[tuple[str, str], ...] = ()
+    shots: int = 0
+    examples: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
         if self.last < 0 or self.rounds < 1:
@@ -126,35 +137,43 @@ def question(candidates: Candidates, rows: PromptRows, way: Way, row: int, order
     variables = rows.variables(candidates.cases, row, candidates.items[row][order].tolist(), way.last)
     # What became of the target is nobody's business here, whatever a prompt of the user's own may say.
     variables = {name: value for name, value in variables.items() if name not in ("item", "interaction")}
-    return Question(way.prompt, variables, way.wanted, candidates.ids[row], way.turns)
+    user = int(candidates.cases.user[row])
+    others = [(each.question, each.answer) for each in way.examples if each.user != user]
+    return Question(way.prompt, variables, way.wanted, candidates.ids[row], tuple(others[: way.shots]))
 
 
-def examples(split: Split, rows: PromptRows, way: Way, number: int, size: int) -> tuple[tuple[str, str], ...]:
+def examples(split: Split, rows: PromptRows, way: Way, number: int, size: int) -> tuple[Example, ...]:
     """Questions with their right answers, to be shown before the one that is asked: validation cases.
 
-    No test target of their users stands among the wrong candidates.
+    They are of one user each and one more than are shown, for whoever is among them is not shown his own. No test
+    target of their users stands among the wrong candidates.
 
     Args:
         split: of the data.
         rows: of the same.
         way: the prompt and the seed.
-        number: of examples.
+        number: how many are shown.
         size: candidates of each.
 
     Raises:
-        ConfigError: more examples than cases, or more candidates than there are items to draw from.
+        ConfigError: more examples than users, or more candidates than there are items to draw from.
     """
-    cases = split.validation
-    if number > len(cases):
-        raise ConfigError(f"{number} examples were asked for, and there are {len(cases)} validation cases")
-    chosen = cases.take(np.sort(generator(way.seed, "examples").choice(len(cases), number, replace=False)))
+    _, firsts = np.unique(split.validation.user, return_index=True)
+    if number >= len(firsts):
+        raise ConfigError(
+            f"{number} examples were asked for of users other than the one that is asked about, and there are "
+            f"{len(firsts)} users with validation cases"
+        )
+    places = generator(way.seed, "examples").choice(firsts, number + 1, replace=False)
+    chosen = split.validation.take(np.sort(places))
     barred = [split.test.target[split.test.user == user] for user in chosen.user]
     shown = drawn(chosen, split.dataset, size, way.seed, barred)
-    turns = []
-    for row in range(number):
+    found = []
+    for row, user in enumerate(chosen.user):
         variables = rows.variables(chosen, row, shown.items[row].tolist(), way.last)
-        turns.append((way.prompt.render("user", **variables), way.prompt.render("answer", **variables)))
-    return tuple(turns)
+        asked, answer = (way.prompt.render(section, **variables) for section in ("user", "answer"))
+        found.append(Example(int(user), asked, answer))
+    return tuple(found)
 
 
 def _order(candidates: Candidates, row: int, seed: int, number: int) -> np.ndarray:

@@ -190,25 +190,34 @@ def test_shuffled_histories_hold_the_same_items_and_the_same_candidates(tmp_path
 
 def test_examples_are_validation_questions_with_their_answers_and_never_a_test_target(tmp_path):
     rows, mine = PromptRows(SPLIT.dataset), way(Generate(), PICK, 1)
-    turns = examples(SPLIT, rows, mine, 12, 5)
-    answers = [answer.split(". ", 1)[1] for _, answer in turns]
+    found = examples(SPLIT, rows, mine, 11, 5)
+    answers = [each.answer.split(". ", 1)[1] for each in found]
     targets = [[rows.items[target]["title"] for target in part.target] for part in (SPLIT.validation, SPLIT.test)]
-    assert answers == targets[0]
-    for (user, answer), test_target in zip(turns, targets[1]):
-        assert answer in user.splitlines() and test_target not in answer + user
-    assert turns == examples(SPLIT, rows, mine, 12, 5)
+    assert answers == targets[0] and [each.user for each in found] == SPLIT.validation.user.tolist()
+    for each, test_target in zip(found, targets[1]):
+        assert each.answer in each.question.splitlines() and test_target not in each.answer + each.question
+    assert found == examples(SPLIT, rows, mine, 11, 5)
+
+
+def test_before_a_question_stand_as_many_examples_as_asked_for_and_none_of_its_own_user(tmp_path):
+    rows = PromptRows(SPLIT.dataset)
+    found = examples(SPLIT, rows, way(Generate(), PICK, 1), 2, 5)
     candidates, _ = asked(5, split=SPLIT)
     backend = Says(lambda request: Reply(""))
-    rank(candidates, rows, way(Generate(), PICK, 1, turns=turns[:2]), asker(tmp_path, backend))
-    assert all(request.turns == turns[:2] for request in backend.requests)
+    rank(candidates, rows, way(Generate(), PICK, 1, shots=2, examples=found), asker(tmp_path, backend))
+    turns = {each.user: (each.question, each.answer) for each in found}
+    for user, request in zip(candidates.cases.user.tolist(), backend.requests, strict=True):
+        assert request.turns == tuple(turn for other, turn in turns.items() if other != user)[:2]
+        assert len(request.turns) == 2
+    assert set(turns) <= set(candidates.cases.user.tolist()), "some of them are asked themselves"
 
 
-def test_fewer_examples_are_drawn_by_the_seed_and_more_than_cases_are_refused():
+def test_fewer_examples_are_drawn_by_the_seed_and_as_many_as_users_are_refused():
     rows = PromptRows(SPLIT.dataset)
     drawn = [examples(SPLIT, rows, way(Generate(), seed=seed), 3, 5) for seed in (0, 0, 1)]
-    assert len(drawn[0]) == 3 and drawn[0] == drawn[1] != drawn[2]
-    with pytest.raises(ConfigError, match="13 examples were asked for, and there are 12 validation cases"):
-        examples(SPLIT, rows, way(Generate()), 13, 5)
+    assert len(drawn[0]) == 4 and drawn[0] == drawn[1] != drawn[2]
+    with pytest.raises(ConfigError, match=r"12 examples were asked for of users other .* there are 12 users"):
+        examples(SPLIT, rows, way(Generate()), 12, 5)
 
 
 # What is kept
