@@ -152,7 +152,8 @@ class Asker:
         """Counts what an answer cost, and how much was miscounted where money is bounded."""
         self.spent += self.prices.cost(reply.prompt_tokens, reply.completion_tokens)
         self.asked += 1
-        if self.max_cost is not None:
+        # Of the trial, which is short, most is what a server puts around any question, and tells nothing of long ones.
+        if self.max_cost is not None and request != self.backend.trial:
             most, (read, written) = self._most(request), self._miscounts
             self._miscounts = (
                 max(read, reply.prompt_tokens / max(most.prompt_tokens, 1)),

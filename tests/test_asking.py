@@ -121,6 +121,18 @@ def test_whether_options_are_scored_is_asked_once_and_kept(store, told: float | 
     assert Asker(Counted(), store).knows_scoring and Asker(Counted(), store).scores_options()
 
 
+def test_what_a_server_puts_around_a_short_question_does_not_scale_long_ones(store):
+    class Wordy(Telling):
+        def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+            for place, reply in super().answer(requests):
+                yield place, replace(reply, prompt_tokens=reply.prompt_tokens + 10)
+
+    asker = Asker(Wordy(-0.5), store, PRICES, max_cost=300.0)
+    assert asker.scores_options() and asker.spent == 14
+    asker.ask(questions("word " * 100, "other " * 100), Usage())
+    assert asker.spent == 14 + 2 * 112
+
+
 def test_whether_options_are_scored_is_not_asked_for_more_than_allowed(store):
     backend = Telling(-0.5)
     with pytest.raises(BackendError, match="--max-cost 1"):
