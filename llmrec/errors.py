@@ -81,6 +81,10 @@ class MemoryLimitError(LlmrecError):
     """A model that does not fit into the free memory."""
 
 
+INTERRUPTED = 130
+"""Exit code of a command that was told to end (Ctrl-C), as shells have it."""
+
+
 def nearest(name: str, have: Iterable[str]) -> str:
     """Says which known name was probably meant, and lists the rest."""
     known = sorted(have)
@@ -90,7 +94,8 @@ def nearest(name: str, have: Iterable[str]) -> str:
 
 
 def exit_code(command: Callable[P, int]) -> Callable[P, int]:
-    """A command that answers what a user can mend with a paragraph on standard error and an exit code of 2 or more.
+    """A command that answers what a user can mend with a paragraph on standard error and an exit code of 2 or more, and
+    Ctrl-C with 130.
 
     It prints UTF-8 whatever the locale: a title may have letters that the locale lacks, and JSON is UTF-8.
     """
@@ -105,5 +110,8 @@ def exit_code(command: Callable[P, int]) -> Callable[P, int]:
         except LlmrecError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.status
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
 
     return answered

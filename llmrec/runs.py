@@ -5,6 +5,7 @@ also ``model.safetensors``, ``item_embeddings.safetensors``, ``items.parquet``, 
 run tables, ``baselines/`` with those of the baselines, and ``metrics.json``, which is written last.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 from pydantic import ValidationError
@@ -26,6 +27,9 @@ from llmrec.protocol import Protocol
 
 _LISTED = 8
 """Folders that an error names at most."""
+_LOCK = ".lock"
+_HELD: dict[Path, IO[str]] = {}
+"""Locks of this process; the system lets go of them when it ends."""
 _LAST = ("metrics.json", "results.json")
 """Files of which a finished run has one."""
 
@@ -151,7 +155,7 @@ class RunFolder:
         Raises:
             RunError: no folder that can be written to; a finished run without ``--overwrite``; an unfinished one
                 without ``--resume`` or ``--overwrite``; a resumed one whose configuration differs; a folder that holds
-                something else.
+                something else; one in which another process trains.
         """
         place = next(each for each in (self.path, *self.path.absolute().parents) if each.exists())
         if not place.is_dir() or not os.access(place, os.W_OK):
@@ -161,6 +165,7 @@ class RunFolder:
         if not self._holds_run(ready.config):
             raise RunError(f"{self.path} is not empty and holds no run; --output names another folder")
         if ready.overwrite:
+            self._hold()
             return
         if self.finished:
             raise RunError(
@@ -170,6 +175,35 @@ class RunFolder:
             raise RunError(f"{self.path} holds an unfinished run; --resume goes on, --overwrite begins again")
         if self.begun:
             self._require_same(ready)
+            self._hold()
+
+    def _hold(self) -> None:
+        """Keeps other processes out of the folder until this one ends, where its file system knows locks.
+
+        Raises:
+            RunError: another one trains in it.
+        """
+        path = self.path.resolve() / _LOCK
+        held = _HELD.get(path)
+        if held is not None and path.exists() and os.fstat(held.fileno()).st_ino == path.stat().st_ino:
+            return  # to open the file again and close it would let go of it
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            raise RunError(
+                f"process {holder or 'of another program'} trains in {self.path}; wait for its end or stop it, or "
+                "--output names another folder"
+            ) from None
+        except OSError:
+            return
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        _HELD[path] = file
 
     def open(self, ready: Ready) -> None:
         """Makes the folder ready for training; whatever run is there is deleted if it is to be overwritten.
@@ -178,16 +212,17 @@ class RunFolder:
             RunError: see :meth:`check`.
         """
         self.check(ready)
-        if ready.overwrite and self.path.exists():
-            self._clear()
         self.path.resolve().mkdir(parents=True, exist_ok=True)
+        self._hold()
+        if ready.overwrite:
+            self._clear()
         write_json(self.path / "config.json", ready.config)
 
     def _clear(self) -> None:
         """Deletes the run: first what calls it finished, and never ``config.json``, so that what a kill leaves is known
         as an unfinished run. The folder stays, for it may be a link to another place."""
         for path in sorted(self.path.iterdir(), key=lambda path: path.name not in _LAST):
-            if path.name == "config.json":
+            if path.name in ("config.json", _LOCK):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec import components, config, preparation
 from llmrec.config import RunConfig
-from llmrec.errors import exit_code
+from llmrec.errors import INTERRUPTED, exit_code
 
 if TYPE_CHECKING:
     from llmrec.course import Course
@@ -71,13 +71,18 @@ def parser() -> argparse.ArgumentParser:
 
 @exit_code
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for what the user can mend, 3 for a loss that diverged."""
+    """Entry point; returns 0, 2 for what the user can mend, 3 for a loss that diverged, 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["--help"] and len(argv) > 1:
         print(components.describe(argv[1]))
         return 0
     options, modes = options_of(argv)
-    run(options, **modes)
+    try:
+        run(options, **modes)
+    except KeyboardInterrupt:
+        goes_on = f"; --resume goes on in {options.folder}" if (options.folder / "config.json").is_file() else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

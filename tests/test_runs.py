@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 from polars.testing import assert_frame_equal
 from tables import PROTOCOL, counted
 
-from llmrec.errors import RunError
+from llmrec import train
+from llmrec.errors import RunError, exit_code
 from llmrec.runs import (
+    _HELD,
     CASES,
     PREDICTIONS,
     RANKINGS,
@@ -48,7 +52,7 @@ def table() -> RunTable:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".lock")
 
 
 def test_a_run_table_comes_back_as_it_was_saved(table: RunTable, tmp_path: Path):
@@ -178,6 +182,45 @@ def test_a_new_run_writes_its_configuration(tmp_path: Path):
     assert read_json(folder.path / "config.json") == CONFIG
     assert not folder.finished
     assert files(folder.path) == ["config.json"]
+
+
+HOLDER = """
+import json, sys, time
+from pathlib import Path
+from llmrec.runs import Ready, RunFolder
+RunFolder(Path(sys.argv[1])).open(Ready(json.loads(sys.argv[2]), resume=True))
+print("in", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_never_train_in_one_folder(tmp_path: Path):
+    """Not even where the one before is still alive behind a wrapper that was killed; its end frees the folder."""
+    folder = begun(tmp_path / "run")
+    folder.open(Ready(CONFIG, resume=True))  # again in this process, as tests and notebooks do
+    _HELD.pop(tmp_path / "run" / ".lock").close()
+    command = [sys.executable, "-c", HOLDER, str(folder.path), json.dumps(CONFIG)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        for modes in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(RunError, match=rf"process {other.pid} trains in .*run; wait for its end"):
+                folder.check(Ready(CONFIG, **modes))
+        assert folder.checkpoint.is_file(), "nothing was deleted"
+        other.kill()
+    folder.open(Ready(CONFIG, overwrite=True))
+    assert not folder.checkpoint.is_file()
+
+
+def test_ctrl_c_ends_a_command_in_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    def stopped(*args: object, **kwargs: object) -> int:
+        raise KeyboardInterrupt
+
+    assert exit_code(stopped)() == 130 and capsys.readouterr().err == "interrupted\n"
+    monkeypatch.setattr(train, "run", stopped)
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    assert train.main(["--output", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == f"interrupted; --resume goes on in {tmp_path}\n"
 
 
 @pytest.mark.parametrize("modes", [{"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}])
