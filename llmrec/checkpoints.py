@@ -77,6 +77,8 @@ def load_checkpoint(
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Restores what :func:`save_checkpoint` wrote; returns the position and the best weights.
 
+    What an older version did not write down of its basis is not compared.
+
     Raises:
         RunError: the file is damaged, or training began on another basis.
     """
@@ -90,9 +92,11 @@ def load_checkpoint(
                 parts[part][name] = file.get_tensor(key)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); --overwrite begins again") from None
-    if different := [name for name in basis if saved.get(name) != basis[name]]:
-        pairs = "; ".join(f"{name}: {saved.get(name)} then, {basis[name]} now" for name in different)
-        raise RunError(f"{path} was made on another basis ({pairs}); --overwrite begins again")
+    if different := [name for name in basis if name in saved and saved[name] != basis[name]]:
+        pairs = "; ".join(f"{name}: {saved[name]} then, {basis[name]} now" for name in different)
+        raise RunError(
+            f"{path} was made on another basis ({pairs}); put back what changed, or --overwrite begins again"
+        )
     own = model.state_dict()
     for half in ("model", "best"):  # a name that is not there is refused below
         parts[half] = {name: fsdp.part(value, own.get(name, value)) for name, value in parts[half].items()}

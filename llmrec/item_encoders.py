@@ -1,8 +1,9 @@
 """Item encoders of a run: new ones, those of a saved run, and what describes items that training never saw."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import polars as pl
 import torch
@@ -17,6 +18,7 @@ from llmrec.interactions import Dataset
 from llmrec.item_images import ItemImages
 from llmrec.item_text import ItemText
 from llmrec.loading.vision import check_tuning
+from llmrec.prompting import Prompt
 from llmrec.splits import Split
 
 Describe = Callable[[Dataset, Sequence[str]], tuple[Float[Tensor, "n dim"], tuple[str, ...]]]
@@ -119,26 +121,31 @@ def describer(
     weights: Callable[[], dict[str, Tensor]],
     provenance: Mapping[str, Any] = MappingProxyType({}),
     known_item: Known | None = None,
-) -> Describe | None:
-    """What encodes new items as the trained encoder would; None where it has a table of ids.
+) -> Describe:
+    """What encodes new items as the trained encoder would, or refuses them where it has a table of ids.
 
     Args:
         config: of the run.
         weights: of the recommender, at the time of the call.
-        provenance: of a saved run, which tells the revisions of the models that it was trained on.
+        provenance: of a saved run, which tells the revisions of the models that it was trained on, and its prompt.
         known_item: of a saved run over texts, which is read again beside the new ones and must have its vector.
 
     Raises:
-        RunError: by what it returns, where weights are missing, or a model is another than in training or reads
-            otherwise.
+        RunError: by what it returns, where weights are missing, or a model or the prompt is another than in training,
+            or a model reads otherwise.
     """
+    if config.encoder_name == "id_from_text":
+        return partial(
+            refuse_new, instead="encoder.name=id_from_text read their texts once; train with encoder.name=text"
+        )
     if config.encoder_name not in ("text", "image", "mixture"):
-        return None
+        return refuse_new
 
     @torch.no_grad()
     def describe(items: Dataset, known: Sequence[str]) -> tuple[Float[Tensor, "n dim"], tuple[str, ...]]:
         state = _below("encoder.", weights())
         _require_revisions(config, provenance)
+        _require_prompt(config, provenance)
         text, images = _read(config, items, known, state)
         if known_item and text and text.texts:
             text = ItemText(config, [*text.texts, known_item[1]], _quietly)
@@ -156,6 +163,16 @@ def describer(
         return vectors[: items.num_items], told(text, images)
 
     return describe
+
+
+def refuse_new(
+    items: Dataset, known: Sequence[str], instead: str = "train one that reads them, such as --model minilm-l6"
+) -> NoReturn:
+    """Raises DataError in the place of a :data:`Describe`: a row for each item is all that is known of them."""
+    raise DataError(
+        f"{items.items['item_id'].to_list()[:3]} cannot be added: this recommender knows items by a table of their "
+        f"ids, which training alone can fill; {instead}"
+    )
 
 
 def _require_vector(known: Known, now: Float[Tensor, " dim"]) -> None:
@@ -223,6 +240,16 @@ def _require_revisions(config: RunConfig, provenance: Mapping[str, Any]) -> None
     for model, revision in pairs:
         if revision is not None and revision != (found := loading.find(model).revision):
             raise RunError(f"{model} has the revision {found} now, and the run was trained on {revision}")
+
+
+def _require_prompt(config: RunConfig, provenance: Mapping[str, Any]) -> None:
+    """Raises RunError if the texts of new items would be written otherwise than those that a run was trained on."""
+    then = provenance.get("item_prompt_hash")  # older runs do not tell it
+    if then is not None and then != (now := Prompt.load(config.features.prompt).hash):
+        raise RunError(
+            f"prompt {config.features.prompt!r} has the hash {now} now, and the run was trained on items written by "
+            f"{then}; put the prompt back as it was, or train anew"
+        )
 
 
 def restore_encoder(

@@ -1,5 +1,6 @@
 """What a run knows of its items' texts: the texts themselves, and on demand their vectors."""
 
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -56,15 +57,21 @@ class ItemText:
             DataError, PromptError: no text, where the model needs it; an ID model goes without, and beside images items
                 may be without.
         """
-        prompt, seen = Prompt.load(config.features.prompt), config.uses_text and config.images is not None
+        text, seen = cls(config, None, progress), config.uses_text and config.images is not None
+        prompt = text.prompt
         try:
-            texts = item_texts(dataset, prompt, required=not seen)
-            missing = "" if any(texts) else f"prompt {prompt.name!r} gives no item of {dataset.name} one"
-            return cls(config, texts, progress, fallbacks(dataset, prompt), missing)
+            text.texts, text.fallbacks = item_texts(dataset, prompt, required=not seen), fallbacks(dataset, prompt)
+            text.missing = "" if any(text.texts) else f"prompt {prompt.name!r} gives no item of {dataset.name} one"
         except (DataError, PromptError) as error:
             if config.uses_text:
                 raise
-            return cls(config, None, progress, missing=str(error))
+            text.missing = str(error)
+        return text
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """What writes the texts, as its file was when it was first asked for."""
+        return Prompt.load(self.config.features.prompt)
 
     def source(self) -> TextSource:
         """What a tuning makes its trunk of."""
@@ -111,16 +118,17 @@ class ItemText:
             loading.find(self.config.model),
             self.config.features,
             store=assets.cache_folder() / "features",
-            template=Prompt.load(self.config.features.prompt).source,
+            template=self.prompt.source,
             progress=self.progress,
         )
 
     def provenance(self) -> dict[str, Any]:
-        """Model, revision, transform, how many texts were cut and how many lacked their first field."""
+        """Model, revision, prompt, transform, how many texts were cut and how many lacked their first field."""
         facts: dict[str, Any] = {"model": self.config.model}
         if self.config.uses_text:
             facts |= {
                 "revision": loading.find(self.config.model).revision,
+                "item_prompt_hash": self.prompt.hash,
                 "features": self.config.features.model_dump() | {"pooling": self.pooling},
                 "transform": self.config.transform,
                 "texts_cut": self.features().cut if self.present.any() else 0,

@@ -20,7 +20,7 @@ from llmrec import config as configuration
 from llmrec.config import RunConfig
 from llmrec.errors import DataError, RunError
 from llmrec.interactions import Dataset
-from llmrec.item_encoders import Describe, Known, describer, new_encoder, restore_encoder
+from llmrec.item_encoders import Describe, Known, describer, new_encoder, refuse_new, restore_encoder
 from llmrec.item_images import ItemImages
 from llmrec.item_text import ItemText
 from llmrec.runs import RunFolder, read_json, write_atomically
@@ -55,8 +55,8 @@ class Recommender(nn.Module):
         super().__init__()
         self.encoder, self.head, self._added = encoder, head, False
         self.item_ids, self.max_seq_len, self.user_ids = item_ids, max_seq_len, user_ids
-        self.describe: Describe | None = None
-        """Makes vectors of new items from their text or image, where the encoder reads these."""
+        self.describe: Describe = refuse_new
+        """Makes vectors of new items from their text or image, where the encoder reads these; else refuses."""
         self._embeddings: Tensor | None = None
 
     @property
@@ -195,11 +195,6 @@ class Recommender(nn.Module):
         ids = items.items["item_id"].to_list()
         if not ids:
             return ()
-        if self.describe is None:
-            raise DataError(
-                f"{ids[:3]} cannot be added: this recommender knows items by a table of their ids, which training "
-                "alone can fill; train one that reads them, such as --model minilm-l6"
-            )
         if known := sorted(set(ids) & set(self.item_ids.tolist())):
             raise DataError(f"{len(known)} of {len(ids)} new items are in the catalogue already, such as {known[0]!r}")
         old = self.item_embeddings()

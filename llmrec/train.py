@@ -165,6 +165,7 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
 def basis(built: Any, protocol: Any, processes: Any) -> dict[str, Any]:
     """What has to be the same when an unfinished run goes on."""
     same = {"model revision": "revision", "item ids": "item_ids_hash", "prompts": "prompts_hash"}
+    same |= {"item prompt": "item_prompt_hash"}
     found = {"data": protocol.data_hash, "cases": protocol.cases, "processes": processes.count}
     found |= {"images": built.facts["images"]} if "images" in built.facts else {}
     return found | {words: built.facts.get(fact) for words, fact in same.items()}

@@ -21,8 +21,9 @@ from llmrec.errors import ConfigError, DataError, PromptError, RunError
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
 from llmrec.matching import MatchingStep
+from llmrec.prompting import Prompt
 from llmrec.recommender import Recommender
-from llmrec.runs import RunFolder
+from llmrec.runs import RunFolder, read_json, write_json
 from llmrec.sequences import Sequences, TrainingBatches
 
 HISTORIES = [["i3", "i4", "i5"], ["i29"], []]
@@ -396,11 +397,56 @@ def test_new_items_are_described_with_the_weights_as_they_are_now(
         model.train()
 
 
-@pytest.mark.parametrize("kind", ["id", "id_from_text"])
-def test_a_table_of_ids_takes_no_new_items(kind: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("kind", "instead"), [("id", "such as --model minilm-l6"), ("id_from_text", "train with encoder.name=text")]
+)
+def test_a_table_of_ids_takes_no_new_items(kind: str, instead: str, request: pytest.FixtureRequest) -> None:
     model = Recommender.load(request.getfixturevalue(f"{kind}_run"))
-    with pytest.raises(DataError, match=r"\['new0'\] cannot be added: this recommender knows items by"):
+    with pytest.raises(DataError, match=rf"\['new0'\] cannot be added: this recommender knows items by .*{instead}$"):
         model.add_items(new_items("A"))
+
+
+@pytest.mark.slow
+def test_a_prompt_that_changed_is_noticed_by_resume_and_by_new_items(
+    toy_folder: Path, language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One half of the training, or of the catalogue, would be of other texts than the rest."""
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "prompts" / "items" / "mine.jinja"
+    path.parent.mkdir(parents=True)
+    source = "---\n---\n{% block text %}{{ item.FIELD }}{% endblock %}\n"
+    path.write_text(source.replace("FIELD", "title"), encoding="utf-8")
+    then = Prompt.load("items/mine").hash
+    words = ["--model", str(language_model), "features.prompt=items/mine", "training.epochs=1"]
+    given = arguments(toy_folder, tmp_path / "run", *words, "training.checkpoint_steps=1")
+    options, _ = train.options_of(given)
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "measure", stopped)
+        train.run(options)
+    path.write_text(source.replace("FIELD", "title | upper"), encoding="utf-8")
+    now = Prompt.load("items/mine").hash
+    with pytest.raises(
+        RunError, match=rf"another basis \(item prompt: {then} then, {now} now\); put back what changed"
+    ):
+        train.run(options, resume=True)
+    path.write_text(source.replace("FIELD", "title"), encoding="utf-8")
+    train.run(options, resume=True, show="nothing")
+
+    model = Recommender.load(tmp_path / "run")
+    model.add_items(new_items("Film 3 (1953)"))
+    path.write_text(source.replace("FIELD", "title | upper"), encoding="utf-8")
+    with pytest.raises(RunError, match=rf"'items/mine' has the hash {now} now, and .* by {then}; put the prompt back"):
+        model.add_items(new_items("A").with_columns(item_id=pl.lit("late")))
+    kept = read_json(tmp_path / "run" / "metrics.json")
+    del kept["provenance"]["item_prompt_hash"]  # as an older version saved it
+    write_json(tmp_path / "run" / "metrics.json", kept)
+    old = Recommender.load(tmp_path / "run")
+    old.add_items(new_items("A"))
+
+
+def stopped(*given: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_new_items_need_no_run_on_disk(
