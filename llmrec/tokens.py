@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from llmrec.errors import DataError
-from llmrec.loading import LanguageModel
+from llmrec.loading import LanguageModel, require_rows
 from llmrec.loading.plan import BATCH_TOKENS
 
 
@@ -30,11 +30,13 @@ class Tokens:
         """Reads texts, longer ones as far as ``max_tokens``.
 
         Raises:
-            DataError: a text without a token, or more tokens than the model has positions.
+            DataError: a text without a token, one with a token that the model has no vector of, or more tokens than it
+                has positions.
         """
         encoded = model.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
         _require_readable(texts, lengths, model)
+        require_rows(model.files.name, model.model, model.tokenizer, map(max, encoded["input_ids"]))
         cut = lengths == max_tokens
         for index in np.flatnonzero(cut):
             cut[index] = len(model.tokenizer(texts[index])["input_ids"]) > max_tokens

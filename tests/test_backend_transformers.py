@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from safetensors.torch import load_file, save_file
 
 from llmrec import loading
 from llmrec.backends import Backend, Reply, Request, _continuations
@@ -311,3 +312,15 @@ def test_another_chat_template_makes_other_answers(tmp_path: Path):
             path.write_text(path.read_text(encoding="utf-8").replace("answer :", "says :"), encoding="utf-8")
     changed = Transformers(second.name)
     assert changed.identity()["reading"] != first.identity()["reading"]
+
+
+def test_a_token_that_the_model_has_no_vector_of_is_refused_before_anything_is_scored(tmp_path):
+    folder = changed(tiny_models.writer("llama"), tmp_path / "model", "config.json", vocab_size=100)
+    weights = load_file(folder / "model.safetensors")
+    few = {name: each[:100].clone() if len(each) == tiny_models.VOCABULARY else each for name, each in weights.items()}
+    save_file(few, folder / "model.safetensors", {"format": "pt"})
+    of = Transformers(str(folder), precision="fp32")
+    early, late = (of.loaded()[1].convert_ids_to_tokens(number) for number in (99, 100))
+    assert len(answers(of, [asked(early, early)])) == 1
+    with pytest.raises(DataError, match=rf"reads '{late}' as number 100, and the model has vectors of 100 tokens"):
+        next(of.answer([asked(early, late)]))

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -430,3 +431,95 @@ def test_what_is_no_gguf_file_is_refused(tmp_path):
     (tmp_path / "text.gguf").write_text("hello, this is no model at all")
     with pytest.raises(DataError, match=r"text\.gguf cannot be read as a model"):
         loading.load(loading.find(str(tmp_path / "text.gguf")), "fp32")
+
+
+# A config, weights and a tokenizer that do not belong together
+
+WAYS = ["resident", "sharded", "streamed"]
+
+
+def load_by(folder: Path, how: loading.Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    loading.load(loading.find(str(folder)), "fp32", how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    ("kind", "entries", "left_out"),
+    [
+        ("qwen3", {"model_type": "llama"}, r"4 weights of blocks .* such as layers.0.self_attn.k_norm.weight"),
+        ("llama", {"num_hidden_layers": 1}, r"9 weights of blocks .* such as layers.1.input_layernorm.weight"),
+        ("t5", {"num_layers": 1}, r"9 weights of blocks .* such as encoder.block.1.layer"),
+    ],
+    ids=["another architecture", "fewer blocks", "fewer blocks of an encoder"],
+)
+def test_weights_that_the_config_has_no_place_for_are_not_left_out(kind, entries, left_out, how, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=left_out):
+        load_by(changed(tmp_path, kind, **entries), how, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [*WAYS, "8bit"])
+def test_whole_numbers_without_their_scale_are_not_taken_for_weights(how, tmp_path, monkeypatch):
+    folder = wide(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    name = "layers.1.mlp.up_proj.weight"
+    save_file(weights | {name: weights[name].to(torch.int8)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=f"{name} holds I8; only F64, F32, F16, BF16 can be read, or quantised"):
+        load_by(folder, how, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_what_stands_beside_the_blocks_and_old_buffers_in_them_may_be_idle(kind, how, tmp_path, monkeypatch):
+    idle = {
+        "llama": ["lm_head.weight", "score.weight", "layers.0.self_attn.rotary_emb.inv_freq"],
+        "gpt2": ["lm_head.weight", "h.0.attn.bias", "h.1.attn.masked_bias"],
+        "bert": ["cls.predictions.bias", "embeddings.position_ids"],
+    }[kind]
+    folder = changed(tmp_path, kind)
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {name: torch.ones(3) for name in idle}, folder / "model.safetensors", {"format": "pt"})
+    load_by(folder, how, tmp_path, monkeypatch)
+
+
+def test_a_writer_is_held_to_its_config_too(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_models.writer("qwen3"), folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"model_type": "llama"}))
+    with pytest.raises(DataError, match=r"4 weights of blocks .* such as model.layers.0.self_attn.k_norm.weight"):
+        loading.load_writer(loading.find(str(folder)), "fp32")
+
+
+def test_a_token_that_the_model_has_no_vector_of_is_named_where_a_text_has_it(tmp_path):
+    folder = changed(tmp_path, vocab_size=100)
+    weights = load_file(folder / "model.safetensors")
+    rows = {"embed_tokens.weight": weights["embed_tokens.weight"][:100].clone()}
+    save_file(weights | rows, folder / "model.safetensors", {"format": "pt"})
+    model = load(folder)
+    known, late = (model.tokenizer.convert_ids_to_tokens(number) for number in (99, 100))
+    assert len(encode([known], model, "mean", 64)[0]) == 1
+    with pytest.raises(DataError, match=rf"reads '{late}' as number 100, and the model has vectors of 100 tokens"):
+        encode([known, late], model, "mean", 64)
+
+
+@pytest.mark.slow
+def test_weights_of_another_training_beside_the_models_own_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    folder, texts = changed(tmp_path), ["Toy Story (1995)", "Alien"]
+    weights = load_file(folder / "model.safetensors")
+    other = {name: each * 2 for name, each in weights.items()}
+    save_file(other, folder / "model_ema.safetensors", {"format": "pt"})
+    expected = encode(texts, tiny_models.loaded("llama"), "mean", 64)[0]
+    streamed = lambda: encode(texts, loading.load(loading.find(str(folder)), "fp32", "streamed"), "mean", 64)[0]
+    assert torch.equal(streamed(), expected)
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    with pytest.raises(DataError, match=r"stands in model_ema.safetensors and in weights.safetensors; leave only the"):
+        streamed()
+    (folder / "weights.safetensors").rename(folder / "part-1.safetensors")
+    index = {"weight_map": dict.fromkeys(weights, "part-1.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert torch.equal(streamed(), expected)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -60,10 +61,12 @@ class Transformers:
 
         Raises:
             BackendError: a prompt that is longer, with its answer, than the model reads.
+            DataError: a prompt with a token that the model has no vector of.
         """
         tokenizer = self._tokenizer
         read = [options_behind(tokenizer, *prompt_of(tokenizer, each), each.options) for each in requests]
         for request, (ids, options) in zip(requests, read, strict=True):
+            loading.require_rows(self.name, self._model, tokenizer, chain(ids, *options))
             # Nothing is read behind the last token of an option.
             self._require_room(request, len(ids), max(map(len, options)) - 1 if options else request.max_new_tokens)
         yield from self._score(read, [place for place, each in enumerate(requests) if each.options])

@@ -22,11 +22,12 @@ from llmrec.loading.resident import Resident
 from llmrec.loading.shared import apart, once, shared
 from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where, width_and_vocabulary
 from llmrec.loading.streamed import Streamed
+from llmrec.loading.weights import Shards, require_place, require_rows, require_whole
 
 __all__ = [
     "DTYPES", "MODELS", "Known", "LanguageModel", "Loading", "ModelFiles", "Pooling", "Precision", "apart", "at_hand",
     "cached_models", "find", "load", "load_seq2seq", "load_tokenizer",
-    "load_writer", "pooling_of", "reads_apart", "repository_of", "require_memory", "shared",
+    "load_writer", "pooling_of", "reads_apart", "repository_of", "require_memory", "require_rows", "shared",
     "width_and_vocabulary",
 ]  # fmt: skip
 
@@ -264,11 +265,12 @@ def _streamed(files: ModelFiles, config: Any, precision: Precision, blocks: int 
     if getattr(config, "quantization_config", None):
         raise DataError(f"{files.path} holds quantised weights, which cannot be streamed")
     model = skeleton(config, precision)
-    revision = files.revision
+    shards, revision = Shards(files.path, model), files.revision
+    require_place(files.path, model, shards.unexpected(model))
     if blocks is not None:
         shorten(encoder_of(model), blocks)
         revision = f"{revision}, {blocks} blocks"
-    return Streamed(model, files.path, DTYPES[precision], revision, _workspace())
+    return Streamed(model, shards, DTYPES[precision], revision, _workspace())
 
 
 def _how(loading: Loading | Held, max_memory: MaxMemory) -> dict[str, Any]:
@@ -304,9 +306,7 @@ def _weighed(kind: Any, files: ModelFiles, precision: Precision, how: dict[str, 
         model, report = kind.from_pretrained(
             dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where(files), **how
         )
-    # What is missing is drawn at random without a word; only the pooler, which nothing here uses, may be.
-    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
-        raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
+    require_whole(files.path, model, report)
     return model
 
 

@@ -31,19 +31,19 @@ class Streamed:
 
     Args:
         model: as ``AutoModel`` makes it, its weights on no device, its buffers on the CPU.
-        folder: of the safetensors shards.
+        shards: the files with its weights.
         dtype: of weights and hidden states.
         revision: of the weights; hidden states are found again by it.
         workspace: where the hidden states lie.
 
     Raises:
-        DataError: a shard or weight that is missing, damaged or of another shape.
+        DataError: a weight that is missing, of whole numbers or of another shape.
     """
 
-    def __init__(self, model: Any, folder: Path, dtype: torch.dtype, revision: str, workspace: Path) -> None:
+    def __init__(self, model: Any, shards: Shards, dtype: torch.dtype, revision: str, workspace: Path) -> None:
         self.dtype, self.revision, self.workspace = dtype, revision, workspace
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.shards = Shards(folder, model)
+        self.shards = shards
         model.eval().requires_grad_(False)
         model.config.use_cache = False
         encoder = encoder_of(model)

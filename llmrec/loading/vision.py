@@ -15,6 +15,7 @@ from llmrec.loading.files import ModelFiles, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, fits_on_gpu, require_memory
 from llmrec.loading.names import VISION
 from llmrec.loading.skeleton import where
+from llmrec.loading.weights import require_whole
 
 SHAPES: dict[str, dict[str, Any]] = {
     "resnet-mini": {
@@ -239,8 +240,7 @@ def _read(files: ModelFiles, precision: Precision) -> Any:
     network, report = AutoModel.from_pretrained(
         config=config, dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where(files)
     )
-    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
-        raise DataError(f"{files.path} lacks {len(missing)} weights of its model, such as {missing[0]}")
+    require_whole(files.path, network, report)
     if "pixel_values" not in _reads(network):
         raise DataError(f"{files.path} is a {config.model_type}, which reads no images; name a vision model")
     return _without_pooler(network)
