@@ -205,6 +205,26 @@ def test_weights_in_a_plain_folder_are_known_by_their_content(tmp_path):
     assert loading.find(str(one)).revision != revisions[0]
 
 
+def test_a_vocabulary_beside_the_weights_is_part_of_what_makes_a_vector(tmp_path):
+    """A tokenizer.json is read alone: the same files beside it change nothing, and neither does what lies there."""
+    folder = tiny_models.copy("bert", tmp_path / "bert")
+    whole = loading.find(str(folder)).revision
+    words = ["<pad>", "</s>", "[UNK]", "[CLS]", "[SEP]", "heat", "alien"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    assert loading.find(str(folder)).revision == whole
+    (folder / "tokenizer.json").unlink()
+    kind = {"tokenizer_class": "BertTokenizer", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind), encoding="utf-8")
+
+    def vectors() -> torch.Tensor:
+        given = {"store": tmp_path / "features", "template": "", "progress": lambda done, total: None}
+        return item_features(["", "heat", "alien"], loading.find(str(folder)), FeatureOptions(), **given).vectors
+
+    before = vectors()
+    (folder / "vocab.txt").write_text("\n".join([*words[:5], "alien", "heat"]) + "\n", encoding="utf-8")
+    assert torch.equal(vectors(), before[[0, 2, 1]])
+
+
 def test_an_interruption_between_shards_keeps_what_is_finished(run, monkeypatch):
     monkeypatch.setattr(features, "SHARD_TEXTS", 2)
 

@@ -102,3 +102,26 @@ def test_what_cannot_be_planned_ends_with_2(words, capsys, monkeypatch, tmp_path
     monkeypatch.setattr(plan, "measure", lambda: RATES)
     assert cli.main(["plan", *words]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "config.json").unlink(),
+        lambda folder: (folder / "config.json").write_text('{"model_type": "of tomorrow"}', encoding="utf-8"),
+        lambda folder: folder.with_suffix(".gguf").write_bytes(b"GGUF"),
+    ],
+    ids=["no config", "unknown kind", "damaged gguf"],
+)
+def test_what_is_no_model_is_refused_as_loading_refuses_it(tmp_path, damage, capsys):
+    folder = tiny_models.copy("llama", tmp_path / "model")
+    damage(folder)
+    name = folder.with_suffix(".gguf") if folder.with_suffix(".gguf").exists() else folder
+    assert cli.main(["plan", str(name)]) == 2
+    assert f"error: {name} cannot be read as a model: " in capsys.readouterr().err
+
+
+def test_the_name_of_a_table_of_ids_is_not_what_was_meant(capsys):
+    assert cli.main(["plan", "id"]) == 2
+    told = capsys.readouterr().err
+    assert "no model 'id'" in told and "did you mean 'id'" not in told and " id, " not in told

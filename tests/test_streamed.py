@@ -14,6 +14,7 @@ from llmrec import loading
 from llmrec.errors import ConfigError, DataError, MemoryLimitError, RunError
 from llmrec.features import encode
 from llmrec.loading import streamed
+from llmrec.loading.plan import memory, shape_of
 from llmrec.tokens import Tokens, batches_by_length
 
 KINDS = list(tiny_models.ARCHITECTURES)
@@ -100,6 +101,11 @@ def test_of_large_models_auto_streams_what_the_memory_does_not_hold(monkeypatch)
     assert loading.load(files, "fp32").takes_all
     with pytest.raises(MemoryLimitError):
         loading.load(files, "fp32", "resident")
+    needed = memory("resident fp32", shape_of(str(tiny_models.folder("llama"))))[1]
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": int(2.5 * needed)}))
+    for processes, streams in ((1, False), (2, False), (3, True)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert loading.load(files, "fp32").takes_all == streams, "each process has a model of its own"
 
 
 # What is refused before hours are spent

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrec import assets
-from llmrec.errors import ConfigError, DataError, LlmrecError
+from llmrec.errors import ConfigError, DataError
 from llmrec.loading.blocks import shorten
 from llmrec.loading.files import ModelFiles, at_hand, cached_models, find, repository_of
 from llmrec.loading.memory import DTYPES, Precision, fits_on_gpu, require_memory
@@ -20,7 +20,7 @@ from llmrec.loading.plan import Shape, chosen
 from llmrec.loading.quantised import quantisation
 from llmrec.loading.resident import Resident
 from llmrec.loading.shared import apart, once, shared
-from llmrec.loading.skeleton import encoder_of, outline, parameters, skeleton, where, width_and_vocabulary
+from llmrec.loading.skeleton import encoder_of, outline, parameters, reading, skeleton, where, width_and_vocabulary
 from llmrec.loading.streamed import Streamed
 from llmrec.loading.weights import Shards, require_place, require_rows, require_whole
 
@@ -109,7 +109,7 @@ def load(
     options = where(files)
     if loading not in ("auto", "resident") and files.path.is_file():
         raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take features.loading=resident")
-    try:
+    with reading(files):
         config = AutoConfig.from_pretrained(**options)
         empty = outline(config)
         if loading == "auto" and files.path.is_dir():
@@ -126,10 +126,6 @@ def load(
                 shorten(encoder, blocks)
             runs = Resident(encoder)
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **options)
-    except LlmrecError:
-        raise
-    except Exception as error:  # readers of foreign files fail in more ways than can be listed
-        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
     return LanguageModel(runs, _with_padding(tokenizer, files), config, files)
 
 
@@ -151,7 +147,7 @@ def load_writer(files: ModelFiles, precision: Precision, loading: Held = "reside
     _quiet()
     if loading != "resident" and files.path.is_file():
         raise ConfigError(f"{files.path}: a .gguf file cannot be {loading}; take backend.loading=resident")
-    try:
+    with reading(files):
         config = AutoConfig.from_pretrained(**where(files))
         if config.is_encoder_decoder:
             raise DataError(f"{files.path} is an encoder with a decoder ({config.model_type}); take a decoder alone")
@@ -162,10 +158,6 @@ def load_writer(files: ModelFiles, precision: Precision, loading: Held = "reside
         if loading == "resident" and fits_on_gpu(model):
             model.to("cuda")
         tokenizer = AutoTokenizer.from_pretrained(padding_side="left", **where(files))
-    except LlmrecError:
-        raise
-    except Exception as error:  # readers of foreign files fail in more ways than can be listed
-        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
     return model, _with_padding(tokenizer, files)
 
 
@@ -178,10 +170,8 @@ def reads_apart(files: ModelFiles) -> bool:
     from transformers import AutoConfig
 
     _quiet()
-    try:
+    with reading(files):
         return bool(AutoConfig.from_pretrained(**where(files)).is_encoder_decoder)
-    except Exception as error:  # readers of foreign files fail in more ways than can be listed
-        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
 
 
 def load_seq2seq(files: ModelFiles, kinds: Sequence[str]) -> tuple[Any, Any]:
@@ -198,7 +188,7 @@ def load_seq2seq(files: ModelFiles, kinds: Sequence[str]) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
     _quiet()
-    try:
+    with reading(files):
         config = AutoConfig.from_pretrained(**where(files))
         if config.model_type not in kinds:
             raise DataError(
@@ -208,10 +198,6 @@ def load_seq2seq(files: ModelFiles, kinds: Sequence[str]) -> tuple[Any, Any]:
         require_memory(files.name, sum(weight.numel() for weight in outline(config).parameters()), "fp32")
         model = _weighed(AutoModelForSeq2SeqLM, files, "fp32", {})
         tokenizer = AutoTokenizer.from_pretrained(padding_side="right", **where(files))
-    except LlmrecError:
-        raise
-    except Exception as error:  # readers of foreign files fail in more ways than can be listed
-        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
     return model, _with_padding(tokenizer, files)
 
 

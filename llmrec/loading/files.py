@@ -26,10 +26,12 @@ class ModelFiles:
 
     @cached_property
     def revision(self) -> str:
-        """The hub's commit where the folder is one of its snapshots, else a hash of the weights and the config."""
+        """The hub's commit where the folder is one of its snapshots, else a hash of weights, config and vocabulary."""
         if self.path.parent.name == "snapshots" and self.path.parent.parent.name.startswith("models--"):
             return self.path.name
-        return _digest(self._weights + sorted(self.path.glob("*.json") if self.path.is_dir() else []))
+        return _digest(
+            self._weights + sorted(self.path.glob("*.json") if self.path.is_dir() else []) + self._vocabulary
+        )
 
     @cached_property
     def reading(self) -> str:
@@ -41,6 +43,13 @@ class ModelFiles:
     @property
     def _weights(self) -> list[Path]:
         return [self.path] if self.path.is_file() else sorted(self.path.glob("*.safetensors"))
+
+    @property
+    def _vocabulary(self) -> list[Path]:
+        """What a tokenizer is made of, beside JSON files; a ``tokenizer.json`` holds all of it, and is read alone."""
+        if self.path.is_file() or (self.path / "tokenizer.json").is_file():
+            return []
+        return sorted(path for pattern in ("*.txt", "*.model") for path in self.path.glob(pattern))
 
     def check(self) -> None:
         """Says in time what is missing.
@@ -170,9 +179,10 @@ def repository_of(name: str) -> str:
         return f"facebook/{name}"
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return name
+    known = {*MODELS, *VISION, "id"} - {name}  # id itself comes here where it is of no use
     raise ConfigError(
-        f"no model {name!r}{nearest(name, [*MODELS, *VISION, 'id'])}; besides these: a hub id (owner/name), a folder "
-        "that exists or a .gguf file"
+        f"no model {name!r}{nearest(name, known)}; besides these: a hub id (owner/name), a folder that exists or a "
+        ".gguf file"
     )
 
 

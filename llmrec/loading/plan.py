@@ -22,7 +22,7 @@ from llmrec.loading.files import at_hand
 from llmrec.loading.memory import DTYPES, Precision
 from llmrec.loading.names import MODELS
 from llmrec.loading.products import quick_products
-from llmrec.loading.skeleton import encoder_of, outline, where
+from llmrec.loading.skeleton import encoder_of, outline, reading, where
 
 STRATEGIES = ("resident fp32", "resident bf16", "8bit", "4bit", "streamed fp32", "streamed bf16")
 BATCH_TOKENS = 2048
@@ -83,14 +83,15 @@ def shape_of(name: str) -> Shape:
 
     Raises:
         ConfigError: no such name, or a hub id whose config is not in the cache.
+        DataError: files that cannot be read as a model.
     """
     from transformers import AutoConfig
 
     if name in MODELS:
-        config = AutoConfig.for_model(**MODELS[name].shape)
-    else:
-        config = AutoConfig.from_pretrained(**where(at_hand(name)))
-    return Shape.of(encoder_of(outline(config)))
+        return Shape.of(encoder_of(outline(AutoConfig.for_model(**MODELS[name].shape))))
+    files = at_hand(name)
+    with reading(files):
+        return Shape.of(encoder_of(outline(AutoConfig.from_pretrained(**where(files)))))
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,9 @@ def parse_bytes(text: str) -> int:
 
 
 def chosen(shape: Shape, precision: Precision, free: int | None = None) -> Literal["resident", "streamed"]:
-    """What ``auto`` takes at a precision: the whole model if it fits into the free memory, else block by block."""
-    free = psutil.virtual_memory().available if free is None else free
+    """What ``auto`` takes at a precision: the whole model if it fits into the free memory, else block by block.
+
+    What is free is shared by the processes of this machine, each of which loads a model of its own.
+    """
+    free = psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if free is None else free
     return "resident" if memory(f"resident {precision}", shape)[1] <= free else "streamed"

@@ -1,10 +1,12 @@
 """A model without its weights: what its config alone says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from llmrec.errors import DataError
+from llmrec.errors import DataError, LlmrecError
 from llmrec.loading.files import ModelFiles
 from llmrec.loading.memory import DTYPES, Precision
 
@@ -16,6 +18,17 @@ def where(files: ModelFiles) -> dict[str, Any]:
     if files.path.is_file():
         return options | {"pretrained_model_name_or_path": files.path.parent, "gguf_file": files.path.name}
     return options | {"pretrained_model_name_or_path": files.path}
+
+
+@contextmanager
+def reading(files: ModelFiles) -> Iterator[None]:
+    """Makes a DataError of what goes wrong within: readers of foreign files fail in more ways than can be listed."""
+    try:
+        yield
+    except LlmrecError:
+        raise
+    except Exception as error:
+        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
 
 
 def outline(config: Any) -> Any:
@@ -45,11 +58,9 @@ def width_and_vocabulary(files: ModelFiles) -> tuple[int, int]:
     """
     from transformers import AutoConfig
 
-    try:
+    with reading(files):
         config = AutoConfig.from_pretrained(**where(files)).get_text_config()
         return config.hidden_size, config.vocab_size
-    except Exception as error:  # readers of foreign files fail in more ways than can be listed
-        raise DataError(f"{files.path} cannot be read as a model: {type(error).__name__}: {error}") from error
 
 
 def encoder_of(model: Any) -> Any:
