@@ -205,6 +205,11 @@ class RunConfig(Options):
 
     def _require_reach_of_reading(self) -> None:
         """The same of what reads items, where a run has no texts; the prompt writes those of the baselines."""
+        if self.uses_text and self.features.max_memory is not None and self.features.loading != "sharded":
+            raise ConfigError(
+                f"features.max_memory is of a model that is spread; take --loading sharded, or leave it out (came: "
+                f"features.loading={self.features.loading})"
+            )
         unread = ["tuning"] if self.tuning != components.resolve("tuning", "frozen") else []
         if self.encoder_name == "id_from_text":
             what, see = "whose table of ids begins as texts", "; what of a table stays is encoder.keep_top"

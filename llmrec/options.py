@@ -1,5 +1,6 @@
 """The options of a run by what they are of: filter, features, images, training, protocol, P5 and transfer."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Spec = dict[str, Any]
 """A component's name and options."""
+_SIZE = re.compile(r"\d+|\d+(\.\d+)?[KMG]i?B")
+"""Bytes as accelerate reads them; with a small b it would take them for bits."""
 
 
 class Options(BaseModel):
@@ -65,7 +68,8 @@ class FeatureOptions(Options):
     loading: Literal["auto", "resident", "sharded", "8bit", "4bit", "streamed"] = "auto"
     """How the language model gets into memory, see :func:`llmrec.loading.load`."""
     max_memory: dict[int | str, int | str] | None = None
-    """Of a sharded model, by device, such as ``{0: 20GB, cpu: 8GB}``; null: what is free."""
+    """Of a sharded model, by device (the number of a GPU, ``cpu`` or ``disk``), such as ``{0: 20GB, cpu: 8GB}``; null:
+    what is free."""
     max_tokens: int = Field(64, ge=2)
     """Longer texts are cut there; the run says how many were."""
 
@@ -76,6 +80,16 @@ class FeatureOptions(Options):
         if not isinstance(value, dict):
             return value
         return {int(key) if str(key).isdigit() else key: each for key, each in value.items()}
+
+    @field_validator("max_memory")
+    @classmethod
+    def _sizes(cls, value: dict[int | str, int | str] | None) -> dict[int | str, int | str] | None:
+        for device, size in (value or {}).items():
+            if isinstance(device, str) and device not in ("cpu", "mps", "disk"):
+                raise ValueError(f"{device!r} is no device; name the number of a GPU, cpu, mps or disk")
+            if not _SIZE.fullmatch(str(size)):
+                raise ValueError(f"{size!r} is no size; write bytes, or such as 20GB or 512MiB")
+        return value
 
 
 class ImageOptions(Options):

@@ -183,6 +183,31 @@ def test_what_nothing_of_a_run_would_read_is_refused(model, overrides, unread):
         config.load(None, overrides, {"model": model}).resolved()
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("{cpu: 8 gigs}", "'8 gigs' is no size; write bytes, or such as 20GB or 512MiB"),
+        ("{0: 20gb}", "'20gb' is no size"),
+        ("{cpu: -1}", "-1 is no size"),
+        ("{gpu: 8GB}", "'gpu' is no device; name the number of a GPU, cpu, mps or disk"),
+    ],
+)
+def test_room_that_nobody_could_give_a_model_is_refused(given, told):
+    with pytest.raises(ConfigError) as error:
+        config.load(None, [f"features.max_memory={given}", "features.loading=sharded"], {"model": "minilm-l6"})
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("how", ["auto", "resident", "streamed", "8bit"])
+def test_room_for_a_spread_model_is_for_no_other(how):
+    words = ["features.max_memory={0: 20GB, cpu: 1.5GiB, disk: 100}", f"features.loading={how}"]
+    asked = config.load(None, words, {"model": "minilm-l6"})  # as older versions saved it
+    with pytest.raises(ConfigError, match=rf"take --loading sharded, or leave it out \(came: features.loading={how}\)"):
+        asked.resolved()
+    spread = config.load(None, words[:1], {"model": "minilm-l6", "loading": "sharded"}).resolved()
+    assert spread.features.max_memory == {0: "20GB", "cpu": "1.5GiB", "disk": 100}
+
+
 def test_what_something_of_a_run_reads_is_taken():
     of_baselines = config.load(None, ["features.prompt=items/title"], {"model": "id"}).resolved()
     assert of_baselines.features.prompt == "items/title"
