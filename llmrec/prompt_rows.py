@@ -22,6 +22,8 @@ Row = dict[str, Any]
 HISTORY = 10
 """Recent items that a prompted model is shown unless told otherwise; longer histories seem not to help one
 (arXiv:2601.20316, 50 users)."""
+_BLANK = r"^[\s\p{Cc}\p{Cf}]*$"
+"""Texts that nobody can see: nothing but blanks, control characters and marks of no width."""
 _KNOWN: dict[str, dict[str, Any]] = {"user": USER_COLUMNS, "item": ITEM_COLUMNS, "interaction": INTERACTION_COLUMNS}
 
 
@@ -63,7 +65,7 @@ def filled(dataset: Dataset) -> dict[str, set[str]]:
 def has_values(column: pl.Series) -> pl.Series:
     """Which rows of a column say something: no null, no blank text and no empty list."""
     if column.dtype == pl.String:
-        return (column.str.strip_chars() != "").fill_null(False)
+        return ~column.str.contains(_BLANK).fill_null(True)
     if isinstance(column.dtype, pl.List):
         return (column.list.len() > 0).fill_null(False)
     return column.is_not_null()
@@ -192,7 +194,7 @@ def _rows(frame: pl.DataFrame) -> list[Row]:
     texts = [column for column, kind in frame.schema.items() if kind == pl.String]
     lists = [column for column, kind in frame.schema.items() if isinstance(kind, pl.List)]
     rows = frame.with_columns(
-        pl.when(pl.col(text).str.strip_chars() == "").then(pl.lit("")).otherwise(pl.col(text).fill_null("")).alias(text)
+        pl.when(pl.col(text).str.contains(_BLANK)).then(pl.lit("")).otherwise(pl.col(text).fill_null("")).alias(text)
         for text in texts
     ).to_dicts()
     for row in rows:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
@@ -30,12 +29,13 @@ class Tokens:
         """Reads texts, longer ones as far as ``max_tokens``.
 
         Raises:
-            DataError: a text without a token, one with a token that the model has no vector of, or more tokens than it
-                has positions.
+            DataError: a text without a token of its own, one with a token that the model has no vector of, or more
+                tokens than it has positions.
         """
         encoded = model.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-        _require_readable(texts, lengths, model)
+        _require_own(texts, encoded["special_tokens_mask"], model, max_tokens)
+        _require_positions(int(lengths.max()), model)
         require_rows(model.files.name, model.model, model.tokenizer, map(max, encoded["input_ids"]))
         cut = lengths == max_tokens
         for index in np.flatnonzero(cut):
@@ -43,16 +43,11 @@ class Tokens:
         return cls(encoded, lengths, cut, model.tokenizer)
 
     def batch(self, rows: list[int]) -> tuple[dict[str, Tensor], Bool[Tensor, "batch seq"]]:
-        """Some texts, padded on the right, and which positions hold their own tokens: no padding, no special token.
-
-        A text of special tokens alone has those for its own: a mean over nothing is not a number.
-        """
+        """Some texts, padded on the right, and which positions hold their own tokens: no padding, no special token."""
         chosen = {key: [self.encoded[key][row] for row in rows] for key in self.encoded}
         batch = dict(self.tokenizer.pad(chosen, return_tensors="pt"))
         special = batch.pop("special_tokens_mask").bool()
-        attended = batch["attention_mask"].bool()
-        own = attended & ~special
-        return batch, torch.where(own.any(dim=1, keepdim=True), own, attended)
+        return batch, batch["attention_mask"].bool() & ~special
 
 
 def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:
@@ -67,11 +62,18 @@ def batches_by_length(lengths: Int[np.ndarray, " n"]) -> Iterator[list[int]]:
         yield batch
 
 
-def _require_readable(texts: list[str], lengths: np.ndarray, model: LanguageModel) -> None:
-    if empty := np.flatnonzero(lengths == 0).tolist():
-        raise DataError(f"{model.files.name} reads no token in {texts[empty[0]]!r}; its vector would be made up")
-    longest = positions(model.model) or lengths.max()
-    if lengths.max() > longest:
+def _require_own(texts: list[str], special: list[list[int]], model: LanguageModel, max_tokens: int) -> None:
+    """Raises DataError if all tokens of a text are marks of its ends: all such texts would have one vector."""
+    if empty := [text for text, marks in zip(texts, special, strict=True) if all(marks)]:
+        raise DataError(
+            f"{model.files.name} reads no token in {empty[0]!r} (marks of the ends not counted, features.max_tokens="
+            f"{max_tokens}); its vector would be made up"
+        )
+
+
+def _require_positions(most: int, model: LanguageModel) -> None:
+    longest = positions(model.model) or most
+    if most > longest:
         raise DataError(f"{model.files.name} reads at most {longest} tokens; set features.max_tokens={longest}")
 
 

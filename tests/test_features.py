@@ -1,5 +1,7 @@
 """From text to vector: what is pooled, and that a text's vector is its own affair, whatever stands beside it."""
 
+import json
+import re
 import shutil
 from itertools import pairwise
 
@@ -78,14 +80,13 @@ def test_a_model_without_a_padding_token_encodes_a_batch_and_keeps_its_weights()
     torch.testing.assert_close(both[0], hidden("gpt2", SHORT).mean(dim=0), atol=1e-5, rtol=0)
 
 
-def test_opt_puts_a_bos_before_every_text_which_is_pooled_only_where_there_is_nothing_else():
+def test_opt_puts_a_bos_before_every_text_which_is_not_pooled_and_makes_no_text_of_nothing():
     """E6: empty string -> 1 token."""
     model = loaded("opt")
     assert model.tokenizer("")["input_ids"] == [model.tokenizer.bos_token_id]
-    torch.testing.assert_close(vectors("opt", [""])[0], hidden("opt", "")[0], atol=1e-5, rtol=0)
-    both = vectors("opt", ["", SHORT])
-    torch.testing.assert_close(both[0], hidden("opt", "")[0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(both[1], hidden("opt", SHORT)[1:].mean(dim=0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(vectors("opt", [SHORT])[0], hidden("opt", SHORT)[1:].mean(dim=0), atol=1e-5, rtol=0)
+    with pytest.raises(DataError, match="reads no token in ''"):
+        vectors("opt", [SHORT, ""])
 
 
 @pytest.mark.slow
@@ -197,6 +198,22 @@ def test_a_vector_that_is_not_finite_is_refused_and_names_the_text(tmp_path):
 def test_a_text_without_a_token_is_refused_and_named(kind):
     with pytest.raises(DataError, match="reads no token in '   '"):
         encode(["Heat", "   "], loaded(kind), "last", 150)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u200b", "\x00", "\ufffd"])
+def test_a_text_that_its_tokenizer_leaves_nothing_of_is_refused_and_named(tmp_path, text):
+    """BERT drops what nobody sees; all such texts would have the vector of [CLS][SEP]."""
+    folder = tiny_models.copy("bert", tmp_path / "bert")
+    (folder / "tokenizer.json").unlink()
+    words = ["<pad>", "</s>", "[UNK]", "[CLS]", "[SEP]", "heat"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    kind = {"tokenizer_class": "BertTokenizer", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind), encoding="utf-8")
+    model = loading.load(loading.find(str(folder)), "fp32")
+    with pytest.raises(DataError, match=re.escape(f"reads no token in {text!r} (marks of the ends not counted")):
+        encode(["heat", text], model, "mean", 150)
+    with pytest.raises(DataError, match=r"reads no token in 'heat' .* features.max_tokens=2\)"):
+        encode(["heat"], model, "mean", 2)
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused_with_the_limit():

@@ -74,7 +74,7 @@ def test_the_fields_are_the_known_columns_and_those_of_the_data():
 
 @pytest.mark.parametrize("column", ["title", "description"])
 def test_a_column_of_blanks_is_not_filled(column):
-    items = shop().items.with_columns(pl.lit(" ").alias(column), genres=pl.lit([], dtype=pl.List(pl.String)))
+    items = shop().items.with_columns(pl.lit(" \u200b").alias(column), genres=pl.lit([], dtype=pl.List(pl.String)))
     assert filled(replace(shop(), items=items))["item"] == {"item_id", "id", "title"} - {column}
 
 
@@ -125,7 +125,7 @@ def test_of_a_history_only_the_last_items_are_shown_where_that_is_asked_for():
 
 def test_titles_of_blanks_are_empty_and_no_titles_that_items_share():
     data = shop()
-    blank = replace(data, items=data.items.with_columns(title=pl.Series(["", " ", "", "Heat", None])))
+    blank = replace(data, items=data.items.with_columns(title=pl.Series(["\u200b\x00", " ", "", "Heat", None])))
     assert [row["title"] for row in PromptRows(blank).items[1:]] == ["", "", "", "Heat", ""]
 
 
