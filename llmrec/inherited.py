@@ -28,10 +28,13 @@ def completed(said: dict[str, Any]) -> dict[str, Any]:
     training = said.get("training")
     origin = training.get("init_from") if isinstance(training, dict) else None
     own = [said.get(field) is not None for field in ("p5", "transfer")]
-    if not isinstance(origin, str | Path) or any(own) or not RunFolder(Path(origin)).finished:
+    if not isinstance(origin, str | Path) or any(own):
         return said
-    begun = configuration.parse(read_json(Path(origin) / "config.json"))
-    if begun.p5 is not None or begun.transfer is not None:
+    run = RunFolder(Path(origin))
+    if not run.finished or run.kind != "run":
+        return said
+    begun = configuration.parse(read_json(run.path / "config.json"))
+    if begun.p5 is not None:
         return said
     return _below(said, _of(begun.resolved(), said))
 

@@ -62,12 +62,13 @@ def require_fitting(folder: Path, config: RunConfig, method: Method, course: Cou
     Raises:
         RunError: no such network, unfinished, of other items, users or options; the message names them.
     """
-    runs.RunFolder(folder).require_finished()
-    if not (folder / ITEMS).is_file():
+    place = runs.RunFolder(folder)
+    if place.finished and not (folder / ITEMS).is_file():
         raise RunError(
             f"transfer.pretrained={folder} is a run of another kind; a network that is pre-trained on a source lies in "
             "a folder source-..., which a run with transfer makes beside its own"
         )
+    place.require_finished("tasks")
     found = runs.read_json(folder / ITEMS)
     require_same_items(found["items"], course.source.classes)
     saved = configuration.parse(runs.read_json(folder / "config.json")).resolved()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import polars as pl
 from pydantic import ValidationError
@@ -32,6 +32,13 @@ _HELD: dict[Path, IO[str]] = {}
 """Locks of this process; the system lets go of them when it ends."""
 _LAST = ("metrics.json", "results.json")
 """Files of which a finished run has one."""
+Kind = Literal["run", "tasks", "study"]
+_KINDS: Mapping[Kind, str] = {
+    "run": "a finished run over one log",
+    "tasks": "a run of tasks, or the network that one begins with, which recommends nothing by itself",
+    "study": "a study of eval.zeroshot, a table of many rankers without a model of its own",
+}
+"""What a finished folder holds, in the words of an error."""
 
 CASES: Mapping[Any, Any] = {
     "case_id": pl.String,
@@ -140,6 +147,15 @@ class RunFolder:
         return any((self.path / name).is_file() for name in _LAST)
 
     @property
+    def kind(self) -> Kind:
+        """What it holds if it is finished, by the options that only this kind has; a damaged file is its reader's."""
+        try:
+            saved = read_json(self.path / "config.json")
+        except RunError:
+            return "run"
+        return "study" if "zeroshot" in saved else "tasks" if saved.get("transfer") else "run"
+
+    @property
     def begun(self) -> bool:
         """Whether training has started: a run that failed before, for want of its model, say, holds nothing to keep."""
         return (self.path / "metrics.jsonl").is_file() or self.checkpoint.is_file() or (self.path / "tasks").is_dir()
@@ -229,13 +245,20 @@ class RunFolder:
             else:
                 path.unlink()
 
-    def require_finished(self) -> None:
-        """Raises RunError unless the run is finished."""
-        if not self.finished:
-            have = sorted(str(path.parent) for path in self.path.parent.glob("*/metrics.json"))
-            state = "an unfinished run" if (self.path / "config.json").is_file() else "no run"
-            listed = ", ".join(have[:_LISTED]) + (f" and {len(have) - _LISTED} more" if len(have) > _LISTED else "")
-            raise RunError(f"{self.path} holds {state}; finished runs beside it: {listed or 'none'}")
+    def require_finished(self, kind: Kind = "run") -> None:
+        """Refuses what is no finished run of a kind, and names those beside it.
+
+        Raises:
+            RunError: no run, an unfinished one, or a finished one of another kind.
+        """
+        if self.finished and self.kind == kind:
+            return
+        begun = "an unfinished run" if (self.path / "config.json").is_file() else "no run"
+        state = _KINDS[self.kind] if self.finished else begun
+        beside = [RunFolder(path.parent) for path in sorted(self.path.parent.glob("*/metrics.json"))]
+        have = [str(each.path) for each in beside if each.kind == kind]
+        listed = ", ".join(have[:_LISTED]) + (f" and {len(have) - _LISTED} more" if len(have) > _LISTED else "")
+        raise RunError(f"{self.path} holds {state}; finished runs beside it: {listed or 'none'}")
 
     def _holds_run(self, config: dict[str, Any]) -> bool:
         """Whether ``config.json`` has most of a run's options: model folders have a file of that name too."""

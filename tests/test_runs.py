@@ -346,6 +346,23 @@ def test_what_is_no_finished_run_is_refused_with_the_finished_ones_beside_it(tmp
         RunFolder(tmp_path / "nothing").require_finished()
 
 
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"zeroshot": {"task": "hr@1"}}, "a study of eval.zeroshot, a table of many rankers without a model"),
+        ({"transfer": {"tasks": "tasks"}}, "a run of tasks, or the network that one begins with"),
+    ],
+)
+def test_finished_folders_of_other_commands_are_named_and_not_offered(tmp_path: Path, own: dict, said: str):
+    other = begun(tmp_path / "other", finished=True)
+    write_json(other.path / "config.json", {**CONFIG, **own})
+    with pytest.raises(RunError, match=f"other holds {said}.*; finished runs beside it: none$"):
+        other.require_finished()
+    begun(tmp_path / "done", finished=True)
+    with pytest.raises(RunError, match=f"half holds an unfinished run; finished runs beside it: {tmp_path / 'done'}$"):
+        begun(tmp_path / "half").require_finished()
+
+
 def test_provenance_holds_the_facts_the_versions_and_the_time():
     facts = provenance(seed=4, input_changes=["1 text cut"])
     assert (facts["seed"], facts["input_changes"]) == (4, ["1 text cut"])

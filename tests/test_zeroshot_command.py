@@ -14,8 +14,8 @@ from fake_openai import FakeOpenAI, Handler, logprobs, ok
 from loopback import closed_port
 from small_runs import Answer, arguments
 
-from eval import zeroshot
-from llmrec import train
+from eval import compare, zeroshot, zeroshot_report
+from llmrec import cli, train
 from llmrec.answer_store import AnswerStore
 from llmrec.runs import read_json
 
@@ -432,3 +432,17 @@ def test_examples_of_other_users_come_before_the_question(command, tmp_path):
     asked = [each for each in turns if each]
     assert {len(each) for each in asked} == {2}
     assert all(answer[1] == "." for each in asked for _, answer in each), "a letter and a title"
+
+
+def test_the_folder_of_a_study_is_refused_by_name_wherever_a_run_is_wanted(command, tmp_path, capsys):
+    assert command("--task", "hr@1", *scripted("oracle"), "--users", 4).code == 0
+    study = str(tmp_path / "study")
+    for main, *words in (
+        (compare.main, study),
+        (cli.main, "evaluate", study),
+        (cli.main, "recommend", "--run", study, "--history", "i1"),
+        (train.main, "--data", "toy", "--init", study, "--output", str(tmp_path / "other")),
+    ):
+        capsys.readouterr()
+        assert main(words) == 2
+        assert f"error: {study} holds a study of eval.zeroshot" in capsys.readouterr().err
