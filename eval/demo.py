@@ -3,6 +3,7 @@
 ``python -m eval.demo`` trains what is not in ``runs/`` yet and goes on with what was interrupted.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -18,8 +19,11 @@ PLOT = Path("runs/demo.png")
 
 
 @exit_code
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Trains the three models, prints the table, saves the plot; returns the exit code."""
+    argparse.ArgumentParser(
+        "eval.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
     started = time.perf_counter()
     folders = [ready(model) for model in MODELS]
     runs = compare.load(folders)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SOURCE_EPOCHS, EPOCHS = 20, 5
 EXAMPLES = """examples:
-  python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 \
+  python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER --jobs 2 \\
       --output eval/results/domains-office
   python -m eval.transfer --source ml-1m --target shop.yaml games.yaml --methods zero_shot frozen houlsby --seeds 1
   python -m eval.transfer --source ml-1m --target llmrank-games --users 10 100 1000 all --methods zero_shot frozen

@@ -4,6 +4,7 @@ Between ``<!-- results: NAME -->`` and ``<!-- end -->`` stands ``eval/results/NA
 first table is folded away where it is long.
 """
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -32,8 +33,11 @@ def filled(text: str) -> str:
     return _PLACE.sub(lambda place: place[1] + folded((RESULTS / f"{place[2]}.md").read_text("utf-8")) + place[3], text)
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
+    argparse.ArgumentParser(
+        "eval.results_to_readme", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
     write_text(README, filled(README.read_text(encoding="utf-8")))
     return 0
 

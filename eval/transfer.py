@@ -32,7 +32,7 @@ EXAMPLES = """examples:
   python -m eval.transfer --data ml-100k --tasks configs/tasks/ml-100k --seeds 1
   python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --jobs 2 --minutes 60 --save ml-1m
   python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --methods full peterrec peterrec:form=parallel
-  python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --config configs/clue.yaml \
+  python -m eval.transfer --data ml-1m --tasks configs/tasks/ml-1m --config configs/clue.yaml \\
       --methods clue head_only:pooling=mean --rivals head_only:pooling=mean
   python -m eval.transfer --source amazon-office --target amazon-industrial --data-dir FOLDER
   python -m eval.transfer --benchmark ninerec --data-dir FOLDER --targets QB --systems sasrec-id sasrec-text

@@ -6,6 +6,7 @@ the file to the arrays and a digest of the arrays, which llmrec must reach, too:
     python pandas_read.py FILE.csv
 """
 
+import argparse
 import hashlib
 import json
 import sys
@@ -43,8 +44,11 @@ def digest(arrays: list[np.ndarray]) -> str:
 
 def main() -> int:
     """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("file")
+    arguments = parser.parse_args()
     start = time.perf_counter()
-    arrays = read_and_split(sys.argv[1])
+    arrays = read_and_split(arguments.file)
     seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "digest": digest(arrays), "version": f"pandas {pd.__version__}"}))
     return 0

@@ -1,7 +1,7 @@
-"""Times llmrec's vllm backend in vllm's own environment: MODEL, DTYPE, a file of requests, how often."""
+"""Times llmrec's vllm backend in vllm's own environment; prints the seconds as a JSON list."""
 
+import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -11,11 +11,16 @@ def main() -> None:
     from llmrec.backends import Request
     from llmrec.components import create
 
-    model, dtype, path, repeats = sys.argv[1:]
-    asked = json.loads(Path(path).read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("dtype")
+    parser.add_argument("requests", type=Path, help="file of them")
+    parser.add_argument("repeats", type=int, help="how often they are answered")
+    arguments = parser.parse_args()
+    asked = json.loads(arguments.requests.read_text(encoding="utf-8"))
     requests = [Request(**{**each, "turns": (), "options": tuple(each["options"])}) for each in asked]
-    backend, seconds = create("backends", {"name": "vllm", "dtype": dtype}, model), []
-    for turn in range(int(repeats) + 1):
+    backend, seconds = create("backends", {"name": "vllm", "dtype": arguments.dtype}, arguments.model), []
+    for turn in range(arguments.repeats + 1):
         started = time.perf_counter()
         list(backend.answer(requests))
         if turn:
