@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("recommend", help="the best items for a history, from a finished run")
     verb.add_argument("--run", type=Path, required=True, help="run folder")
     verb.add_argument("--history", required=True, help="titles, item ids or [ID], oldest first, separated by |")
-    verb.add_argument("--user", help="whose history it is, for a run whose head has a table of users")
+    verb.add_argument("--user", help="whose history it is, for a run that knows users by name")
     verb.add_argument("-k", type=int, default=10, help="how many items (default: 10)")
     verb.add_argument("--candidates", help="titles or ids to choose from, separated by | (default: every item)")
     verb.add_argument("--include-seen", action="store_true", help="items of the history may come back")
@@ -117,6 +117,11 @@ def recommend(arguments: argparse.Namespace) -> int:
         if named is not None and not named:
             raise DataError(f"{flag} names no item; give titles or ids with | between them")
     model = building.load(arguments.run)
+    if arguments.user is not None and not model.knows_users:
+        raise DataError(
+            f"--user {arguments.user}: {arguments.run} knows nobody by name, and one history gets one answer whoever "
+            "asks; leave it out, or ask a run whose head has a table of users, such as dssm_id"
+        )
     users = None if arguments.user is None else [arguments.user]
     table = model.recommend(
         [history], users=users, k=arguments.k, candidates=chosen, exclude_seen=not arguments.include_seen

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -95,12 +95,17 @@ class Dataset:
         return cls(name, log, items, users, tuple(item_note + user_note), time_unit)
 
     @classmethod
-    def of_items(cls, name: str, items: pl.DataFrame) -> "Dataset":
+    def of_items(cls, name: str, items: Any) -> "Dataset":
         """A catalogue without a log, checked as in :meth:`from_tables`: items that nobody can have met yet.
 
+        Args:
+            name: how errors call it.
+            items: a table of polars, or of pandas.
+
         Raises:
-            DataError: no string column ``item_id``, an id that is null or stands twice, or a mistyped column.
+            DataError: no table, no string column ``item_id``, an id that is null or stands twice, or a mistyped column.
         """
+        items = _of_polars(name, items)
         if items.schema.get("item_id") != pl.String or (items["item_id"] == "").fill_null(True).any():
             raise DataError(
                 f"{name}: the table needs a string column 'item_id' without nulls or empty strings; it has "
@@ -148,6 +153,20 @@ class Dataset:
                     texts = ("\x1dNone" if value == "None" else str(value) for value in values.to_list())
                     digest.update("\x1e".join(texts).encode())
         return digest.hexdigest()[:16]
+
+
+def _of_polars(name: str, table: Any) -> pl.DataFrame:
+    """A table of polars or pandas as one of polars; a cell that pandas calls nan becomes a null."""
+    if isinstance(table, pl.DataFrame):
+        return table
+    import pandas as pd  # which only now is worth its time to load
+
+    if not isinstance(table, pd.DataFrame):
+        raise DataError(f"{name}: must be a table of polars or pandas (a DataFrame), came {type(table).__name__}")
+    try:
+        return pl.from_pandas(table)
+    except TypeError as error:  # Arrow's; it does not say which column
+        raise DataError(f"{name}: a column of the table holds values of several kinds: {error}") from None
 
 
 def _check_log(name: str, log: pl.DataFrame) -> None:

@@ -65,6 +65,11 @@ class Recommender(nn.Module):
         return len(self.item_ids) - 1
 
     @property
+    def knows_users(self) -> bool:
+        """Whether it matters whose a history is."""
+        return self.user_ids is not None
+
+    @property
     def bidirectional(self) -> bool:
         """Whether the head reads later items too, so that the item asked for must be hidden from it."""
         return getattr(self.head, "bidirectional", False)
@@ -170,13 +175,14 @@ class Recommender(nn.Module):
             exclude_seen=exclude_seen,
         )
 
-    def add_items(self, table: pl.DataFrame, images: str | Path | None = None) -> tuple[str, ...]:
+    def add_items(self, table: Any, images: str | Path | None = None) -> tuple[str, ...]:
         """Adds items that training never saw; they are encoded from their text or image and ranked from now on.
 
         Only this object changes, not the run it was loaded from.
 
         Args:
-            table: ``item_id`` and the columns that the run's prompt asks for, as in the item table of a data set.
+            table: of polars or pandas: ``item_id`` and the columns that the run's prompt asks for, as in the item table
+                of a data set.
             images: folder of the items' images, for a run over images.
 
         Returns:
@@ -219,16 +225,18 @@ class Recommender(nn.Module):
             )
         return np.array([index[user] for user in users], dtype=np.int32)
 
-    def save(self, folder: Path, *, writes: bool = True) -> None:
+    def save(self, folder: str | Path, *, writes: bool = True) -> None:
         """Writes weights and item vectors as safetensors, adapters, and users where the head has a table of them.
 
         Args:
-            folder: of the run.
+            folder: of the run, whose options and items stand there already.
             writes: whether this process is the one that writes; the weights may be spread over all of them.
         """
         vectors, state = self.item_embeddings(), fsdp.whole(self.state_dict(), keep=writes)
         if not writes:
             return
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         if self.user_ids is not None:
             names = [user or None for user in self.user_ids[1:].tolist()]
             users = pl.DataFrame({"user_id": names}, schema={"user_id": pl.String})

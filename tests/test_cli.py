@@ -148,6 +148,12 @@ def test_a_head_with_a_table_of_users_is_told_whose_history_it_is(toy_folder: Pa
     assert "1 of 1 users were not in the training log" in llmrec(*ask, "--user", "nobody").err
 
 
+def test_a_name_is_refused_where_it_would_change_nothing(run: Path, llmrec) -> None:
+    answer = llmrec("recommend", "--run", run, "--history", "i3", "--user", "u7")
+    assert (answer.code, answer.out) == (2, "")
+    assert f"error: --user u7: {run} knows nobody by name" in answer.err
+
+
 def test_recommend_prints_the_table_as_json(run: Path, llmrec) -> None:
     """F17: the user's own ids come back, not internal numbers."""
     answer = llmrec("recommend", "--run", run, "--history", "i3 | i5", "-k", 3, "--json")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import tiny_models
@@ -362,6 +363,27 @@ def test_new_items_are_encoded_from_their_text_and_ranked_at_once(
         assert {item: scores[item] for item in old} == pytest.approx(old, abs=1e-6), "the others are as they were"
     assert len(model.recommend([["i3", "copy"]], k=3)) == 3, "a new item may stand in a history"
     assert Recommender.load(text_run).num_items == 30, "the run is as it was"
+
+
+def test_new_items_may_come_from_pandas_and_nothing_else(text_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(text_run.parent / "cache"))
+    tables = [new_items("A", "B"), pd.DataFrame({"item_id": ["new0", "new1"], "title": ["A", "B"]})]
+    models = [Recommender.load(text_run) for _ in tables]
+    for model, table in zip(models, tables):
+        model.add_items(table)
+    assert models[0].item_embeddings().equal(models[1].item_embeddings())
+    with pytest.raises(DataError, match=r"must be a table of polars or pandas \(a DataFrame\), came dict"):
+        models[0].add_items({"item_id": ["new2"]})
+    with pytest.raises(DataError, match="a column of the table holds values of several kinds"):
+        models[0].add_items(pd.DataFrame({"item_id": ["new2", 3]}))
+
+
+def test_a_recommender_is_saved_where_a_string_says(id_run: Path, tmp_path: Path) -> None:
+    Recommender.load(id_run, to_train=True).save(str(tmp_path / "new"))
+    saved = load_file(tmp_path / "new" / "model.safetensors")
+    assert {name: value.tolist() for name, value in saved.items()} == {
+        name: value.tolist() for name, value in load_file(id_run / "model.safetensors").items()
+    }
 
 
 def test_new_items_that_cannot_be_added_are_refused_by_name(text_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

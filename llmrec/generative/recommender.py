@@ -105,6 +105,11 @@ class GenerativeRecommender(nn.Module):
         """Items in the catalogue, padding not counted."""
         return len(self.item_ids) - 1
 
+    @property
+    def knows_users(self) -> bool:
+        """Whether it matters whose a history is: the prompt may show no user."""
+        return self.asking.prompt.anatomy.shows("user")
+
     @torch.inference_mode()
     def score(self, histories: Sequences) -> Float[Tensor, "batch catalogue"]:
         """Log-likelihoods of all items in nats; column 0 (padding) is minus infinity."""
@@ -181,13 +186,14 @@ class GenerativeRecommender(nn.Module):
             exclude_seen=exclude_seen,
         )
 
-    def add_items(self, table: pl.DataFrame) -> None:
+    def add_items(self, table: Any) -> None:
         """Adds items that training never saw; they get names of the same kind as the others and are ranked from now on.
 
         Only this object changes, not the run it was loaded from.
 
         Args:
-            table: ``item_id`` and what the names are made of, such as ``title``, as in the item table of a data set.
+            table: of polars or pandas: ``item_id`` and what the names are made of, such as ``title``, as in the item
+                table of a data set.
 
         Raises:
             DataError: a kind of names that new items cannot have, an id that is in the catalogue already or stands
@@ -206,7 +212,7 @@ class GenerativeRecommender(nn.Module):
         self.asking = replace(self.asking, rows=PromptRows(data, ids=names))
         self.item_ids = np.array([*self.item_ids, *new], dtype=object)
 
-    def save(self, folder: Path, *, writes: bool = True) -> None:
+    def save(self, folder: str | Path, *, writes: bool = True) -> None:
         """Writes the weights, the language model's configuration, the tokenizer, the names of items, prompts, users.
 
         Of a model with additions these alone are written, and once more as PEFT reads them.
@@ -214,6 +220,8 @@ class GenerativeRecommender(nn.Module):
         state = fsdp.whole(self.state_dict(), keep=writes)
         if not writes:
             return
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.clone().contiguous() for name, tensor in state.items()}  # embeddings stand there thrice
         names = {"hash": self.ids.hash, "names": self.ids.names, "tokens": self.ids.tokens}
         write_json(folder / "item_ids.json", names)
