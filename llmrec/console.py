@@ -9,7 +9,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from llmrec.filtering import Filtered
-from llmrec.splits import Split
+from llmrec.splits import NOT_DRAWN, Split
 
 EVERY = 10
 """Without a terminal, training says a line every so many epochs."""
@@ -41,7 +41,10 @@ class Console:
             self.say(f"  {note}")
         self._say_listed(filtered.users, "users were left out")
         self._say_listed(filtered.items, "items were left out")
-        self._say_listed(split.without_case, "users have no case")
+        drawn = pl.col("reason") != NOT_DRAWN
+        self._say_listed(split.without_case.filter(drawn), "users have no case")
+        if others := len(split.without_case.filter(~drawn)):
+            self.say(f"  {others:,} users have a case and are not asked about: protocol.users draws fewer")
         if unused := split.unused["interactions"].sum():
             self.say(f"  {unused:,} interactions of {len(split.unused):,} users are held out and in no case")
         self._say_listed(split.cold_items(), "target items have no training interaction")

@@ -193,6 +193,16 @@ def test_the_5_core_of_ml_100k_takes_333_films_and_nobody():
     assert RunConfig(filter={"k_core": 5}).filter.words == "5-core"
 
 
+def test_the_console_tells_who_has_no_case_from_who_was_not_drawn(capsys):
+    result = filtered(log_of("a", "abc", "abcd", "abcde", "bcd"))
+    Console().say_data(result, LeaveOneOut().split(result.dataset).of_users(1))
+    said = [line for line in capsys.readouterr().err.splitlines() if "case" in line]
+    assert said == [
+        "  1 users have no case, such as 'u1' (1 interactions, needs 3)",
+        "  3 users have a case and are not asked about: protocol.users draws fewer",
+    ]
+
+
 def test_the_console_says_who_and_what_was_left_out_and_what_nobody_uses(capsys):
     data = log_of(*["abcdef"] * 5, "abcdeg", "bcdefa", stamps=[*range(6)] * 6 + [0, 1, 2, 3, 3, 4])
     result = filtered(data, k_core=6)

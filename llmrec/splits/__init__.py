@@ -12,6 +12,8 @@ from llmrec.sequences import Sequences
 
 DRAWN = "; of {:,} users drawn at random (seed 0)"
 """What is said behind the description of a split of which only so many users are asked about."""
+NOT_DRAWN = "not among those drawn"
+"""The reason of all others who could be asked about."""
 _NO_ROWS = partial(pl.DataFrame, schema={"user_id": pl.String, "interactions": pl.Int64})
 
 
@@ -108,7 +110,7 @@ class Split:
         chosen = np.random.default_rng(0).permutation(everybody)[:number]
         parts = [part.take(np.flatnonzero(np.isin(part.user, chosen))) for part in (self.validation, self.test)]
         others = self.dataset.user_ids[np.setdiff1d(everybody, chosen)].astype(str)
-        left_out = pl.DataFrame({"user_id": others}).with_columns(reason=pl.lit("not among those drawn"))
+        left_out = pl.DataFrame({"user_id": others}).with_columns(reason=pl.lit(NOT_DRAWN))
         return replace(
             self,
             validation=parts[0],
