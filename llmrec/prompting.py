@@ -35,6 +35,8 @@ from llmrec.prompt_fields import ANSWERS, SECTIONS, Anatomy, anatomy
 from llmrec.prompt_rows import columns, item_rows
 
 _PACKAGE = Path(__file__).parent
+UNTITLED = ("items/title_or_untitled", "items/described_or_untitled")
+"""Item prompts that give every item a text."""
 _FILE = re.compile(r"---\n(.*?)^---\n(.*)\Z", re.DOTALL | re.MULTILINE)
 
 
@@ -247,9 +249,10 @@ def item_texts(dataset: Dataset, prompt: Prompt, *, required: bool = True) -> li
     texts = [prompt.render("text", item=row) for row in rows]
     empty = [row["item_id"] for row, text in zip(rows, texts, strict=True) if not text]
     if empty and required:
+        some = f" or, for a few, one that calls them Untitled ({', '.join(UNTITLED)})" if any(texts) else ""
         raise DataError(
             f"{dataset.name}: prompt {prompt.name!r} gives no text for {len(empty)} items, such as {empty[:3]}; fill "
-            "the field in the item table, use a prompt with other fields, or train with --model id"
+            f"the field in the item table, use a prompt with other fields{some}, or train with --model id"
         )
     return ["", *texts]
 

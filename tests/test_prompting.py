@@ -14,7 +14,7 @@ from llmrec import config, prompting
 from llmrec.errors import DataError, PromptError
 from llmrec.interactions import Dataset
 from llmrec.item_text import ItemText
-from llmrec.prompting import Prompt, item_texts
+from llmrec.prompting import UNTITLED, Prompt, item_texts
 
 SHIPPED = sorted(
     str(path.relative_to(ROOT / "prompts").with_suffix("")) for path in (ROOT / "prompts").rglob("*.jinja")
@@ -223,7 +223,10 @@ def test_an_item_without_any_text_is_refused_by_its_id():
         with pytest.raises(DataError) as error:
             item_texts(dataset, prompt(name))
         assert "gives no text for 1 items, such as ['B2']; fill the field" in str(error.value)
-        assert "use a prompt with other fields, or train with --model id" in str(error.value)
+        assert "use a prompt with other fields or, for a few, one that calls them Untitled" in str(error.value)
+    for name in UNTITLED:
+        assert name in str(error.value)
+        assert item_texts(dataset, Prompt.load(name))[1:] == ["Heat", "Untitled"]
 
 
 def test_a_prompt_can_fall_back_to_the_next_field():
