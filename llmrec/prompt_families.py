@@ -3,6 +3,7 @@
 A family is a folder below ``prompts/p5/``: ``rating``, or ``yelp/rating`` of a set of its own.
 """
 
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from statistics import fmean
@@ -23,7 +24,6 @@ from llmrec.prompting import Prompt, found
 from llmrec.sequences import Sequences
 from llmrec.splits import Cases, Split
 
-WIDTH = 100
 EXAMPLES = 100
 """Examples that each prompt is rendered for; their lengths are shown."""
 
@@ -55,15 +55,15 @@ def facts(dataset: Dataset, split: str, model: str | None = None) -> dict[str, A
 
 
 def show(found: dict[str, Any]) -> str:
-    """The facts as a table of at most 100 columns."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("family")
-    for heading in ("prompts", "unseen", "off", "examples", "input\nmean", "longest", "target\nmean", "longest"):
-        table.add_column(heading, justify="right")
+    """The facts as a table that fits the terminal; names of families are folded where there is little room."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    table.add_column("family", overflow="fold")
+    for heading in ("prompts", "unseen", "off", "examples", "input\nmean", "max", "target\nmean", "max"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in found["families"]:
         counts = [f"{row[name]:,}" for name in ("prompts", "unseen", "switched_off", "examples")]
         table.add_row(row["family"], *counts, *_lengths(row["input"]), *_lengths(row["target"]))
-    console = Console(width=WIDTH, highlight=False, color_system=None)
+    console = Console(width=shutil.get_terminal_size().columns, highlight=False, color_system=None)
     with console.capture() as text:
         console.print(table)
         console.print(

@@ -98,11 +98,14 @@ def test_the_lengths_are_the_same_every_time_and_none_where_nothing_is_asked(toy
 
 
 @pytest.mark.slow
-def test_the_command_prints_a_table_or_json(toy_folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command_prints_a_table_that_fits_or_json(
+    toy_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     words = ["prompts", "stats", "--data", "toy", "--data-dir", str(toy_folder)]
+    monkeypatch.setenv("COLUMNS", "80")
     assert cli.main(words) == 0
     table = capsys.readouterr().out.splitlines()
-    assert max(map(len, table)) <= 100
+    assert max(map(len, table)) <= 80
     assert [line.split()[0] for line in table if line.strip().startswith("p5/")] == [
         f"p5/{family}"
         for family in [
@@ -128,6 +131,8 @@ def test_the_command_prints_a_table_or_json(toy_folder: Path, capsys: pytest.Cap
     found = json.loads(capsys.readouterr().out)
     assert (found["data"], found["unit"], found["model"]) == ("toy", "words", None)
     assert show(found) == "\n".join(table).strip("\n")
+    monkeypatch.setenv("COLUMNS", "64")
+    assert max(map(len, show(found).splitlines())) <= 64
 
 
 def test_a_model_without_a_tokenizer_is_refused(toy, tmp_path: Path):
