@@ -76,7 +76,7 @@ def show_prompt(arguments: argparse.Namespace) -> int:
 
 
 def check_prompts(arguments: argparse.Namespace) -> int:
-    """Prints one line per fault; 1 if there is any."""
+    """Prints one line per fault, and what has none; 1 if there is any fault."""
     from llmrec import prompt_check
     from llmrec.sources import load_dataset
 
@@ -85,7 +85,11 @@ def check_prompts(arguments: argparse.Namespace) -> int:
     for note in found.notes:
         print(note, file=sys.stderr)
     off = f"; {found.switched_off} switched off" if found.switched_off else ""
-    print("\n".join(found.faults) if found.faults else f"{found.prompts} prompts on {arguments.data}: no fault{off}")
+    named = f" ({', '.join(found.passed)})" if found.faults and arguments.prompts else ""
+    for fault in found.faults:
+        print(fault)
+    if found.passed or not found.faults:
+        print(f"{len(found.passed)} prompts{named} on {arguments.data}: no fault{off}")
     return 1 if found.faults else 0
 
 

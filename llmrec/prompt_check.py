@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from llmrec import components
 from llmrec.errors import ConfigError, DataError, PromptError, nearest
 from llmrec.interactions import Dataset
+from llmrec.options import FeatureOptions
 from llmrec.prompt_fields import Use
 from llmrec.prompt_rows import HISTORY, PromptRows, columns, emptied, filled, labelled
 from llmrec.prompting import Prompt, found, item_texts
@@ -20,6 +22,8 @@ from llmrec.splits import Split
 CANDIDATES = 20
 """Candidates in a zero-shot case; ChatGPT-style rankers are mostly asked about so many. P5's prompts name their own."""
 
+ITEM_PROMPT = FeatureOptions().prompt
+"""How a zero-shot prompt calls items unless told otherwise."""
 _FEW = 5
 """Candidates are compared with one another in lists of so many."""
 _Variables = dict[str, Any]
@@ -33,8 +37,10 @@ _REPEAT = "the answer stands in the history or in another field that may be show
 class Findings:
     """Faults make the check fail, notes do not; one line each."""
 
-    prompts: int = 0
-    """How many were rendered."""
+    tried: list[str] = field(default_factory=list)
+    """Names of those that were rendered."""
+    passed: list[str] = field(default_factory=list)
+    """Names of those without a fault."""
     switched_off: int = 0
     """How many more the data cannot be shown with; of each a note says which field is missing."""
     faults: list[str] = field(default_factory=list)
@@ -68,10 +74,13 @@ def check(names: list[str], dataset: Dataset, split: str, *, cases: int = 200, s
     findings = Findings()
     loaded = list(_load(places, findings, names or list(places)))
     chosen = [prompt for prompt in loaded if not names or prompt.name in names]
-    findings.faults += _same_bodies(loaded, chosen)
+    alike = _same_bodies(loaded, chosen)
+    findings.faults += [f"{first}: the same body as {', '.join(rest)}; delete one" for first, *rest in alike]
     trial = _Trial(dataset, split, cases, seed, findings)
     for prompt in chosen:
         trial.examine(prompt, named=bool(names))
+    faulty = {fault.partition(": ")[0] for fault in findings.faults}.union(*alike)
+    findings.passed = [name for name in findings.tried if name not in faulty]
     return findings
 
 
@@ -88,6 +97,20 @@ def cut(dataset: Dataset, split: str) -> Split:
     return parts
 
 
+def rows_for(kind: str, dataset: Dataset) -> tuple[PromptRows, str]:
+    """Rows that prompts of a kind are filled with, and why they are not those of ``eval.zeroshot``, if they are not.
+
+    It calls items as ITEM_PROMPT says, unless told otherwise, and refuses data that this gives no texts; prompts for it
+    are then shown and checked with titles.
+    """
+    if kind != "zeroshot":
+        return PromptRows(dataset), ""
+    try:
+        return PromptRows(dataset, item_texts(dataset, Prompt.load(ITEM_PROMPT))), ""
+    except (DataError, PromptError) as error:
+        return PromptRows(dataset), f"items are shown by their titles or ids; eval.zeroshot would say: {error}"
+
+
 def stands_in(answer: str, text: str) -> bool:
     """Whether a text holds an answer as whole words, whatever their case and the blanks between."""
     words = r"\s+".join(map(re.escape, answer.split()))
@@ -102,12 +125,12 @@ def _load(places: dict[str, list[Path]], findings: Findings, reported: list[str]
             findings.faults += [f"{name}: {fault}" for fault in error.faults if name in reported]
 
 
-def _same_bodies(loaded: list[Prompt], chosen: list[Prompt]) -> list[str]:
+def _same_bodies(loaded: list[Prompt], chosen: list[Prompt]) -> list[tuple[str, ...]]:
+    """Names of the prompts that say the same, together."""
     names: dict[str, list[str]] = defaultdict(list)
     for prompt in loaded:
         names[prompt.body.strip()].append(prompt.name)
-    same = {tuple(names[prompt.body.strip()]) for prompt in chosen if len(names[prompt.body.strip()]) > 1}
-    return [f"{first}: the same body as {', '.join(rest)}; delete one" for first, *rest in sorted(same)]
+    return sorted({tuple(names[prompt.body.strip()]) for prompt in chosen if len(names[prompt.body.strip()]) > 1})
 
 
 class _Trial:
@@ -117,7 +140,7 @@ class _Trial:
         self.dataset, self.seed, self.findings = dataset, seed, findings
         self.columns, self.filled = columns(dataset), filled(dataset)
         parts = cut(dataset, split)
-        self.rows = PromptRows(parts.dataset)
+        self._rows = cache(partial(rows_for, dataset=parts.dataset))
         order = np.random.default_rng(seed).permutation(len(parts.test))[:cases]
         self.cases = parts.test.take(np.sort(order))
         self._known: dict[tuple[int, int | None], _Variables] = {}
@@ -125,14 +148,14 @@ class _Trial:
     def examine(self, prompt: Prompt, named: bool) -> None:
         """Adds what is wrong with one prompt, or that it is switched off."""
         if prompt.kind == "instructions":  # a file of its own fills it; what can be said without one, parsing has said
-            self.findings.prompts += 1
+            self.findings.tried.append(prompt.name)
             return
         unknown = prompt.anatomy.unknown_fields(self.columns)
         empty = prompt.anatomy.never_filled(self.columns, self.filled)
         if empty and not unknown and not named:
             self._switch_off(prompt, empty)
             return
-        self.findings.prompts += 1
+        self.findings.tried.append(prompt.name)
         faults = unknown + [
             f"line {use.line}: {use.variable}.{use.field} is never filled in {self.dataset.name}" for use in empty
         ]
@@ -164,6 +187,8 @@ class _Trial:
 
     def _case_faults(self, prompt: Prompt) -> list[str]:
         """One line per kind of fault, with the number of cases and the first user."""
+        if otherwise := self._rows(prompt.kind)[1]:
+            self.findings.notes.append(f"{prompt.name}: {otherwise}")
         met: dict[str, list[str]] = defaultdict(list)
         for row in range(len(self.cases)):
             variables = self._variables(prompt, row)
@@ -183,12 +208,13 @@ class _Trial:
 
     def _variables(self, prompt: Prompt, row: int) -> _Variables:
         number, last = (CANDIDATES, HISTORY) if prompt.kind == "zeroshot" else (prompt.head.candidates, None)
+        rows, _ = self._rows(prompt.kind)
         if (row, last) not in self._known:
-            self._known[row, last] = self.rows.variables(self.cases, row, last=last)
+            self._known[row, last] = rows.variables(self.cases, row, last=last)
         if not prompt.anatomy.shows("candidates"):
             return self._known[row, last]
-        drawn = self.rows.draw_candidates(self.cases, row, number, self.seed)
-        return self._known[row, last] | {"candidates": labelled([self.rows.items[item] for item in drawn])}
+        drawn = rows.draw_candidates(self.cases, row, number, self.seed)
+        return self._known[row, last] | {"candidates": labelled([rows.items[item] for item in drawn])}
 
     def _alike(self, prompt: Prompt) -> list[str]:
         """Items of the catalogue that the prompt shows as the same candidate: an answer could mean either."""
@@ -198,7 +224,7 @@ class _Trial:
         number = min(_FEW, len(variables["candidates"]))
         seen: dict[str, str] = {}
         pairs = []
-        for item in self.rows.items[1:]:
+        for item in self._rows(prompt.kind)[0].items[1:]:
             try:
                 text = prompt.given(**variables | {"candidates": labelled([item] * number)})
             except PromptError as error:

@@ -10,9 +10,9 @@ import numpy as np
 
 from llmrec.errors import DataError, PromptError
 from llmrec.interactions import Dataset
-from llmrec.prompt_check import cut
+from llmrec.prompt_check import ITEM_PROMPT, cut, rows_for
 from llmrec.prompt_fields import SECTIONS
-from llmrec.prompt_rows import HISTORY, PromptRows, columns
+from llmrec.prompt_rows import HISTORY, columns
 from llmrec.prompting import Prompt, found
 from llmrec.splits import Split
 
@@ -47,8 +47,8 @@ def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[
         user: user id; None takes the first one with a case.
 
     Returns:
-        ``prompt``, the ids ``user``, ``history``, ``target``, ``candidates``, and ``sections`` by block. An item
-        prompt is rendered for the target.
+        ``prompt``, the ids ``user``, ``history``, ``target``, ``candidates``, of a zero-shot prompt how ``items`` are
+        called in it, and ``sections`` by block. An item prompt is rendered for the target.
 
     Raises:
         PromptError: no such prompt, one that no log fills, or a field that the data does not have.
@@ -59,7 +59,7 @@ def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[
         raise PromptError(f"prompt {name!r} is filled by an instruction file (llmrec.instructions), not by a log")
     prompt.check_fields(columns(dataset))
     parts = cut(dataset, split)
-    row, rows = _case_of(parts, user), PromptRows(parts.dataset)
+    row, (rows, otherwise) = _case_of(parts, user), rows_for(prompt.kind, parts.dataset)
     candidates = rows.draw_candidates(parts.test, row, min(CANDIDATES, prompt.head.candidates), seed=0)
     variables = rows.variables(parts.test, row, candidates, HISTORY if prompt.kind == "zeroshot" else None)
     return {
@@ -68,6 +68,7 @@ def rendered(name: str, dataset: Dataset, split: str, user: str | None) -> dict[
         "history": [item["item_id"] for item in variables["history"]],
         "target": variables["item"]["item_id"],
         "candidates": [item["item_id"] for item in variables["candidates"]],
+        **({"items": otherwise or f"items are shown by {ITEM_PROMPT}"} if prompt.kind == "zeroshot" else {}),
         "sections": {block: prompt.render(block, **variables) for block in SECTIONS[prompt.kind]},
     }
 
@@ -82,7 +83,8 @@ def folded(shown: dict[str, Any]) -> str:
         "\n".join([f"[{block}]", *(textwrap.fill(line, width, break_long_words=False) for line in text.splitlines())])
         for block, text in shown["sections"].items()
     ]
-    return "\n\n".join([head, *sections])
+    called = [textwrap.fill(shown["items"], width)] if "items" in shown else []
+    return "\n\n".join(["\n".join([head, *called]), *sections])
 
 
 def _case_of(split: Split, user: str | None) -> int:

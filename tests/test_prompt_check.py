@@ -262,6 +262,16 @@ def test_every_fault_of_every_file_has_a_line_of_its_own(llmrec, toy_folder: Pat
     assert len(lines) == 7
 
 
+def test_beside_a_fault_is_said_which_prompts_have_none(llmrec, toy_folder: Path):
+    names = ("items/title", "items/title_brand", "p5/sequential/next_item")
+    answer = llmrec("check", *names, "--data", "toy", "--data-dir", toy_folder)
+    assert answer.code == 1
+    assert answer.out.splitlines() == [
+        "items/title_brand: line 5: item.brand is never filled in toy",
+        "2 prompts (items/title, p5/sequential/next_item) on toy: no fault",
+    ]
+
+
 def test_an_item_prompt_that_leaves_items_without_text_fails(llmrec, tmp_path: Path):
     log, items = toy_tables()
     untitled = items.with_columns(title=pl.when(pl.col("item_id") != "i4").then("title").otherwise(pl.lit("")))

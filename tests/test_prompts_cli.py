@@ -76,17 +76,31 @@ def test_show_renders_for_a_real_user(llmrec, toy_folder: Path):
     shown = json.loads(answer.out)
     log, items = toy_tables()
     own = log.filter(user_id="u7")["item_id"].to_list()
-    titles = dict(zip(items["item_id"], items["title"]))
+    rows = zip(items["item_id"], items["title"], items["genres"])
+    titles = {item: f"{title}, {' '.join(genres)}" for item, title, genres in rows}
+    assert shown["items"] == "items are shown by items/title_genres", "as eval.zeroshot does"
     assert (shown["user"], shown["target"], shown["history"]) == ("u7", own[-1], own[:-1][-10:])
     assert len(shown["candidates"]) == 5
     sections = shown["sections"]
     assert list(sections) == ["system", "user", "answer"]
-    assert sections["answer"] == titles[own[-1]]
+    assert titles[own[-1]].startswith(sections["answer"])
     assert [line[2:] for line in sections["user"].splitlines() if line.startswith("- ")] == [
         titles[item] for item in own[:-1][-10:]
     ]
     for number, item in enumerate(shown["candidates"], 1):
         assert f"\n{number}. {titles[item]}\n" in sections["user"]
+
+
+def test_show_says_so_where_eval_zeroshot_would_refuse_the_data(llmrec, tmp_path: Path):
+    log, items = toy_tables()
+    some = pl.when(pl.col("item_id") != "i4")
+    bare = items.with_columns(title=some.then("title").otherwise(pl.lit("")), genres=some.then("genres").otherwise([]))
+    data = ["--data", "toy", "--data-dir", write_recbole(tmp_path / "toy", "toy", log, bare)]
+    said = "items are shown by their titles or ids; eval.zeroshot would say: toy: prompt 'items/title_genres' gives no"
+    answer = llmrec("show", "zeroshot/rank", *data)
+    assert answer.code == 0
+    assert said in " ".join(answer.out.split())
+    assert f"zeroshot/rank: {said}" in llmrec("check", "zeroshot/rank", *data).err
 
 
 def test_show_folds_long_text_for_the_terminal(llmrec, toy_folder: Path, monkeypatch: pytest.MonkeyPatch):
