@@ -113,7 +113,9 @@ def test_the_study_trains_keeps_and_reports(toy_folder: Path, tmp_path: Path, mo
     assert scaling.main([*words, "--seeds", "2", "--report"]) == 0
     said = capsys.readouterr().out
     assert "Missing: 18 cells: dssm_id-id seed 1; sasrec-llama seed 1; " in said
-    assert "sasrec-id-softmax seeds 0, 1; dssm-llama seeds 0, 1; sasrec-llama-1-blocks seeds 0, 1; " in said, "of every stage"
+    assert "sasrec-id-softmax seeds 0, 1; dssm-llama seeds 0, 1; sasrec-llama-1-blocks seeds 0, 1; " in said, (
+        "of every stage"
+    )
     assert scaling.main([*words, "--seeds", "2"]) == 0
     assert capsys.readouterr().err.count("its log") == 2, "the first seed is not trained again"
     assert (tmp_path / "results" / "scaling-toy.png").stat().st_size > 10_000

@@ -14,7 +14,7 @@ from fake_openai import FakeOpenAI, Handler, logprobs, ok
 from loopback import closed_port
 from small_runs import Answer, arguments
 
-from eval import compare, zeroshot, zeroshot_report
+from eval import compare, zeroshot
 from llmrec import cli, train
 from llmrec.answer_store import AnswerStore
 from llmrec.runs import read_json
