@@ -97,6 +97,7 @@ def test_users_whom_training_does_not_show_are_asked_about_without_their_names(m
 def test_recommend_masks_and_takes_names(model):
     made, _ = model
     seen = [["i1", "i2", "i3"], ["i4"]]
+    assert made.knows_users, "its prompt shows them"
     found = made.recommend(seen, users=["u1", "nobody"], k=30)
     for user, items in zip(["u1", "nobody"], seen):
         listed = found.filter(pl.col("user_id") == user)["item_id"].to_list()
