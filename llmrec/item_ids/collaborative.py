@@ -94,7 +94,7 @@ class _Graph:
         return [group[labels == label] for label in np.unique(labels)]
 
     def _embed(self, users: sparse.csr_array, number: int) -> Float[np.ndarray, "items dims"]:
-        """Rows of length 1 from the leading eigenvectors of the graph's normalised matrix.
+        """Rows of length 1, or zeros, from the leading eigenvectors of the graph's normalised matrix.
 
         With a loop at each item that matrix is a product of the log with itself, so they are singular vectors of the
         log, which a method by blocks finds also where the graph falls apart and many eigenvalues are equal.
@@ -105,7 +105,9 @@ class _Graph:
         seed = int(self.generator.integers(2**31))
         vectors, values, _ = randomized_svd((scale @ users).tocsr(), min(number, *users.shape), random_state=seed)
         vectors = vectors[:, values > _NOTHING]
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _NOTHING)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        # Of a piece of the graph that none of these vectors shows there is rounding alone, which would cut it anywhere.
+        return np.where(norms > _NOTHING, vectors / np.maximum(norms, _NOTHING), 0.0)
 
 
 def _users_of_items(train: Sequences, num_items: int) -> sparse.csr_array:
