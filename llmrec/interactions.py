@@ -69,8 +69,11 @@ class Dataset:
         users: pl.DataFrame | None = None,
         *,
         time_unit: TimeUnit = "seconds",
+        text_ids: bool = False,
     ) -> "Dataset":
         """Checks three tables with string ids and indexes them.
+
+        Blanks around an id go, with a note: they are no part of it and would make two users or items of one.
 
         Args:
             name: how reports call the data set.
@@ -79,13 +82,14 @@ class Dataset:
             items: ``item_id`` and optional columns; items that only the log knows are appended.
             users: ``user_id`` and optional columns; users that only the log knows are appended.
             time_unit: what ``timestamp`` counts.
+            text_ids: whether ids are texts of the source, which stay as they are written.
 
         Raises:
             DataError: a missing or mistyped column, a null, or an id that stands twice in an item or user table.
         """
         _check_log(name, interactions)
-        items, item, item_note = _indexed(name, "item", items, interactions["item_id"])
-        users, user, user_note = _indexed(name, "user", users, interactions["user_id"])
+        items, item, item_note = _indexed(name, "item", items, interactions["item_id"], text_ids)
+        users, user, user_note = _indexed(name, "user", users, interactions["user_id"], text_ids)
         items = _with_prices(items)
         _check_types(name, "items", items, ITEM_COLUMNS)
         _check_types(name, "users", users, USER_COLUMNS)
@@ -199,29 +203,43 @@ def _check_types(name: str, table: str, frame: pl.DataFrame, known: dict) -> Non
 
 
 def _indexed(
-    name: str, side: str, table: pl.DataFrame | None, ids: pl.Series
+    name: str, side: str, table: pl.DataFrame | None, ids: pl.Series, text_ids: bool
 ) -> tuple[pl.DataFrame, pl.Series, list[str]]:
     """The table with every id of the log, the index of each row's id, and notes.
 
     Each row's string is hashed once; from then on there are only codes, and strings of the distinct ids.
     """
+    key = f"{side}_id"
     codes = ids.cast(pl.Categorical)
     seen = codes.unique(maintain_order=True)
-    labels = pl.DataFrame({f"{side}_id": seen.cast(pl.String)})
-    if (labels[f"{side}_id"] == "").any():
+    written = seen.cast(pl.String).alias(key)
+    bare = written if text_ids else written.str.strip_chars()
+    padded = bare != written
+    rows = int(codes.to_physical().is_in(seen.filter(padded).to_physical().implode()).sum()) if padded.any() else 0
+    notes = _blanks(written.filter(padded), rows, "log")
+    if (bare == "").any():
         raise DataError(f"{name}: the log has a row whose {side} id is empty; every row needs one")
-    table, notes = (labels, []) if table is None else _with_missing(name, side, table, labels)
-    index = labels.join(_index(table, side), on=f"{side}_id", how="left", maintain_order="left")[side]
+    labels = bare.to_frame()
+    known = labels.unique(maintain_order=True)
+    table, told = (known, []) if table is None else _with_missing(name, side, table, known, text_ids)
+    index = labels.join(_index(table, side), on=key, how="left", maintain_order="left")[side]
     distinct = seen.to_physical().to_numpy()
     lookup = np.zeros(distinct.max() + 1, dtype=np.int32)
     lookup[distinct] = index.to_numpy()
-    return table, pl.Series(side, lookup[codes.to_physical().to_numpy()]), notes
+    return table, pl.Series(side, lookup[codes.to_physical().to_numpy()]), notes + told
 
 
-def _with_missing(name: str, side: str, table: pl.DataFrame, seen: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+def _with_missing(
+    name: str, side: str, table: pl.DataFrame, seen: pl.DataFrame, text_ids: bool
+) -> tuple[pl.DataFrame, list[str]]:
     key = f"{side}_id"
     if key not in table.columns or table.schema[key] != pl.String:
         raise DataError(f"{name}: the {side} table needs a string column {key!r}; it has {dict(table.schema)}")
+    notes: list[str] = []
+    if not text_ids:
+        written, table = table[key], table.with_columns(pl.col(key).str.strip_chars())
+        padded = written.filter((table[key] != written).fill_null(False))
+        notes = _blanks(padded, len(padded), f"{side} table")
     if (table[key] == "").fill_null(True).any():
         raise DataError(f"{name}: the {side} table has a row whose {side} id is empty; every row needs one")
     if twice := table.filter(pl.col(key).is_duplicated())[key].unique().sort().to_list():
@@ -232,8 +250,15 @@ def _with_missing(name: str, side: str, table: pl.DataFrame, seen: pl.DataFrame)
             f"{name}: not one {side} id of the log is in the {side} table (log: {seen[key].head(3).to_list()}, "
             f"table: {table[key].head(3).to_list()}); do the two files number them differently?"
         )
-    note = [f"{len(missing)} {side}s of the log are not in the {side} table"] if len(missing) else []
-    return pl.concat([table, missing], how="diagonal"), note
+    notes += [f"{len(missing)} {side}s of the log are not in the {side} table"] if len(missing) else []
+    return pl.concat([table, missing], how="diagonal"), notes
+
+
+def _blanks(padded: pl.Series, rows: int, table: str) -> list[str]:
+    """A note of the ids that had blanks around them."""
+    if not rows:
+        return []
+    return [f"blanks around the {padded.name} removed: {rows} rows of the {table}, such as {padded[0]!r}"]
 
 
 def _index(table: pl.DataFrame, side: str) -> pl.DataFrame:

@@ -54,6 +54,29 @@ def test_items_and_users_that_only_the_log_knows_are_appended_and_noted():
     )
 
 
+def test_blanks_around_ids_make_no_second_user_or_item_and_are_noted():
+    """An export pads some of its ids: `001 ` and `001` are one user, in whichever table."""
+    rows = [("001", "a", 1), ("001 ", "b", 2), ("\u00a0002", " a", 3), ("002", "c", 4), ("001 ", "a\t", 5)]
+    users = pl.DataFrame({"user_id": ["002", "001 "], "age": [20, 30]})
+    table = items((" c", "C"), ("a", "A"), ("b", "B"))
+    for kind in (pl.String, pl.Categorical):
+        frame = log(rows).cast({"user_id": kind, "item_id": kind})
+        data = Dataset.from_tables("toy", frame, table, users)
+        assert data.item_ids.tolist() == ["", "c", "a", "b"]
+        assert data.user_ids.tolist() == ["", "002", "001"]
+        assert (history(data, "001"), history(data, "002")) == (["a", "b", "a"], ["a", "c"])
+        assert data.notes == (
+            "blanks around the item_id removed: 2 rows of the log, such as ' a'",
+            "blanks around the item_id removed: 1 rows of the item table, such as ' c'",
+            "blanks around the user_id removed: 3 rows of the log, such as '001 '",
+            "blanks around the user_id removed: 1 rows of the user table, such as '001 '",
+        )
+    assert Dataset.from_tables("toy", log(rows)).num_users == 2
+    assert Dataset.from_tables("toy", log(rows), text_ids=True).num_users == 4
+    with pytest.raises(DataError, match="1 item ids stand twice in the item table, such as \\['a'\\]"):
+        Dataset.from_tables("toy", log(rows), items(("a", "A"), ("a ", "B")))
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [

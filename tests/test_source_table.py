@@ -313,6 +313,7 @@ def test_a_parquet_file_says_itself_what_its_columns_are(tmp_path):
         ("u,a,1\nu,b,964982224a\n", "log.csv, line 3: timestamp must be a whole number (64 bits); found '964982224a'"),
         ("u,a,1.0\nu,b,1.5\n", "log.csv, line 3: timestamp must be a whole number (64 bits); found '1.5'"),
         ("u,a,1\nu,b,\n", "log.csv, line 3: timestamp must be a whole number (64 bits); found ''"),
+        ("u,a,1\n ,b,2\n", "log.csv, line 3: user_id is empty, every row needs one; found ' '"),
         ('u,"a\nb",1\nu,c,x\n', "log.csv, line 4: timestamp must be a whole number (64 bits); found 'x'"),
         ("u,a,1\nu,b\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found 'u,b'"),
         ("u,a,1\nu,b,c,2\n", "log.csv, line 3: expected 3 fields separated by ',' (user, item, time); found 'u,b,c,2'"),
@@ -341,6 +342,17 @@ def test_an_id_that_stands_twice_in_a_table_is_refused_with_both_places(tmp_path
     places = ("line 5", "line 4") if ending == "csv" else ("row 3", "row 2")
     message = refusal(tmp_path, interactions="log.csv", **{f"{side}s": f"meta.{ending}"})
     assert f"meta.{ending}, {places[0]}: {side}_id has a row already, {places[1]}; found '2'" in message
+
+
+def test_an_id_with_a_blank_behind_it_is_the_same_id(tmp_path):
+    """Every third id of an export is padded: no user is made of it, and the table has one row of it."""
+    write(tmp_path, "user,item,time\n001,037,1\n001 ,038 ,2\n")
+    data = read(tmp_path)
+    assert (data.user_ids.tolist(), data.item_ids.tolist()) == (["", "001"], ["", "037", "038"])
+    assert "blanks around the user_id removed: 1 rows of the log, such as '001 '" in data.notes
+    write(tmp_path, "item,title\n037,A\n038,B\n037 ,C\n", "meta.csv")
+    message = refusal(tmp_path, interactions="log.csv", items="meta.csv")
+    assert "meta.csv, line 4: item_id has a row already, line 2; found '037 '" in message
 
 
 def test_a_rating_that_is_no_number_is_refused_and_an_empty_last_field_is_not_a_missing_one(tmp_path):

@@ -49,6 +49,15 @@ def real_movielens(tmp_path: Path) -> Path:
     return folder
 
 
+def test_blanks_around_ids_are_taken_off_atomic_files(tmp_path):
+    data = load_dataset("toy", recbole(tmp_path, "u\t1 \t3\t5\n u\t1\t4\t6\n"))
+    assert (data.user_ids.tolist(), data.item_ids.tolist()) == (["", "u"], ["", "1"])
+    assert "blanks around the item_id removed: 1 rows of the log, such as '1 '" in data.notes
+    twice = recbole(tmp_path, "u\t1\t3\t5\n", "1\tToy Story\t1995\tComedy\n1 \tJumanji\t1995\tComedy\n")
+    with pytest.raises(DataError, match=r"toy\.item, line 3: item_id has a row already, line 2; found '1 '"):
+        load_dataset("toy", twice)
+
+
 @needs_real
 def test_both_layouts_of_movielens_100k_are_the_same_data(real_movielens):
     ours, theirs = load_dataset("ml-100k", REAL), load_dataset("ml-100k", real_movielens)

@@ -30,15 +30,16 @@ class Table:
     def ids(self, column: str) -> pl.Series:
         """A column of ids as they stand in the file; an empty one is refused."""
         values = self.frame[column]
-        self.refuse((values == "").fill_null(True), values, f"{column} is empty, every row needs one")
+        self.refuse((values.str.strip_chars() == "").fill_null(True), values, f"{column} is empty, every row needs one")
         return values
 
     def keys(self, column: str) -> pl.Series:
         """A column of ids of which each has one row; a second one is refused."""
         values = self.ids(column)
-        again = ~values.is_first_distinct()
+        bare = values.str.strip_chars()
+        again = ~bare.is_first_distinct()
         if again.any():
-            first = self.lines[values.to_list().index(values.filter(again)[0])]
+            first = self.lines[bare.to_list().index(bare.filter(again)[0])]
             self.refuse(again, values, f"{column} has a row already, line {first}")
         return values
 

@@ -54,7 +54,9 @@ class Typed:
         """Ids as strings or a categorical; every row needs one."""
         ids = self._of(name, "a string or a whole number", lambda kind: kind.is_integer() or _is_text(kind))
         empty = ids.is_null()
-        if _is_text(ids.dtype):  # in Parquet an empty string is no null
+        if ids.dtype == pl.String:
+            empty |= (ids.str.strip_chars() == "").fill_null(True)
+        elif _is_text(ids.dtype):  # in Parquet an empty string is no null
             empty |= (ids == "").fill_null(True)
         self._refuse(empty, ids, f"{name} is empty, every row needs one")
         return ids if ids.dtype in (pl.String, pl.Categorical) else ids.cast(pl.String)
@@ -62,9 +64,10 @@ class Typed:
     def keys(self, name: str) -> pl.Series:
         """Ids as strings of which each has one row; a second one is refused."""
         ids = self.ids(name).cast(pl.String)
-        again = ~ids.is_first_distinct()
+        bare = ids.str.strip_chars()
+        again = ~bare.is_first_distinct()
         if again.any():
-            first = self.file.where(ids.to_list().index(ids.filter(again)[0]))
+            first = self.file.where(bare.to_list().index(bare.filter(again)[0]))
             self._refuse(again, ids, f"{name} has a row already, {first.removeprefix(f'{self.file.path}, ')}")
         return ids
 

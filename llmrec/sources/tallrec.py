@@ -32,7 +32,8 @@ class Tallrec:
 
     A row becomes a user, such as ``test/17``: what he liked (rating 1) and did not like (rating 0), in the order of the
     prompt and with ``part`` train, and last the target with its label and ``part`` validation or test. That order is
-    not one of time. An item's id is its text in the prompt, a book's author included; so is its title.
+    not one of time. An item's id is its text in the prompt, a book's author included; so is its title. Ids keep blanks
+    that stand around the text, for by them a prompt is found again.
 
     In the movie rows the label of a test target stands in a neighbouring row's input almost always (98.4 %): whatever
     looks at several test rows at once has seen the answers.
@@ -59,7 +60,7 @@ class Tallrec:
         log = numbered(pl.DataFrame(rows, schema=["user_id", "item_id", "rating", "part"], orient="row"))
         ids = log["item_id"].unique(maintain_order=True)
         titles, notes = clean(ids, ids.alias("title"))
-        data = Dataset.from_tables(name, log, pl.DataFrame([ids, titles]), time_unit="order")
+        data = Dataset.from_tables(name, log, pl.DataFrame([ids, titles]), time_unit="order", text_ids=True)
         return replace(data, notes=(*notes, *data.notes))
 
 
