@@ -110,6 +110,29 @@ def test_neighbouring_times_stay_apart(tmp_path):
     assert data.interactions.schema["timestamp"] == pl.Int64
 
 
+@pytest.mark.parametrize("layout", ["recbole", "movielens"])
+def test_milliseconds_are_read_as_such_and_noted_where_a_layout_has_seconds(tmp_path, layout):
+    """Read as seconds they would make an hour of a shop half a year."""
+    rows = [("1", 1700000000900), ("2", 1700000001000), ("3", 1700000000100)]
+
+    def folder(rows: list[tuple[str, int]]) -> Path:
+        log = "".join(f"u\t{item}\t3\t{time}\n" for item, time in rows)
+        if layout == "recbole":
+            return recbole(tmp_path, log)
+        flags = f"a|||url|{FLAGS}".encode()
+        return movielens(tmp_path, log, b"".join(b"%d|%s\n" % (item, flags) for item in (1, 2, 3)))
+
+    name = "toy.inter" if layout == "recbole" else "u.data"
+    data = load_dataset("toy", folder(rows))
+    assert history(data) == ["3", "1", "2"]
+    assert data.interactions["timestamp"].to_list() == [1700000000, 1700000000, 1700000001]
+    assert f"{name}: times are milliseconds, read as such" in data.notes
+    line = 3 if layout == "recbole" else 2
+    mixed = rf"{name}, line {line}: timestamp is 1700000001, which are seconds, and 2 others are milliseconds"
+    with pytest.raises(DataError, match=mixed):
+        load_dataset("toy", folder([rows[0], ("2", 1700000001), rows[2]]))
+
+
 def test_ids_keep_their_leading_zeros(tmp_path):
     data = load_dataset("toy", recbole(tmp_path, "007\t0001\t3\t5\n", "0001\tA\t1990\t\n1\tB\t1991\tWar Drama\n"))
     assert data.item_ids.tolist() == ["", "0001", "1"]

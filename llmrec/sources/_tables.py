@@ -1,12 +1,13 @@
 """Delimited text without quoting, read strictly: every fault names the file, the line and the value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from llmrec.errors import DataError
 from llmrec.sources._encodings import Encoding, decode, decode_either, read_bytes
+from llmrec.sources._times import in_seconds
 
 _LISTED = 20
 """Skipped rows that a note lists one by one."""
@@ -80,25 +81,33 @@ class Table:
             return
         row = wrong.to_list().index(True)
         more = f" (and {wrong.sum() - 1} more such lines)" if wrong.sum() > 1 else ""
-        raise RowError(f"{self.path}, line {self.lines[row]}: {rule}; found {values[row]!r}{more}")
+        raise RowError(f"{self.where(row)}: {rule}; found {values[row]!r}{more}")
+
+    def where(self, row: int) -> str:
+        """How a message names a row."""
+        return f"{self.path}, line {self.lines[row]}"
 
     def ratings(self) -> tuple[pl.DataFrame, list[str]]:
-        """The columns of a log of ratings, and a note of each row that was left out."""
-        return self.sound([self.ids("user_id"), self.ids("item_id"), self.whole("timestamp"), self.number("rating")])
+        """The columns of a log of ratings, and notes of its times and of each row that was left out."""
+        columns = [self.ids("user_id"), self.ids("item_id"), self.whole("timestamp"), self.number("rating")]
+        table, skipped = self.sound(columns)
+        log, notes = in_seconds(table.frame, table)
+        return log, notes + skipped
 
-    def sound(self, columns: list[pl.Series]) -> tuple[pl.DataFrame, list[str]]:
+    def sound(self, columns: list[pl.Series]) -> tuple["Table", list[str]]:
         """The columns without the rows in which a fault was collected, and a note of each such row."""
-        frame = pl.DataFrame(columns)
+        table = replace(self, frame=pl.DataFrame(columns))
         rows: dict[int, str] = {}
         for wrong, values, rule in self.faults or []:
             for row in wrong.arg_true():
                 rows.setdefault(row, f"line {self.lines[row]} ({rule}; found {values[row]!r})")
         if not rows:
-            return frame, []
+            return table, []
         listed = ", ".join(rows[row] for row in sorted(rows)[:_LISTED])
         more = f" and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
-        keep = ~pl.int_range(len(frame), eager=True).is_in(list(rows))
-        return frame.filter(keep), [f"{self.path.name}: {len(rows)} row(s) skipped: {listed}{more}"]
+        keep = ~pl.int_range(len(self.lines), eager=True).is_in(list(rows))
+        table = replace(table, frame=table.frame.filter(keep), lines=self.lines.filter(keep))
+        return table, [f"{self.path.name}: {len(rows)} row(s) skipped: {listed}{more}"]
 
 
 def read_lines(path: Path, encoding: str) -> pl.Series:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import polars as pl
 
 from llmrec.errors import DataError
-from llmrec.sources._typed import DATE, Typed
+from llmrec.sources._typed import DATE, Located, Typed
 
 YEAR_2100 = 4_102_444_800
 """In seconds; as milliseconds the same number is a day of 1970."""
@@ -14,27 +14,34 @@ YEAR_2100 = 4_102_444_800
 def in_time(table: Typed) -> tuple[pl.DataFrame, list[str]]:
     """The log of a table with ``user_id``, ``item_id`` and ``timestamp``, and notes.
 
-    Finer times order the log before they become seconds, where they would tie.
-
     Raises:
         DataError: an empty id, a time that is neither a date nor a whole number, or seconds among milliseconds.
     """
-    times, per_second, notes = _times(table)
+    dates = table.frame["timestamp"].str.contains(DATE).any()
+    times = table.microseconds("timestamp") if dates else table.whole("timestamp")
     log = pl.DataFrame([table.codes("user_id"), table.codes("item_id"), times])
-    if per_second > 1:
-        log = log.sort("timestamp", maintain_order=True).with_columns(pl.col("timestamp") // per_second)
-    return log, notes
+    if dates:
+        return coarsened(log, 1_000_000), [f"{table.file.path.name}: times are dates, read as UTC"]
+    return in_seconds(log, table.file)
 
 
-def _times(table: Typed) -> tuple[pl.Series, int, list[str]]:
-    """Times as they stand there, how many of their units are a second, and notes."""
-    name = table.file.path.name
-    if table.frame["timestamp"].str.contains(DATE).any():
-        return table.microseconds("timestamp"), 1_000_000, [f"{name}: times are dates, read as UTC"]
-    times = table.whole("timestamp")
+def in_seconds(log: pl.DataFrame, file: Located) -> tuple[pl.DataFrame, list[str]]:
+    """The log of a file whose times are seconds or, if they lie beyond the year 2100 as such, milliseconds; and notes.
+
+    Raises:
+        DataError: seconds among milliseconds.
+    """
+    times = log["timestamp"]
     late = times > YEAR_2100
-    refuse_mixture(times, late, table.file.where)
-    return (times, 1000, [f"{name}: times are milliseconds, read as such"]) if late.any() else (times, 1, [])
+    refuse_mixture(times, late, file.where)
+    if not late.any():
+        return log, []
+    return coarsened(log, 1000), [f"{file.path.name}: times are milliseconds, read as such"]
+
+
+def coarsened(log: pl.DataFrame, per_second: int) -> pl.DataFrame:
+    """Finer times order the log before they become seconds, where they would tie."""
+    return log.sort("timestamp", maintain_order=True).with_columns(pl.col("timestamp") // per_second)
 
 
 def refuse_mixture(times: pl.Series, late: pl.Series, where: Callable[[int], str]) -> None:

@@ -9,12 +9,14 @@ from llmrec.errors import DataError
 from llmrec.interactions import Dataset
 from llmrec.sources._atomic import atomic_items, not_read, read_atomic
 from llmrec.sources._tables import Table
+from llmrec.sources._times import in_seconds
 
 
 class Recbole:
     """RecBole atomic files ``X.inter``, ``X.item`` and, if there is one, ``X.user``.
 
-    UTF-8, separated by tabs, the header names ``field:type``, quotes mean nothing. Times are read as int64.
+    UTF-8, separated by tabs, the header names ``field:type``, quotes mean nothing. Times are read as int64;
+    those beyond the year 2100 as seconds are milliseconds.
     A title is ``movie_title``, ``title`` or ``name``, with ``release_year`` in brackets behind it; genres are
     the blank-separated ``class``, ``genre`` or ``genres``. Fields that are not read are listed in the notes.
 
@@ -61,7 +63,8 @@ def _log(table: Table) -> tuple[pl.DataFrame, list[str]]:
     columns = [table.ids("user_id"), table.ids("item_id"), table.whole("timestamp")]
     if "rating" in table.frame.columns:
         columns.append(table.number("rating"))
-    return pl.DataFrame(columns), not_read(table, {column.name for column in columns})
+    log, notes = in_seconds(pl.DataFrame(columns), table)
+    return log, notes + not_read(table, {column.name for column in columns})
 
 
 def _users(table: Table) -> tuple[pl.DataFrame, list[str]]:

@@ -17,7 +17,7 @@ from llmrec.sources._files import ENDINGS, File, open_file
 from llmrec.sources._images import image_folder, image_notes
 from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find
 from llmrec.sources._texts import clean
-from llmrec.sources._times import YEAR_2100, refuse_mixture
+from llmrec.sources._times import YEAR_2100, coarsened, refuse_mixture
 from llmrec.sources._typed import Located, Typed
 
 _PER_SECOND = {"s": 1, "ms": 1000, "dates": 1_000_000, "order": 1}
@@ -205,9 +205,8 @@ def _names(folder: Path) -> str:
 
 
 def _in_seconds(log: pl.DataFrame, scale: int, notes: list[str]) -> tuple[pl.DataFrame, list[str]]:
-    """Finer times order the log before they become seconds, where they would tie."""
-    if scale > 1:
-        log = log.sort("timestamp", maintain_order=True).with_columns(pl.col("timestamp") // scale)
+    """The log with the times that are seconds now, and the notes with doubts about them."""
+    log = coarsened(log, scale) if scale > 1 else log
     return log, notes + _doubts(log["timestamp"], scale)
 
 
