@@ -145,6 +145,33 @@ def test_a_separator_that_is_not_there_prints_expected_and_found_and_the_likely_
     assert rows(read(tmp_path, separator=" ", columns=names)) == [("u", "x", 5)]
 
 
+def test_the_separator_of_each_file_is_found_by_its_columns_and_noted(tmp_path):
+    """A log with semicolons and an item table with commas: one separator cannot be said for both."""
+    write(tmp_path, 'item;user;time;review\na;u;1;"good, so; far"\n')
+    write(tmp_path, "item,title\na,One; and all\n", "meta.csv")
+    write(tmp_path, "who|years\nu|31\n", "people.tsv")
+    tables = {"items": "meta.csv", "users": "people.tsv", "user_columns": {"user_id": "who", "age": "years"}}
+    data = read(tmp_path, **tables)
+    assert (rows(data), data.interactions["review"].to_list()) == ([("u", "a", 1)], ["good, so; far"])
+    assert (data.items.rows(), data.users.rows()) == ([("a", "One; and all")], [("u", 31)])
+    assert data.notes == (
+        "log.csv: fields are separated by semicolons",
+        "people.tsv: fields are separated by bars",
+    )
+    message = refusal(tmp_path, separator=";", **tables)
+    assert "meta.csv: expected columns item_id" in message
+    assert "separated by commas, not ';': set separator: ',' or, if other files have another, none" in message
+    places = {"user_id": 2, "item_id": 1, "timestamp": 3}
+    write(tmp_path, "a;u;1\nb;u;2\n")
+    assert rows(read(tmp_path, header=False, interactions="log.csv", columns=places)) == [("u", "a", 1), ("u", "b", 2)]
+
+
+def test_a_separator_is_asked_for_where_several_fit(tmp_path):
+    write(tmp_path, "user;item;time;x|user|item|time\nu;a;1;|v|b|2\n")
+    assert "set separator: ';'" in refusal(tmp_path)
+    assert rows(read(tmp_path, separator=";")) == [("u", "a", 1)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -67,6 +67,19 @@ def check(
             )
 
 
+def separated(file: File, wanted: Wanted) -> tuple[File, list[str]]:
+    """The file with the only separator by which line 1 has the needed columns, unless the usual one does; and a note.
+
+    Where none or several do, the file comes back as it was, and :func:`find` says what it lacks.
+    """
+    if not isinstance(file, TextFile) or _fits(file, wanted):
+        return file, []
+    fitting = [other for separator in _SEPARATORS if _fits(other := replace(file, separator=separator), wanted)]
+    if len(fitting) != 1:
+        return file, []
+    return fitting[0], [f"{file.path.name}: fields are separated by {_SEPARATORS[fitting[0].separator]}"]
+
+
 def find(file: File, wanted: Wanted, header: bool | None) -> tuple[File, dict[str, int]]:
     """Finds the wanted columns in a file.
 
@@ -96,6 +109,21 @@ def find(file: File, wanted: Wanted, header: bool | None) -> tuple[File, dict[st
                 f"{wanted.option} which column each of them is"
             )
     return file, found
+
+
+def _fits(file: TextFile, wanted: Wanted) -> bool:
+    """Whether line 1 has every needed column, by its name or its place."""
+    try:
+        names = file.first
+    except DataError:
+        return False
+    return all(_stands(wanted.chosen.get(ours), wanted.spellings[ours], names) for ours in wanted.needed)
+
+
+def _stands(said: str | int | None, usual: tuple[str, ...], names: list[str]) -> bool:
+    if isinstance(said, int):
+        return said <= len(names)
+    return any(name in names for name in (usual if said is None else (said,)))
 
 
 def _place(path: Path, names: list[str], ours: str, wanted: Wanted) -> int | None:
@@ -136,7 +164,10 @@ def _other_separator(file: TextFile, wanted: Wanted) -> str:
     for separator, called in _SEPARATORS.items():
         names = [name.strip() for name in line.split(separator)]
         if separator != file.separator and _knows(names, wanted):
-            return f"; the file seems to be separated by {called}, not {file.separator!r}: set separator: {separator!r}"
+            return (
+                f"; the file seems to be separated by {called}, not {file.separator!r}: set separator: {separator!r} "
+                "or, if other files have another, none: that of each file is then found by the names of its columns"
+            )
     return ""
 
 

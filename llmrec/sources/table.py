@@ -15,7 +15,7 @@ from llmrec.errors import DataError
 from llmrec.interactions import Dataset, TimeUnit
 from llmrec.sources._files import ENDINGS, File, open_file
 from llmrec.sources._images import image_folder, image_notes
-from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find
+from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find, separated
 from llmrec.sources._texts import clean
 from llmrec.sources._times import YEAR_2100, coarsened, refuse_mixture
 from llmrec.sources._typed import Located, Typed
@@ -46,7 +46,8 @@ class Tables:
         item_columns: the same for item_id, title, genres, description, image, brand, categories, features and tags.
         users: file with a row per user.
         user_columns: the same for user_id, gender, age, occupation and zip_code.
-        separator: the character between two fields; by default a comma in ``.csv`` and a tab in all others.
+        separator: the character between two fields of every file; by default a comma in ``.csv`` and a tab in all
+            others or, where line 1 has the needed columns by one other alone of ``, ; |``, tab and blank, that one.
         header: whether line 1 names the columns. By default it must.
         time: what a time is: seconds since 1970, milliseconds, dates (2020-01-31T10:00:00Z), or order: the log has
             none, and a user's rows stand in their order, or ascend in the column that ``columns`` calls timestamp.
@@ -139,13 +140,17 @@ class Tables:
                 fitting.append(path)
         return fitting
 
-    def _find(self, path: Path, wanted: Wanted) -> tuple[File, dict[str, int]]:
-        return find(open_file(path, self.separator, self.encoding), wanted, self.header)
+    def _find(self, path: Path, wanted: Wanted) -> tuple[File, dict[str, int], list[str]]:
+        """The file, the places of its columns, and a note of a separator that was not said."""
+        file = open_file(path, self.separator, self.encoding)
+        file, notes = (file, []) if self.separator else separated(file, wanted)
+        return *find(file, wanted, self.header), notes
 
     def _read(self, path: Path, wanted: Wanted) -> tuple[Typed, list[str]]:
-        file, places = self._find(path, wanted)
+        file, places, notes = self._find(path, wanted)
         rest = [name for place, name in enumerate(file.first) if file.titled and place not in places.values()]
-        return Typed.read(file, places), [f"{path.name}: columns not read: {', '.join(rest)}"] if rest else []
+        notes += [f"{path.name}: columns not read: {', '.join(rest)}"] if rest else []
+        return Typed.read(file, places), notes
 
     def _log(self, paths: list[Path]) -> tuple[pl.DataFrame, list[str]]:
         parts: list[pl.DataFrame] = []
