@@ -441,6 +441,36 @@ def test_the_only_table_that_fits_is_found_and_two_are_a_question(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", b"user,time\nu,1\n", "expected columns item_id (item_id|itemId|movieId|item|iid|asin); found"),
+        ("log.csv", b"user,item,item,time\nu,a,b,1\n", "item_id may be any of the columns item, item"),
+        ("log.tsv", b"user\tuserId\titem\ttime\nu\tv\ta\t1\n", "user_id may be any of the columns user, userId"),
+        ("log.csv", b"User_ID,item,time\nu,a,1\n", "found ['User_ID', 'item', 'time']"),
+        ("log.csv", b"", "log.csv is empty"),
+        ("log.parquet", b"PAR1", "log.parquet cannot be read as Parquet"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["", "shop"])
+def test_the_fault_of_the_only_table_of_a_folder_is_told_before_the_layouts(tmp_path, name, content, message, inside):
+    folder = tmp_path / inside
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    (folder / "README.txt").write_text("What this is.\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"^no data set 'shop' in a known layout") as error:
+        load_dataset("shop", tmp_path)
+    told, _, listed = str(error.value).partition("A folder must hold one of")
+    assert f"The only table there cannot be read: {folder / name}" in told
+    assert message in told
+    assert "source: {name: table, ...} in a YAML file" in told
+    assert "  recbole: " in listed
+    write(folder, "a,b\n", "more.csv")
+    with pytest.raises(DataError) as error:
+        load_dataset("shop", tmp_path)
+    assert "The only table" not in str(error.value)
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real MovieLens files are not there")
 def test_a_real_csv_with_a_broken_time_is_refused_with_its_line():
     message = refusal(REAL, interactions="ratings.csv")

@@ -1,7 +1,8 @@
 """Raw files to :class:`~llmrec.interactions.Dataset`: one file per layout, found by what a folder holds.
 
 A source has ``expects`` (the files in words), ``detect(folder) -> bool`` (is the layout complete there?) and
-``read(folder, name) -> Dataset``.
+``read(folder, name) -> Dataset``. That of tables also has ``fault(folder) -> str``: why it cannot
+read the only table there.
 """
 
 from dataclasses import replace
@@ -20,6 +21,9 @@ FOLDERS = {
     "tallrec-book": "tallrec",
 }
 """Sets that share a folder of another name."""
+_OPTIONS = (
+    "Options such as columns stand under source: {name: table, ...} in a YAML file, as in configs/data/example.yaml."
+)
 
 
 def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
@@ -74,7 +78,9 @@ def _read(name: str, folders: list[Path]) -> Dataset:
 def _unrecognised(name: str, folders: list[Path], sources: dict[str, Any]) -> str:
     places = "; ".join(f"{folder} {_listing(folder)}" for folder in folders)
     known = "\n".join(f"  {layout}: {source.expects}" for layout, source in sources.items())
-    return f"no data set {name!r} in a known layout: {places}.\nA folder must hold one of\n{known}"
+    faults = [fault for folder in folders if (fault := sources["table"].fault(folder))]
+    told = [f"The only table there cannot be read: {fault}.\n{_OPTIONS}\n" for fault in faults[:1]]
+    return f"no data set {name!r} in a known layout: {places}.\n{''.join(told)}A folder must hold one of\n{known}"
 
 
 def _listing(folder: Path) -> str:

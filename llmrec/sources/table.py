@@ -93,6 +93,20 @@ class Tables:
         """Whether the named file is there or, if none is named, exactly one that may be it."""
         return bool(self._logs(folder)) if self.interactions else len(self._fitting(folder)) == 1
 
+    def fault(self, folder: Path) -> str:
+        """Why the only table of the folder cannot be the log; empty where it can, or where there are none or several.
+
+        A ``.txt`` beside it may be prose, as a README is.
+        """
+        paths = [path for path in self._tables(folder) if path.suffix != ".txt" and path.is_file()]
+        if len(paths) != 1:
+            return ""
+        try:
+            self._find(paths[0], self._log_columns)
+        except DataError as error:
+            return str(error)
+        return ""
+
     def read(self, folder: Path, name: str) -> Dataset:
         """Reads the tables.
 
