@@ -99,6 +99,17 @@ def test_several_columns_that_may_be_meant_are_a_question(tmp_path):
     assert rows(read(tmp_path, columns={"user_id": "userId", "timestamp": "date"})) == [("v", "x", 2)]
 
 
+@pytest.mark.parametrize("said", [None, {"title": "title"}])
+def test_a_column_whose_name_stands_twice_is_said_by_its_place(tmp_path, said):
+    write(tmp_path, "user,item,time\nu,a,1\n")
+    write(tmp_path, "item_id,title,title\na,One,Eins\n", "meta.csv")
+    tables = {"interactions": "log.csv", "items": "meta.csv"}
+    message = refusal(tmp_path, **tables, item_columns=said)
+    assert "title may be any of the columns title, title; say which one with header: true and item_columns: " in message
+    assert message.endswith("{title: PLACE}, which is 2 or 3, counted from 1")
+    assert read(tmp_path, **tables, header=True, item_columns={"title": 3}).items.rows() == [("a", "Eins")]
+
+
 def test_pairs_without_a_header_are_never_guessed(tmp_path):
     write(tmp_path, "100,7,5\n101,7,6\n")
     message = refusal(tmp_path)

@@ -137,10 +137,12 @@ def _place(path: Path, names: list[str], ours: str, wanted: Wanted) -> int | Non
     if said is not None and not fitting:
         raise DataError(f"{path}: {wanted.option} says that {ours} is column {said!r}{nearest(said, set(names))}")
     if len(fitting) > 1:
-        raise DataError(
-            f"{path}: {ours} may be any of the columns {', '.join(names[place] for place in fitting)}; say which one "
-            f"with {wanted.option}: {{{ours}: NAME}}"
-        )
+        called = [names[place] for place in fitting]
+        which = f"{wanted.option}: {{{ours}: NAME}}"
+        if len(set(called)) < len(called):  # a name does not tell them apart
+            places = " or ".join(str(place + 1) for place in fitting)
+            which = f"header: true and {wanted.option}: {{{ours}: PLACE}}, which is {places}, counted from 1"
+        raise DataError(f"{path}: {ours} may be any of the columns {', '.join(called)}; say which one with {which}")
     return fitting[0] if fitting else None
 
 
