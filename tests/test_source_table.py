@@ -423,6 +423,26 @@ def test_quotes_mean_something_in_csv_and_nothing_between_tabs(tmp_path):
     assert plain.items["title"].to_list() == ['"Great Performances" Cats', '5" nails']
 
 
+def test_a_text_of_an_item_is_one_line(tmp_path):
+    """A prompt lists one title a line, and a table of recommendations has a row of each."""
+    write(tmp_path, "user,item,time\nu,a,1\n")
+    table = "item,title,brand,genres\n"
+    table += 'a,"Blauer ""Stuhl"" \r\n\n Nr 35","A\u2028B","War|Sea\nand sky"\n'
+    table += 'b,"\nTwo\t3",C,Sea\n'
+    write(tmp_path, table, "items.csv")
+    data = read(tmp_path, interactions="log.csv", items="items.csv")
+    assert data.items.rows() == [
+        ("a", 'Blauer "Stuhl" Nr 35', ["War", "Sea and sky"], "A B"),
+        ("b", "Two\t3", ["Sea"], "C"),
+    ]
+    assert data.notes == (
+        "blanks around the title removed: item b",
+        "line ends in the title made blanks: item a",
+        "line ends in the genres made blanks: item a",
+        "line ends in the brand made blanks: item a",
+    )
+
+
 def test_items_and_users_come_with_their_texts_and_lists(tmp_path):
     write(tmp_path, "user,item,time,part\nu,b,1,train\nv,a,2,test\n")
     write(tmp_path, "sku,label,genres,price\na,One,War|Drama,5\nb,Two,,6\n", "items.csv")

@@ -123,13 +123,14 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_line_or_skipped_and_noted
 
 def test_tags_and_links_join_the_films(tmp_path):
     files = {
-        "tags.csv": b'userId,movieId,tag,timestamp\n2,1,funny,5\n3,1,funny,6\n2,1,"dark, slow",7\n2,99,x,8\n',
+        "tags.csv": b'userId,movieId,tag,timestamp\n2,1,funny,5\n3,1,funny,6\n2,1,"dark,\nslow",7\n2,99,x,8\n',
         "links.csv": b"movieId,imdbId,tmdbId\n1,0114709,862\n02,0113497,\n",
     }
     data = load_dataset("ml", write(tmp_path, CSV | files))
     assert data.items["tags"].to_list() == [["funny", "dark, slow"], []]
     assert data.items["imdb_id"].to_list() == ["0114709", "0113497"]
     assert data.items["tmdb_id"].to_list() == ["862", None]
+    assert "line ends in the tag made blanks: item 1" in data.notes
     assert any("1 films are not in movies.csv" in note for note in data.notes)
 
 

@@ -77,10 +77,11 @@ def test_a_wrong_separator_prints_expected_and_found(tmp_path):
     assert "user_id, item_id, rating, timestamp" in str(e.value)
 
 
-def test_csv_titles_may_hold_commas_quotes_and_line_ends(tmp_path):
+def test_csv_titles_may_hold_commas_quotes_and_line_ends_which_become_blanks(tmp_path):
     movies = '7,"Heat, The (1995)",(no genres listed)\n8,"""Great Performances"" Cats\n(1998)",Musical\n9,A,B\n'
     data = load_dataset("toy", tables(tmp_path, "1,7,4.0,5\n", movies))
-    assert data.items["title"].to_list() == ["Heat, The (1995)", '"Great Performances" Cats\n(1998)', "A"]
+    assert data.items["title"].to_list() == ["Heat, The (1995)", '"Great Performances" Cats (1998)', "A"]
+    assert "line ends in the title made blanks: item 8" in data.notes
     assert data.items["genres"].to_list() == [[], ["Musical"], ["B"]]
     assert "'(no genres listed)' read as no genres: item 7" in data.notes
     assert "2 films were never rated; they stay in the catalogue" in data.notes

@@ -7,7 +7,7 @@ import polars as pl
 from llmrec.sources._encodings import Encoding, decode_either, read_bytes
 from llmrec.sources._quoted import read_csv
 from llmrec.sources._tables import Table, note
-from llmrec.sources._texts import clean
+from llmrec.sources._texts import clean, on_one_line
 
 FILES = ("ratings.csv", "movies.csv")
 NO_GENRES = "(no genres listed)"
@@ -47,12 +47,15 @@ def split_genres(ids: pl.Series, genres: pl.Series) -> tuple[pl.Series, list[str
 
 def _with_tags(films: pl.DataFrame, path: Path, encoding: Encoding) -> tuple[pl.DataFrame, list[str]]:
     table, notes = _read(path, {**_ITEM, "tag": ("tag",)}, encoding)
-    given = pl.DataFrame([table.ids("item_id"), table.frame["tag"].str.strip_chars()])
+    ids = table.ids("item_id")
+    flat, mended = on_one_line(ids, table.frame["tag"].str.strip_chars(), "tag")
+    given = pl.DataFrame([ids, flat])
     tags = given.group_by("item_id", maintain_order=True).agg(tags=pl.col("tag").unique(maintain_order=True))
     films = films.join(tags, on="item_id", how="left", maintain_order="left")
     joined = films["tags"].count()
     return films.with_columns(pl.col("tags").fill_null([])), [
         *notes,
+        *mended,
         f"tags.csv: {len(given)} tags on {joined} films; users wrote them at any time, also after their last rating",
         *_strangers(tags, films, path),
     ]

@@ -1,4 +1,4 @@
-"""What every reader does to a text: entities become characters, outer blanks go, an empty text becomes null."""
+"""What every reader does to a text: entities become characters, outer blanks and line ends go, empty becomes null."""
 
 import ast
 import html
@@ -12,6 +12,8 @@ from llmrec.sources._tables import note
 _LITERAL = re.compile(r"\[\s*['\"](.*)['\"]\s*\]", re.DOTALL)
 _BETWEEN = re.compile(r"(?<!\\)['\"],\s*['\"]")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_LINE_ENDS = r"\s*[\n\r\x0b\x0c\x{2028}\x{2029}]\s*"
+"""U+0085 is none: in Latin-1 that was another code page it is three dots."""
 _CHARACTERS = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -27,10 +29,26 @@ def clean(ids: pl.Series, texts: pl.Series, what: str = "title") -> tuple[pl.Ser
     """
     resolved = unescaped(texts)
     stripped = resolved.str.strip_chars()
+    flat, told = on_one_line(ids, stripped, what)
     notes = note(ids, changed(texts, resolved), f"HTML entities in the {what} resolved")
     notes += note(ids, changed(resolved, stripped), f"blanks around the {what} removed")
-    notes += note(ids, (stripped == "").fill_null(True), f"no {what}")
-    return stripped.replace("", None), notes
+    notes += told + note(ids, (flat == "").fill_null(True), f"no {what}")
+    return flat.replace("", None), notes
+
+
+def on_one_line(ids: pl.Series, texts: pl.Series, what: str) -> tuple[pl.Series, list[str]]:
+    """Makes line ends inside of texts blanks: a list of titles, in a prompt or a table, gives each of them one line.
+
+    Args:
+        ids: of the items.
+        texts: strings or lists of strings, or nulls.
+        what: name of the column in the notes.
+    """
+    if texts.dtype == pl.List:
+        flat = texts.list.eval(pl.element().str.replace_all(_LINE_ENDS, " "))
+    else:
+        flat = texts.str.replace_all(_LINE_ENDS, " ")
+    return flat, note(ids, changed(texts, flat), f"line ends in the {what} made blanks")
 
 
 def clean_rows(texts: pl.Series, what: str) -> tuple[pl.Series, list[str]]:

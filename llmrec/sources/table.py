@@ -16,7 +16,7 @@ from llmrec.interactions import Dataset, TimeUnit
 from llmrec.sources._files import ENDINGS, File, open_file
 from llmrec.sources._images import image_folder, image_notes
 from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find, separated
-from llmrec.sources._texts import clean
+from llmrec.sources._texts import clean, on_one_line
 from llmrec.sources._times import YEAR_2100, coarsened, refuse_mixture
 from llmrec.sources._typed import Located, Typed
 
@@ -202,14 +202,16 @@ class Tables:
 
     def _items(self, path: Path) -> tuple[pl.DataFrame, list[str]]:
         table, notes = self._read(path, self._item_columns)
-        columns = [table.keys("item_id")]
+        ids = table.keys("item_id")
+        columns = [ids]
         for name in table.frame.columns[1:]:
-            columns.append(table.texts(name) if name in _LISTS else table.text(name))
-        items = pl.DataFrame(columns)
-        if "title" in items.columns:
-            titles, mended = clean(items["item_id"], items["title"].fill_null(""))
-            return items.with_columns(titles), notes + mended
-        return items, notes
+            if name == "title":
+                texts, mended = clean(ids, table.text(name).fill_null(""))
+            else:
+                texts, mended = on_one_line(ids, table.texts(name) if name in _LISTS else table.text(name), name)
+            columns.append(texts)
+            notes += mended
+        return pl.DataFrame(columns), notes
 
     def _users(self, path: Path) -> tuple[pl.DataFrame, list[str]]:
         table, notes = self._read(path, self._user_columns)
