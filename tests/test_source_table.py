@@ -177,6 +177,14 @@ def test_the_separator_of_each_file_is_found_by_its_columns_and_noted(tmp_path):
     assert rows(read(tmp_path, header=False, interactions="log.csv", columns=places)) == [("u", "a", 1), ("u", "b", 2)]
 
 
+def test_a_separator_that_divides_nothing_is_told_though_a_column_is_missing(tmp_path):
+    write(tmp_path, "user;item\nu;a\n")
+    assert "seems to be separated by semicolons, not ',': set separator: ';'" in refusal(tmp_path)
+    message = refusal(tmp_path, separator=";")
+    assert "expected columns timestamp" in message
+    assert "separated by" not in message
+
+
 def test_a_separator_is_asked_for_where_several_fit(tmp_path):
     write(tmp_path, "user;item;time;x|user|item|time\nu;a;1;|v|b|2\n")
     assert "set separator: ';'" in refusal(tmp_path)

@@ -163,14 +163,17 @@ def _missing(file: File, missing: list[str], wanted: Wanted, header: bool | None
 
 def _other_separator(file: TextFile, wanted: Wanted) -> str:
     line = file.separator.join(file.first)
-    for separator, called in _SEPARATORS.items():
-        names = [name.strip() for name in line.split(separator)]
-        if separator != file.separator and _knows(names, wanted):
-            return (
-                f"; the file seems to be separated by {called}, not {file.separator!r}: set separator: {separator!r} "
-                "or, if other files have another, none: that of each file is then found by the names of its columns"
-            )
-    return ""
+    fields = {other: [name.strip() for name in line.split(other)] for other in _SEPARATORS if other != file.separator}
+    likely = [other for other, names in fields.items() if _knows(names, wanted)]
+    if len(file.first) == 1:  # the line is not divided, so another separator may lack needed columns, too
+        likely += [other for other, names in fields.items() if len(names) > 1 and other != " "]
+    if not likely:
+        return ""
+    return (
+        f"; the file seems to be separated by {_SEPARATORS[likely[0]]}, not {file.separator!r}: set separator: "
+        f"{likely[0]!r} or, if other files have another, none: that of each file is then found by the names of its "
+        "columns"
+    )
 
 
 def _knows(names: Iterable[str], wanted: Wanted) -> bool:
