@@ -305,13 +305,14 @@ def test_tallrec_books_keep_the_quotes_of_their_own_and_have_their_author(tmp_pa
     liked = (
         '"The Firm" written by John Grisham, "Dave Barry\'s Guide (Contains: \\"A\\" / \\"B\\")"" written by Dave Barry'
     )
-    rows = [row(liked, "", '"Fire Ice" written by Clive Cussler', "No.", "book")]
+    rows = [row(liked, '" Q-Zone" written by Greg Cox', '"Fire Ice" written by Clive Cussler', "No.", "book")]
     data = load_dataset("tallrec-book", tallrec(tmp_path, "book", rows, rows))
     assert data.item_ids.tolist()[1:] == [
         "The Firm written by John Grisham",
         'Dave Barry\'s Guide (Contains: \\"A\\" / \\"B\\")" written by Dave Barry',
+        " Q-Zone written by Greg Cox",
         "Fire Ice written by Clive Cussler",
-    ]
+    ], "an id is the text of the prompt, blanks and all"
 
 
 @pytest.mark.parametrize(

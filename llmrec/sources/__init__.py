@@ -1,8 +1,7 @@
 """Raw files to :class:`~llmrec.interactions.Dataset`: one file per layout, found by what a folder holds.
 
 A source has ``expects`` (the files in words), ``detect(folder) -> bool`` (is the layout complete there?) and
-``read(folder, name) -> Dataset``. That of tables also has ``fault(folder) -> str``: why it cannot
-read the only table there.
+``read(folder, name) -> Dataset``. That of tables also has ``fault(folder) -> str``: why it cannot read the only table.
 """
 
 from dataclasses import replace

@@ -29,8 +29,9 @@ _YEAR_1990 = 631_152_000
 class Tables:
     """A file of interactions and, if they are named, one of items and one of users: ``.csv``, ``.tsv``, ``.parquet``.
 
-    Ids are strings, leading zeros and all; times become whole seconds. A CSV file may quote fields with ``"``; where
-    tabs separate, quotes mean nothing. Lists (genres, categories, features, tags) are separated by ``|`` in text files.
+    Ids are strings, leading zeros and all, without the blanks around them; times become whole seconds. A CSV file may
+    quote fields with ``"``; where tabs separate, quotes mean nothing. Lists (genres, categories, features, tags) are
+    separated by ``|`` in text files. Texts of items become one line each, reviews stay as they are.
 
     Columns with a usual name are found: users as user_id, userId, user, uid, reviewerID; items as item_id, itemId,
     movieId, item, iid, asin; times as timestamp, time, date, unixReviewTime, sort_timestamp. Any other name is said
