@@ -1,8 +1,10 @@
 """Adapters of the language model: where they stand, what they compute and which weights learn."""
 
+import bitsandbytes
 import pytest
 import tiny_models
 import torch
+import torch.nn.functional as F
 from peft import PeftModel
 from test_loading import wide
 from test_top_blocks import TEXTS, learn
@@ -12,6 +14,7 @@ from transformers import BertConfig, BertModel, MixtralConfig, MixtralModel
 from llmrec import components, loading
 from llmrec.errors import ConfigError
 from llmrec.features import pool
+from llmrec.tokens import Tokens
 from llmrec.tuning import TextSource
 from llmrec.tuning._sub_layers import sub_layers
 
@@ -188,12 +191,42 @@ def test_by_default_houlsby_learns_two_percent_of_bert_base():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
+def test_gradients_pass_through_4_bits_as_through_the_weights_that_these_stand_for(used, tmp_path):
+    """Also where the processor has kernels of its own for layers that do not learn (AVX512-BF16)."""
+    load = lambda way: loading.load(loading.find(str(wide(tmp_path / "model"))), "fp32", way)
+    shared = load("4bit")
+    if used:
+        with torch.no_grad():
+            shared.model(**Tokens.of(["Alien"], shared, 150).batch([0])[0])
+    model = tuning("houlsby").trunk(TextSource(list, TEXTS, lambda way: shared, "4bit", "mean", "fp32", 150))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    model.eval()
+    with torch.no_grad():
+        model()
+
+    def gradients() -> torch.Tensor:
+        model.zero_grad()
+        model.train()().square().sum().backward()
+        return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+    found = gradients()
+    for layer in [each for each in model.encoder.modules() if isinstance(each, bitsandbytes.nn.Linear4bit)]:
+        whole = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(torch.bfloat16)
+        bias = None if layer.bias is None else layer.bias.to(torch.bfloat16)
+        layer.forward = lambda x, whole=whole, bias=bias: F.linear(x.to(torch.bfloat16), whole, bias).to(x.dtype)
+    assert (found - gradients()).norm() < 0.02 * found.norm()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_adapters_learn_beside_quantised_weights(name, bits, tmp_path):
     load = lambda way: loading.load(loading.find(str(wide(tmp_path / "model"))), "fp32", way)
     model = tuning(name).trunk(TextSource(list, TEXTS, load, bits, "mean", "fp32", 150))
-    start = model().detach()  # the kernels of 4 bits lay weights out anew when they are first used
+    start = model().detach()
     before = {key: weight.detach().clone() for key, weight in model.encoder.state_dict().items()}
     learned = {key: weight.detach().clone() for key, weight in model.named_parameters()}
     vectors = learn(model)

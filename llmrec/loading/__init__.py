@@ -17,7 +17,7 @@ from llmrec.loading.files import ModelFiles, at_hand, cached_models, find, repos
 from llmrec.loading.memory import DTYPES, Precision, fits_on_gpu, require_memory
 from llmrec.loading.names import MODELS, Known, Pooling, pooling_of
 from llmrec.loading.plan import Shape, chosen
-from llmrec.loading.quantised import quantisation
+from llmrec.loading.quantised import keep_layout, quantisation
 from llmrec.loading.resident import Resident
 from llmrec.loading.shared import apart, once, shared
 from llmrec.loading.skeleton import encoder_of, outline, parameters, reading, skeleton, where, width_and_vocabulary
@@ -293,6 +293,7 @@ def _weighed(kind: Any, files: ModelFiles, precision: Precision, how: dict[str, 
             dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **where(files), **how
         )
     require_whole(files.path, model, report)
+    keep_layout(model)
     return model
 
 

@@ -35,6 +35,21 @@ def quantisation(bits: Bits) -> Any:
     )
 
 
+def keep_layout(model: Any) -> None:
+    """Has layers of 4 bits stay laid out as they were loaded.
+
+    On CPUs that know AVX512-BF16 bitsandbytes would lay the weights of a layer out anew when it first computes without
+    gradients. The kernel for these has no derivative, so that what learns below goes astray without an error, and their
+    scales are rounded on the way there and on the way back.
+
+    Args:
+        model: changed in place; any may be given.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+
+
 def quiet() -> None:
     """Silences what bitsandbytes says of every layer: that inputs are cast, and that a faster kernel is elsewhere."""
     warnings.filterwarnings("ignore", message=".*MatMul8bitLt.*")
