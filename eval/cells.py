@@ -63,7 +63,8 @@ class Chosen:
     tried: list[Cell]
     runs: list[Cell]
     diverged: list[Setting] = field(default_factory=list)
-    """Settings with which the loss did not stay finite, so that there is nothing to choose."""
+    """Settings with which the loss did not stay finite, so that there is nothing to choose; one that was chosen, with
+    the ``seed`` that is missing among the runs."""
 
     @property
     def setting(self) -> Setting:
@@ -84,7 +85,7 @@ def choose(systems: Mapping[str, System], jobs: int = 1, seeds: Sequence[int] = 
         seeds: the first tells the settings apart.
 
     Raises:
-        DivergedError: every setting of a system diverged, or its best one did with another seed.
+        DivergedError: every setting of a system diverged.
         RunError: a cell that failed otherwise.
     """
     with ThreadPoolExecutor(jobs) as pool:
@@ -93,25 +94,29 @@ def choose(systems: Mapping[str, System], jobs: int = 1, seeds: Sequence[int] = 
             for name, system in systems.items()
         }
         tried = {name: _told_apart(systems[name].settings, cells) for name, cells in begun.items()}
+        for name, (cells, diverged) in tried.items():
+            if not cells:
+                raise DivergedError(f"{name} diverged with each of its settings: {'; '.join(map(_words, diverged))}")
         best = {name: max(cells, key=lambda cell: cell.validation) for name, (cells, _) in tried.items()}
         more = {
             name: [pool.submit(system.train, best[name].setting, seed) for seed in seeds[1:]]
             for name, system in systems.items()
         }
-        runs = {name: [best[name], *(run.result() for run in more[name])] for name in systems}
-        return {name: Chosen(cells, runs[name], diverged) for name, (cells, diverged) in tried.items()}
+        found = {}
+        for name, (cells, diverged) in tried.items():
+            runs, lost = _told_apart([best[name].setting | {"seed": seed} for seed in seeds[1:]], more[name])
+            found[name] = Chosen(cells, [best[name], *runs], [*diverged, *lost])
+        return found
 
 
 def _told_apart(settings: Sequence[Setting], begun: Sequence[Future[Cell]]) -> tuple[list[Cell], list[Setting]]:
-    """What was trained, and the settings that diverged; the error of the last where all did."""
+    """What was trained, and the settings that diverged."""
     done, diverged = [], []
     for setting, cell in zip(settings, begun, strict=True):
         try:
             done.append(cell.result())
         except DivergedError:
             diverged.append(setting)
-            if len(diverged) == len(settings):
-                raise
     return done, diverged
 
 

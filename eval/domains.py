@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from eval import cells
 from eval.domain_methods import FROM_NOTHING, METHODS
 from eval.flags import at_least
-from llmrec.errors import exit_code
+from llmrec.errors import DivergedError, exit_code
 
 if TYPE_CHECKING:
     from eval.domain_cells import Study
@@ -131,12 +130,17 @@ def _report(study: "Study", methods: Sequence[str], jobs: int, seeds: int) -> "R
     missing = []
     for name, system in study.systems(methods).items():
         for count in range(seeds, 0, -1):
-            with suppress(domain_cells.TooLate):
+            try:
                 chosen |= cells.choose({name: system}, jobs, range(count))
-                break
-        if name not in chosen:
+            except domain_cells.TooLate:
+                continue
+            except DivergedError as error:
+                missing.append(str(error))
+            break
+        there = {cell.seed for cell in chosen[name].runs} if name in chosen else set()
+        if not there:
             missing.append(name)
-        elif lacking := range(len(chosen[name].runs), seeds):
+        elif lacking := [seed for seed in range(seeds) if seed not in there]:
             missing.append(f"{name} (seed {', '.join(map(str, lacking))})")
     return domain_report.Report(study, chosen, missing)
 

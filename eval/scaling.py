@@ -22,8 +22,8 @@ from typing import Any
 
 from eval import cells, shapes
 from eval.kept import Kept
-from llmrec import train
-from llmrec.errors import ConfigError, exit_code, nearest
+from llmrec import loading, train
+from llmrec.errors import ConfigError, LlmrecError, exit_code, nearest
 from llmrec.loading.plan import shape_of
 from llmrec.runs import RunTable
 
@@ -111,16 +111,20 @@ def others(models: Sequence[str]) -> list[System]:
 
 def depth(models: Sequence[str]) -> list[System]:
     """One family at a time, by the share of its blocks, with its own weights and with random ones."""
-    whole = {
-        model: BY_DEPTH.get(model) or shape_of(model).blocks
-        for model in models
-        if model in BY_DEPTH or model not in MODELS
-    }
-    # A shallow model has fewer depths than parts.
-    shares = dict.fromkeys((model, math.ceil(part * number)) for model, number in whole.items() for part in PARTS)
+    whole = {model: BY_DEPTH.get(model, 0) if model in MODELS else _blocks(model) for model in models}
+    each = [(model, math.ceil(part * number)) for model, number in whole.items() if number for part in PARTS]
+    shares = dict.fromkeys(each)  # a shallow model has fewer depths than parts
     # All blocks of a model with its own weights are the frozen row already.
     own = [System(model, blocks=number) for model, number in shares if number < whole[model]]
     return own + [System(model, blocks=number, twin=True) for model, number in shares]
+
+
+def _blocks(model: str) -> int:
+    """Of a model of one's own; 0 of one whose files are not at hand, which has no depths yet."""
+    try:
+        return shape_of(model).blocks
+    except LlmrecError:
+        return 0
 
 
 STAGES = {"frozen": frozen, "tuned": tuned, "others": others, "depth": depth}
@@ -163,6 +167,10 @@ def study(arguments: argparse.Namespace) -> None:
     models, stages = arguments.models.split(","), arguments.stages.split(",")
     if unknown := [stage for stage in stages if stage not in STAGES]:
         raise ConfigError(f"no stage {unknown[0]!r}{nearest(unknown[0], STAGES)}")
+    if "depth" in stages and not (arguments.report or arguments.source):
+        for model in models:
+            if model not in MODELS:
+                loading.find(model)  # what is cut must be there
     asked = {stage: STAGES[stage](models) for stage in stages}
     kept = Kept(RESULTS / name)
     data = [*SETS.get(arguments.name, ("--data", arguments.name)), *arguments.overrides, *arguments.data_dir]

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmrec import components
 from llmrec.errors import ConfigError, DataError, PromptError, nearest
+from llmrec.generative.examples import Fields
 from llmrec.interactions import Dataset
 from llmrec.options import FeatureOptions
 from llmrec.prompt_fields import Use
@@ -140,6 +141,7 @@ class _Trial:
         self.dataset, self.seed, self.findings = dataset, seed, findings
         self.columns, self.filled = columns(dataset), filled(dataset)
         parts = cut(dataset, split)
+        self.fields = Fields(parts)
         self._rows = cache(partial(rows_for, dataset=parts.dataset))
         order = np.random.default_rng(seed).permutation(len(parts.test))[:cases]
         self.cases = parts.test.take(np.sort(order))
@@ -155,10 +157,16 @@ class _Trial:
         if empty and not unknown and not named:
             self._switch_off(prompt, empty)
             return
+        stars = self.fields.unlike_stars(prompt) if prompt.kind == "p5" else ""
+        if stars and not named:
+            self.findings.switched_off += 1
+            self.findings.notes.append(f"{prompt.name}: switched off: {stars}")
+            return
         self.findings.tried.append(prompt.name)
         faults = unknown + [
             f"line {use.line}: {use.variable}.{use.field} is never filled in {self.dataset.name}" for use in empty
         ]
+        faults += [stars] if stars else []
         if not unknown:  # else every case would say so again
             faults += self._item_faults(prompt) if prompt.kind == "items" else self._case_faults(prompt)
         self.findings.faults += [f"{prompt.name}: {fault}" for fault in faults]

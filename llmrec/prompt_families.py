@@ -67,9 +67,9 @@ def show(found: dict[str, Any]) -> str:
     with console.capture() as text:
         console.print(table)
         console.print(
-            f"{found['data']}, {found['split']}. off: name a field that the data never fill. examples: training "
-            f"interactions that a prompt which is neither off nor unseen can ask for. Lengths in {found['unit']}, of "
-            f"{EXAMPLES} examples a prompt."
+            f"{found['data']}, {found['split']}. off: show what the data never fill, or ratings that are no stars of "
+            "five. examples: training interactions that a prompt which is neither off nor unseen can ask for. Lengths "
+            f"in {found['unit']}, of {EXAMPLES} examples a prompt."
         )
     return "\n".join(line.rstrip() for line in text.get().splitlines()).strip("\n")
 

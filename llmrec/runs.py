@@ -5,7 +5,6 @@ also ``model.safetensors``, ``item_embeddings.safetensors``, ``items.parquet``, 
 run tables, ``baselines/`` with those of the baselines, and ``metrics.json``, which is written last.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -166,7 +165,7 @@ class RunFolder:
         return self.path / "checkpoint.safetensors"
 
     def check(self, ready: Ready) -> None:
-        """Refuses what :meth:`open` refuses, and changes nothing.
+        """Refuses what :meth:`open` refuses, and changes nothing; keeps other processes out of a run that is there.
 
         Raises:
             RunError: no folder that can be written to; a finished run without ``--overwrite``; an unfinished one
@@ -203,7 +202,12 @@ class RunFolder:
         held = _HELD.get(path)
         if held is not None and path.exists() and os.fstat(held.fileno()).st_ino == path.stat().st_ino:
             return  # to open the file again and close it would let go of it
-        file = path.open("a+", encoding="utf-8")
+        try:
+            import fcntl  # not on Windows
+
+            file = path.open("a+", encoding="utf-8")
+        except (ImportError, OSError):
+            return
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
@@ -220,6 +224,11 @@ class RunFolder:
         file.write(f"{os.getpid()}\n")
         file.flush()
         _HELD[path] = file
+
+    def release(self) -> None:
+        """Lets other processes in again, once this one has ended with the folder."""
+        if file := _HELD.pop(self.path.resolve() / _LOCK, None):
+            file.close()
 
     def open(self, ready: Ready) -> None:
         """Makes the folder ready for training; whatever run is there is deleted if it is to be overwritten.

@@ -112,16 +112,25 @@ def run(options: RunConfig, *, resume: bool = False, overwrite: bool = False, sh
         overwrite: begin again, whatever the folder holds.
         show: what goes to stdout at the end: ``table``, ``json`` or ``nothing``.
     """
+    from llmrec import runs
+
+    preparation.require_origin(options)
+    options = options.resolved()
+    preparation.check(options)
+    begin = run_log if options.transfer is None else run_tasks
+    try:
+        return begin(options, resume=resume, overwrite=overwrite, show=show)
+    finally:
+        runs.RunFolder(options.folder).release()
+
+
+def run_log(options: RunConfig, *, resume: bool, overwrite: bool, show: str) -> Path:
+    """The same for a run over one log, its options resolved and checked."""
     from llmrec import building, evaluation, held_out, runs, slices, starting
     from llmrec.console import Console
     from llmrec.processes import Processes
     from llmrec.sources import load_dataset
 
-    preparation.require_origin(options)
-    options = options.resolved()
-    preparation.check(options)
-    if options.transfer is not None:
-        return run_tasks(options, resume=resume, overwrite=overwrite, show=show)
     folder = runs.RunFolder(options.folder)
     processes = Processes(folder.path)
     console = Console(quiet=not processes.is_main)

@@ -46,8 +46,19 @@ def test_a_setting_that_diverges_is_not_chosen_and_is_told():
     assert chosen.setting == {"lr": 0.2} and chosen.diverged == [{"lr": 0.1}, {"lr": 0.3}] and len(chosen.runs) == 3
     lines = cells.tried_table({"a": chosen}).splitlines()
     assert lines[2:] == ["| a | lr 0.2 | **0.2000** |", "| a | lr 0.1 | diverged |", "| a | lr 0.3 | diverged |"]
-    with pytest.raises(DivergedError, match=r"lr 0\.3"):
+    with pytest.raises(DivergedError, match=r"a diverged with each of its settings: lr 0\.1; lr 0\.2; lr 0\.3"):
         cells.choose({"a": diverging(0.1, 0.2, 0.3)})
+
+
+def test_a_seed_that_diverges_is_missing_and_told():
+    def train(setting: cells.Setting, seed: int) -> cells.Cell:
+        if seed == 1:
+            raise DivergedError("the loss is nan")
+        return cells.Cell(setting, seed, 0.5, counted([("ann", seed, 0)]))
+
+    chosen = cells.choose({"a": cells.System(train, [{"lr": 0.1}])})["a"]
+    assert [cell.seed for cell in chosen.runs] == [0, 2] and chosen.diverged == [{"lr": 0.1, "seed": 1}]
+    assert "| a | lr 0.1, seed 1 | diverged |" in cells.tried_table({"a": chosen})
 
 
 def test_every_setting_has_a_folder_of_its_own():

@@ -298,7 +298,8 @@ def test_a_family_that_cannot_ask_is_refused(family, message):
 
 
 @pytest.mark.parametrize(
-    ("ratings", "told"), [((2.0, 4.0, 6.0, 10.0), "from 2 to 10"), ((0.5, 3.0, 5.0), "from 0.5 to 5")]
+    ("ratings", "told"),
+    [((2.0, 4.0, 6.0, 10.0), "from 2 to 10"), ((0.5, 3.0, 5.0), "from 0.5 to 5"), ((0.0,), "from 0 to 0")],
 )
 def test_ratings_that_are_no_stars_of_five_are_asked_for_by_no_prompt(ratings, told):
     log = log_of(*[tuple("abcdefgh")] * 4, ratings=ratings)

@@ -53,6 +53,17 @@ def test_a_shipped_prompt_passes_on_data_that_has_its_fields(check, name):
 
 
 @pytest.mark.slow
+def test_prompts_that_ask_for_stars_are_off_where_ratings_are_none(llmrec, tmp_path: Path):
+    log, items = toy_tables()
+    folder = write_recbole(tmp_path / "toy", "toy", log.with_columns(rating=pl.col("rating") * 2), items)
+    told = "ratings are from 2 to 10, and prompts ask for 1 to 5 stars"
+    answer = llmrec("check", "p5/rating/by_ids", "--data", "toy", "--data-dir", folder)
+    assert answer.code == 1 and f"p5/rating/by_ids: {told}" in answer.err + answer.out
+    answer = llmrec("check", "--data", "toy", "--data-dir", folder)
+    assert answer.code == 0 and f"p5/rating/by_ids: switched off: {told}" in answer.err + answer.out
+
+
+@pytest.mark.slow
 def test_without_a_name_every_prompt_is_checked_that_the_data_can_fill(llmrec, check, toy_folder: Path):
     answer = llmrec("check", "--data", "toy", "--data-dir", toy_folder)
     off = [line for line in answer.err.splitlines() if ": switched off: " in line]

@@ -16,7 +16,6 @@ from tables import PROTOCOL, counted
 from llmrec import train
 from llmrec.errors import RunError, exit_code
 from llmrec.runs import (
-    _HELD,
     CASES,
     PREDICTIONS,
     RANKINGS,
@@ -199,7 +198,7 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path):
     """Not even where the one before is still alive behind a wrapper that was killed; its end frees the folder."""
     folder = begun(tmp_path / "run")
     folder.open(Ready(CONFIG, resume=True))  # again in this process, as tests and notebooks do
-    _HELD.pop(tmp_path / "run" / ".lock").close()
+    folder.release()
     command = [sys.executable, "-c", HOLDER, str(folder.path), json.dumps(CONFIG)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "in\n"

@@ -80,6 +80,7 @@ def test_models_of_ones_own_are_tuned_and_cut_too() -> None:
     found = [(system.blocks, system.twin) for system in scaling.depth([model])]
     assert found == [(1, False), (1, True), (2, True)], "it has two blocks"
     assert scaling._twin(model) != Path(model), "a model is not its own control"
+    assert scaling.depth(["owner/name-that-is-not-here"]) == [], "the report is made without the model"
     assert scaling.depth(["minilm-l6"]) == [] and len(scaling.tuned(["gemma-3-270m"])) == 0
 
 

@@ -31,16 +31,18 @@ class Fields:
     def __init__(self, split: Split) -> None:
         self.known, self.full = columns(split.dataset), filled(split.dataset)
         ratings = ratings_of(split)["rating"]
-        low, high = (0.0, 0.0) if are_stars(ratings) else (ratings.to_numpy().min(), ratings.to_numpy().max())
-        self.off_scale = f"ratings are from {low:g} to {high:g}" if high else ""
+        self.off_scale = "" if are_stars(ratings) else f"ratings are from {_ends(ratings)}"
 
     def lacking(self, prompt: Prompt) -> str:
         """Why a prompt cannot be filled: fields that are empty in every row, or ratings that are no stars of five."""
         if empty := prompt.anatomy.never_filled(self.known, self.full):
             return f"no row fills {', '.join(f'{use.variable}.{use.field}' for use in empty)}"
-        if self.off_scale and prompt.anatomy.shows("interaction", "rating"):
-            return f"{self.off_scale}, and prompts ask for 1 to 5 stars"
-        return ""
+        return self.unlike_stars(prompt)
+
+    def unlike_stars(self, prompt: Prompt) -> str:
+        """What the ratings are that a prompt would show as stars of five; empty if it shows none, or they are."""
+        shows = bool(self.off_scale) and prompt.anatomy.shows("interaction", "rating")
+        return f"{self.off_scale}, and prompts ask for 1 to 5 stars" if shows else ""
 
 
 class Examples:
@@ -228,6 +230,11 @@ def ratings_of(split: Split) -> pl.DataFrame:
     if "rating" not in log.columns:
         return pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32, "rating": pl.Float32})
     return log.select("user", "item", "rating")[split.log_rows].drop_nulls()
+
+
+def _ends(ratings: pl.Series) -> str:
+    values = ratings.to_numpy()
+    return f"{values.min():g} to {values.max():g}"
 
 
 def are_stars(ratings: pl.Series) -> bool:
