@@ -110,7 +110,8 @@ class Study:
         written = components.resolve("scorings", "generate")
         untold = _untold(asker, scoring, number, may_ask=not arguments.dry_run)
         if untold:
-            notes.append(f"{model_of(arguments)} does not tell {untold}: generate in the place of {scoring['name']}")
+            note = f"{model_of(arguments)} does not tell {untold}: generate in the place of {scoring['name']}"
+            notes.append(note + ("; with another --answers file it is asked again" if asked.trial else ""))
             scoring = written
         way = _way(arguments, task, scoring, number)
         instead = _way(arguments, task, written, number) if untold is None else None

@@ -276,7 +276,8 @@ def test_a_server_without_log_probabilities_is_asked_for_a_text_with_a_notice(co
         answer = command(*server_flags, "--users", 6, "--vectors", "id", "--json")
     found = json.loads(answer.out)
     assert found["model"] == "some-model generate"
-    assert "some-model does not tell how likely an option is: generate in the place of letters" in found["lines"]
+    told = "some-model does not tell how likely an option is: generate in the place of letters"
+    assert f"{told}; with another --answers file it is asked again" in found["lines"]
 
 
 def test_a_second_run_asks_a_server_nothing_and_prints_the_same(command):
