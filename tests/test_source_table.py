@@ -272,6 +272,12 @@ def test_seconds_among_milliseconds_are_refused_whichever_unit_is_said(tmp_path,
     assert "part-1.csv, line 2: timestamp is 1600000001" in refusal(tmp_path, time=unit, interactions="part-*.csv")
 
 
+@pytest.mark.parametrize("unknown", [0, -1])
+def test_a_mark_for_an_unknown_time_is_no_second_among_milliseconds(tmp_path, unknown):
+    write(tmp_path, f"user,item,time\nu,a,1600000000000\nu,b,{unknown}\n")
+    assert rows(read(tmp_path, time="ms")) == [("u", "b", unknown), ("u", "a", 1600000000)]
+
+
 def test_seconds_that_are_said_to_be_milliseconds_are_noted(tmp_path):
     write(tmp_path, "user,item,time\nu,a,1600000000\nu,b,1600000001\n")
     said = "all times lie before the year 1990 as milliseconds; if they are seconds, set time: s"
@@ -280,11 +286,13 @@ def test_seconds_that_are_said_to_be_milliseconds_are_noted(tmp_path):
 
 
 def test_a_time_that_is_far_away_and_no_millisecond_is_not_taken_for_one(tmp_path):
-    """The last second of the year 9999 stands for "never"; milliseconds may count from the start of a log."""
-    write(tmp_path, "user,item,time\nu,a,1600000000\nu,b,253402300799\n")
-    assert read(tmp_path).notes == (
-        "1 times lie beyond the year 2100 as seconds; if they are milliseconds, set time: ms",
-    )
+    """The last second of the year 9999, or nines alone, stand for "never"; milliseconds may count from the start of a
+    log."""
+    for never in (253402300799, 9999999999999):
+        write(tmp_path, f"user,item,time\nu,a,1600000000\nu,b,{never}\n")
+        assert read(tmp_path).notes == (
+            "1 times lie beyond the year 2100 as seconds; if they are milliseconds, set time: ms",
+        )
     write(tmp_path, "user,item,time\nu,a,0\nu,b,9000000000\n")
     assert rows(read(tmp_path, time="ms")) == [("u", "a", 0), ("u", "b", 9_000_000)]
 

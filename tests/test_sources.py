@@ -131,6 +131,11 @@ def test_milliseconds_are_read_as_such_and_noted_where_a_layout_has_seconds(tmp_
     mixed = rf"{name}, line {line}: timestamp is 1700000001, which are seconds, and 2 others are milliseconds"
     with pytest.raises(DataError, match=mixed):
         load_dataset("toy", folder([rows[0], ("2", 1700000001), rows[2]]))
+    unknown = load_dataset("toy", folder([rows[0], ("2", 0), rows[2]]))
+    assert unknown.interactions["timestamp"].to_list() == [0, 1700000000, 1700000000]
+    never = load_dataset("toy", folder([("1", 1700000000), ("2", 9999999999999), ("3", 0)]))
+    assert never.interactions["timestamp"].to_list() == [0, 1700000000, 9999999999999]
+    assert f"{name}: 1 times lie beyond the year 2100 as seconds" in never.notes
 
 
 def test_ids_keep_their_leading_zeros(tmp_path):

@@ -7,8 +7,9 @@ import polars as pl
 from llmrec.errors import DataError
 from llmrec.sources._typed import DATE, Located, Typed
 
-YEAR_2100 = 4_102_444_800
-"""In seconds; as milliseconds the same number is a day of 1970."""
+YEAR_1990, YEAR_2100 = 631_152_000, 4_102_444_800
+"""In seconds. What lies between them in one unit does not in the other, and what does in none may be any mark, such as
+0 for an unknown time."""
 
 
 def in_time(table: Typed) -> tuple[pl.DataFrame, list[str]]:
@@ -26,17 +27,18 @@ def in_time(table: Typed) -> tuple[pl.DataFrame, list[str]]:
 
 
 def in_seconds(log: pl.DataFrame, file: Located) -> tuple[pl.DataFrame, list[str]]:
-    """The log of a file whose times are seconds or, if they lie beyond the year 2100 as such, milliseconds; and notes.
+    """The log of a file whose times are seconds or, if that puts them between the years 1990 and 2100, milliseconds;
+    and notes.
 
     Raises:
         DataError: seconds among milliseconds.
     """
-    times = log["timestamp"]
-    late = times > YEAR_2100
-    refuse_mixture(times, late, file.where)
-    if not late.any():
-        return log, []
-    return coarsened(log, 1000), [f"{file.path.name}: times are milliseconds, read as such"]
+    times, name = log["timestamp"], file.path.name
+    refuse_mixture(times, file.where)
+    if _probable(times, 1000).any():
+        return coarsened(log, 1000), [f"{name}: times are milliseconds, read as such"]
+    late = (times > YEAR_2100).sum()
+    return log, [f"{name}: {late} times lie beyond the year 2100 as seconds"] if late else []
 
 
 def coarsened(log: pl.DataFrame, per_second: int) -> pl.DataFrame:
@@ -44,18 +46,22 @@ def coarsened(log: pl.DataFrame, per_second: int) -> pl.DataFrame:
     return log.sort("timestamp", maintain_order=True).with_columns(pl.col("timestamp") // per_second)
 
 
-def refuse_mixture(times: pl.Series, late: pl.Series, where: Callable[[int], str]) -> None:
+def refuse_mixture(times: pl.Series, where: Callable[[int], str]) -> None:
     """Refuses seconds among milliseconds, which no unit puts in order.
 
     Args:
         times: whole numbers.
-        late: which of them can only be milliseconds.
         where: how a message names a row.
     """
-    early = times <= YEAR_2100
-    if late.any() and early.any():
-        row = int(early.arg_max() or 0)
+    seconds, milliseconds = _probable(times, 1), _probable(times, 1000)
+    if seconds.any() and milliseconds.any():
+        row = int(seconds.arg_max() or 0)
         raise DataError(
-            f"{where(row)}: timestamp is {times[row]}, which are seconds, and {late.sum()} others are milliseconds "
-            "(beyond the year 2100 as seconds); use one unit"
+            f"{where(row)}: timestamp is {times[row]}, which are seconds, and {milliseconds.sum()} others are "
+            "milliseconds (beyond the year 2100 as seconds); use one unit"
         )
+
+
+def _probable(times: pl.Series, per_second: int) -> pl.Series:
+    """Which times this unit puts between the years 1990 and 2100."""
+    return times.is_between(YEAR_1990 * per_second, YEAR_2100 * per_second)

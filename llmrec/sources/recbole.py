@@ -15,8 +15,8 @@ from llmrec.sources._times import in_seconds
 class Recbole:
     """RecBole atomic files ``X.inter``, ``X.item`` and, if there is one, ``X.user``.
 
-    UTF-8, separated by tabs, the header names ``field:type``, quotes mean nothing. Times are read as int64;
-    those beyond the year 2100 as seconds are milliseconds.
+    UTF-8, separated by tabs, the header names ``field:type``, quotes mean nothing. Times are read as int64:
+    seconds or, if that puts them between the years 1990 and 2100, milliseconds.
     A title is ``movie_title``, ``title`` or ``name``, with ``release_year`` in brackets behind it; genres are
     the blank-separated ``class``, ``genre`` or ``genres``. Fields that are not read are listed in the notes.
 

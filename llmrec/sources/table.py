@@ -17,13 +17,12 @@ from llmrec.sources._files import ENDINGS, File, open_file
 from llmrec.sources._images import image_folder, image_notes
 from llmrec.sources._spellings import ITEMS, LOG, USERS, Wanted, check, find, separated
 from llmrec.sources._texts import clean, on_one_line
-from llmrec.sources._times import YEAR_2100, coarsened, refuse_mixture
+from llmrec.sources._times import YEAR_1990, YEAR_2100, coarsened, refuse_mixture
 from llmrec.sources._typed import Located, Typed
 
 _PER_SECOND = {"s": 1, "ms": 1000, "dates": 1_000_000, "order": 1}
 _TEXTS = ("review", "summary", "part")
 _LISTS = ("genres", "categories", "features", "tags")
-_YEAR_1990 = 631_152_000
 
 
 class Tables:
@@ -185,8 +184,7 @@ class Tables:
         if self.time == "order":
             return _numbered(log), notes
         if (scale := scales.pop()) != _PER_SECOND["dates"]:
-            certain = log["timestamp"] >= _YEAR_1990 * _PER_SECOND["ms"]
-            refuse_mixture(log["timestamp"], certain, partial(_where, files, parts))
+            refuse_mixture(log["timestamp"], partial(_where, files, parts))
         return _in_seconds(log, scale, notes)
 
     def _columns(self, table: Typed) -> tuple[pl.DataFrame, int]:
@@ -234,7 +232,7 @@ def _in_seconds(log: pl.DataFrame, scale: int, notes: list[str]) -> tuple[pl.Dat
 
 def _doubts(times: pl.Series, scale: int) -> list[str]:
     """A note of seconds that are so far away that another unit may be meant."""
-    if scale == _PER_SECOND["ms"] and (times < _YEAR_1990).all():
+    if scale == _PER_SECOND["ms"] and (times < YEAR_1990).all():
         return ["all times lie before the year 1990 as milliseconds; if they are seconds, set time: s"]
     if not (late := int((times > YEAR_2100).sum())):
         return []
