@@ -125,17 +125,28 @@ def test_pairs_without_a_header_are_never_guessed(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"columns": {"user_id": 1, "item_id": 1, "timestamp": 3}}, "user_id and item_id are all column 1 ('user')"),
-        ({"columns": {"user_id": "item"}}, "user_id and item_id are all column 2 ('item')"),
-        ({"columns": {"rating": "time"}}, "timestamp and rating are all column 3 ('time')"),
-        ({"time": "order", "columns": {"timestamp": "item"}}, "item_id and timestamp are all column 2 ('item')"),
-        ({"items": "meta.csv", "item_columns": {"item_id": "brand"}}, "item_id and brand are all column 2 ('brand')"),
+        ({"columns": {"user_id": 1, "item_id": 1, "timestamp": 3}}, "user_id and item_id are both column 1 ('user')"),
+        ({"columns": {"user_id": "item"}}, "user_id and item_id are both column 2 ('item')"),
+        ({"columns": {"rating": "time"}}, "timestamp and rating are both column 3 ('time')"),
+        ({"time": "order", "columns": {"timestamp": "item"}}, "item_id and timestamp are both column 2 ('item')"),
+        ({"items": "meta.csv", "item_columns": {"item_id": "brand"}}, "item_id and brand are both column 2 ('brand')"),
     ],
 )
 def test_one_column_is_not_two(tmp_path, options, message):
     write(tmp_path, "user,item,time\nu,a,1\nv,a,2\n")
     write(tmp_path, "title,brand\na,Acme\n", "meta.csv")
     assert message in refusal(tmp_path, interactions="log.csv", header=True, **options)
+
+
+def test_one_column_is_several_fields_where_the_user_says_so_of_each(tmp_path):
+    write(tmp_path, "user,item,r\nu,2,4\nu,1,3\n")
+    write(tmp_path, "name\n1\n2\n", "meta.csv")
+    fields = dict.fromkeys(("item_id", "title", "description"), "name")
+    data = read(tmp_path, interactions="log.csv", items="meta.csv", item_columns=fields, time="order")
+    assert data.items.rows() == [("1", "1", "1"), ("2", "2", "2")]
+    for said in ({"timestamp": "r", "rating": "r"}, {"timestamp": "item", "item_id": "item"}):
+        data = read(tmp_path, interactions="log.csv", columns=said, time="order")
+        assert rows(data) == [("u", "1", 0), ("u", "2", 1)]
 
 
 def test_a_title_may_be_the_id_of_its_item(tmp_path):

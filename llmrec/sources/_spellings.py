@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from llmrec.errors import DataError, nearest
@@ -34,8 +35,8 @@ USERS = {
     "occupation": ("occupation",),
     "zip_code": ("zip_code",),
 }
-_MAY_BE_ONE = ("item_id", "title")
-"""Columns of which one may be both: some tables know items by their titles alone."""
+_MAY_BE_ONE = {"item_id", "title"}
+"""Fields that may be one column unsaid: some tables know items by their titles alone."""
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
@@ -101,14 +102,20 @@ def find(file: File, wanted: Wanted, header: bool | None) -> tuple[File, dict[st
     found = {ours: place for ours in wanted.spellings if (place := _place(file.path, names, ours, wanted)) is not None}
     if missing := [ours for ours in wanted.needed if ours not in found]:
         raise DataError(_missing(file, missing, wanted, header))
-    for place in (found[ours] for ours in wanted.needed):
-        same = tuple(ours for ours in found if found[ours] == place)
-        if len(same) > 1 and same != _MAY_BE_ONE:
+    for one, other in combinations(found, 2):
+        if (place := found[one]) == found[other] and not _may_be_one({one, other}, wanted):
             raise DataError(
-                f"{file.path}: {' and '.join(same)} are all column {place + 1} ({file.first[place]!r}); say with "
+                f"{file.path}: {one} and {other} are both column {place + 1} ({file.first[place]!r}); say with "
                 f"{wanted.option} which column each of them is"
             )
     return file, found
+
+
+def _may_be_one(pair: set[str], wanted: Wanted) -> bool:
+    """Whether two fields may be read from one column: where the user says so of both, or nothing depends on it."""
+    if pair == {"user_id", "item_id"}:
+        return False
+    return pair == _MAY_BE_ONE or pair <= wanted.chosen.keys() or pair.isdisjoint(wanted.needed)
 
 
 def _fits(file: TextFile, wanted: Wanted) -> bool:
