@@ -1,6 +1,7 @@
 """A log of who met what and when, checked and indexed: the one form of data behind everything else."""
 
 import hashlib
+import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,14 +164,15 @@ def _of_polars(name: str, table: Any) -> pl.DataFrame:
     """A table of polars or pandas as one of polars; a cell that pandas calls nan becomes a null."""
     if isinstance(table, pl.DataFrame):
         return table
-    import pandas as pd  # which only now is worth its time to load
-
-    if not isinstance(table, pd.DataFrame):
+    pandas = sys.modules.get("pandas")  # whoever has one of its tables has loaded it, and nobody else needs it
+    if pandas is None or not isinstance(table, pandas.DataFrame):
         raise DataError(f"{name}: must be a table of polars or pandas (a DataFrame), came {type(table).__name__}")
     try:
         return pl.from_pandas(table)
-    except TypeError as error:  # Arrow's; it does not say which column
-        raise DataError(f"{name}: a column of the table holds values of several kinds: {error}") from None
+    except (TypeError, ValueError) as error:  # Arrow's, which do not say which column, and that of a name that two have
+        raise DataError(
+            f"{name}: a column of the table holds values of several kinds, or two have one name: {error}"
+        ) from None
 
 
 def _check_log(name: str, log: pl.DataFrame) -> None:

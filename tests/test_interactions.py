@@ -1,5 +1,8 @@
 """The canonical data set: order, indices, checks and content hash."""
 
+import sys
+
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -147,6 +150,25 @@ def test_an_empty_id_is_refused_wherever_it_stands():
         Dataset.from_tables("toy", log([("u", "a", 1)]), items(("a", "A"), ("", "B")))
     with pytest.raises(DataError, match="without nulls or empty strings"):
         Dataset.of_items("new", items(("", "B")))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"item_id": ["a", "b"], "title": ["x", 1]}),
+        pd.DataFrame({"item_id": ["a", "b"], "title": [1, "x"]}),
+        pd.DataFrame([["a", "b"]], columns=["item_id", "item_id"]),
+    ],
+)
+def test_columns_of_pandas_that_polars_has_no_form_for_are_refused(table):
+    with pytest.raises(DataError, match="new: a column of the table holds values of several kinds, or two have one"):
+        Dataset.of_items("new", table)
+
+
+def test_without_pandas_what_is_no_table_is_refused_as_with_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(DataError, match=r"must be a table of polars or pandas \(a DataFrame\), came dict"):
+        Dataset.of_items("new", {"item_id": ["a"]})
 
 
 @pytest.mark.parametrize(
