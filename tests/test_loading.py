@@ -17,7 +17,15 @@ import tiny_models
 import torch
 from conftest import ROOT
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaModel
+from transformers import (
+    CanineConfig,
+    CanineModel,
+    CanineTokenizer,
+    LlamaConfig,
+    LlamaModel,
+    PerceiverConfig,
+    PerceiverModel,
+)
 
 from llmrec import loading
 from llmrec.errors import ConfigError, DataError, MemoryLimitError
@@ -504,6 +512,16 @@ def test_a_token_that_the_model_has_no_vector_of_is_named_where_a_text_has_it(tm
     assert len(encode([known], model, "mean", 64)[0]) == 1
     with pytest.raises(DataError, match=rf"reads '{late}' as number 100, and the model has vectors of 100 tokens"):
         encode([known, late], model, "mean", 64)
+
+
+def test_a_model_without_a_table_of_tokens_takes_any(tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    hashes = {"num_hash_functions": 2, "num_hash_buckets": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    CanineModel(CanineConfig(**sizes, **hashes, max_position_embeddings=160)).save_pretrained(tmp_path)
+    CanineTokenizer().save_pretrained(tmp_path)
+    assert encode(["Heat", "\u4e2d"], load(tmp_path), "mean", 64)[0].isfinite().all()
+    latents = PerceiverModel(PerceiverConfig(num_latents=4, d_latents=8, d_model=8, num_self_attends_per_block=1))
+    loading.require_rows("perceiver", latents, None, [261])
 
 
 @pytest.mark.slow

@@ -178,9 +178,16 @@ def require_place(folder: Path, model: nn.Module, unexpected: Iterable[str]) -> 
 def require_rows(name: str, model: Any, tokenizer: Any, ids: Iterable[int]) -> None:
     """Raises DataError if one of these tokens has no row in a model's table: its tokenizer is that of another.
 
-    A tokenizer may well know more than the model, such as a mark for images, as long as no text has it.
+    A tokenizer may well know more than the model, such as a mark for images, as long as no text has it. A model without
+    such a table takes any token, as CANINE does, which hashes characters.
     """
-    rows, largest = len(model.get_input_embeddings().weight), max(ids, default=0)
+    try:
+        table = getattr(model.get_input_embeddings(), "weight", None)
+    except NotImplementedError:
+        return
+    if table is None or table.dim() != 2:
+        return
+    rows, largest = len(table), max(ids, default=0)
     if largest >= rows:
         raise DataError(
             f"{name}: the tokenizer reads {tokenizer.convert_ids_to_tokens(largest)!r} as number {largest}, and the "
