@@ -8,7 +8,7 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import DebertaV2Config, DebertaV2Model
+from transformers import DebertaV2Config, DebertaV2Model, MixtralConfig, MixtralModel
 
 from llmrec import loading
 from llmrec.errors import ConfigError, DataError, MemoryLimitError, RunError
@@ -160,6 +160,14 @@ def test_a_weight_that_is_missing_or_has_another_shape_is_named(tmp_path):
         DataError, match=r"layers.1.mlp.up_proj.weight has the shape \[3, 16\], the config says \[32, 16"
     ):
         stream(folder)
+
+
+def test_weights_that_transformers_renames_are_missing_rather_than_those_of_another_config(tmp_path):
+    sizes = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32}
+    config = MixtralConfig(**sizes, num_attention_heads=2, num_key_value_heads=1, num_local_experts=2)
+    MixtralModel(config).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match=r"lacks 6 weights of its model, such as layers.0.mlp"):
+        stream(tmp_path)
 
 
 def test_a_value_that_is_not_finite_names_the_text_and_the_block(tmp_path):

@@ -252,11 +252,14 @@ def _streamed(files: ModelFiles, config: Any, precision: Precision, blocks: int 
         raise DataError(f"{files.path} holds quantised weights, which cannot be streamed")
     model = skeleton(config, precision)
     shards, revision = Shards(files.path, model), files.revision
-    require_place(files.path, model, shards.unexpected(model))
+    unexpected = shards.unexpected(model)
     if blocks is not None:
         shorten(encoder_of(model), blocks)
         revision = f"{revision}, {blocks} blocks"
-    return Streamed(model, shards, DTYPES[precision], revision, _workspace())
+    runs = Streamed(model, shards, DTYPES[precision], revision, _workspace())
+    # Weights that transformers would rename are missing and too many at once; that they are missing is what ends it.
+    require_place(files.path, model, unexpected)
+    return runs
 
 
 def _how(loading: Loading | Held, max_memory: MaxMemory) -> dict[str, Any]:
