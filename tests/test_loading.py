@@ -493,6 +493,15 @@ def test_what_stands_beside_the_blocks_and_old_buffers_in_them_may_be_idle(kind,
     load_by(folder, how, tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize("how", WAYS)
+def test_scales_of_a_quantised_cache_of_keys_and_values_are_idle(how, tmp_path, monkeypatch):
+    folder = changed(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    scales = {f"layers.{block}.self_attn.{name}_scale": torch.ones(()) for block in (0, 1) for name in "kv"}
+    save_file(weights | scales, folder / "model.safetensors", {"format": "pt"})
+    load_by(folder, how, tmp_path, monkeypatch)
+
+
 def test_a_writer_is_held_to_its_config_too(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(tiny_models.writer("qwen3"), folder)

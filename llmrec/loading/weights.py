@@ -16,8 +16,9 @@ from llmrec.runs import read_json
 _OLD = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
 """What the first checkpoints of BERT call them."""
 _FLOATS = ("F64", "F32", "F16", "BF16")
-_COMPUTED = (r"\.(attn|attention)\.(masked_)?bias$", r"rotary_emb\.inv_freq$", r"relative_position_index$")
-"""What old checkpoints keep of every block (masks, angles, places) and a model computes by itself."""
+_IDLE = (r"\.(attn|attention)\.(masked_)?bias$", r"rotary_emb\.inv_freq$", r"relative_position_index$", r"_scale$")
+"""What checkpoints keep of every block without need: masks, angles and places, which a model computes by itself, and
+the scales (``k_scale``, ``v_scale``) of a quantised cache of keys and values, which no model here has."""
 
 
 class Shards:
@@ -166,7 +167,7 @@ def require_place(folder: Path, model: nn.Module, unexpected: Iterable[str]) -> 
     these."""
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     lists = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList))
-    idle = re.compile("|".join((*_COMPUTED, *(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()))))
+    idle = re.compile("|".join((*_IDLE, *(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()))))
     forms = {key: (key, f"{prefix}{key}", key.removeprefix(prefix)) for key in unexpected if not idle.search(key)}
     if more := sorted(key for key, names in forms.items() if any(name.startswith(lists) for name in names)):
         raise DataError(
