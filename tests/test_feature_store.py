@@ -220,7 +220,9 @@ def test_a_vocabulary_beside_the_weights_is_part_of_what_makes_a_vector(tmp_path
         given = {"store": tmp_path / "features", "template": "", "progress": lambda done, total: None}
         return item_features(["", "heat", "alien"], loading.find(str(folder)), FeatureOptions(), **given).vectors
 
-    before = vectors()
+    before, revision = vectors(), loading.find(str(folder)).revision
+    (folder / "notes.txt").write_text("better than the last one", encoding="utf-8")
+    assert loading.find(str(folder)).revision == revision
     (folder / "vocab.txt").write_text("\n".join([*words[:5], "alien", "heat"]) + "\n", encoding="utf-8")
     assert torch.equal(vectors(), before[[0, 2, 1]])
 

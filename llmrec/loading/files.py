@@ -46,10 +46,13 @@ class ModelFiles:
 
     @property
     def _vocabulary(self) -> list[Path]:
-        """What a tokenizer is made of, beside JSON files; a ``tokenizer.json`` holds all of it, and is read alone."""
+        """What a tokenizer is made of, beside JSON files; a ``tokenizer.json`` holds all of it, and is read alone.
+
+        Other texts in the folder are somebody's notes, which change no vector.
+        """
         if self.path.is_file() or (self.path / "tokenizer.json").is_file():
             return []
-        return sorted(path for pattern in ("*.txt", "*.model") for path in self.path.glob(pattern))
+        return sorted(path for pattern in ("vocab.txt", "merges.txt", "*.model") for path in self.path.glob(pattern))
 
     def check(self) -> None:
         """Says in time what is missing.
