@@ -140,7 +140,7 @@ def test_no_two_prompts_say_the_same_words():
 def test_all_of_them_can_be_asked_of_data_with_every_field_and_nothing_leaks():
     data = full_shop()
     findings = check([prompt.name for prompt in PROMPTS], data, "leave_one_out", cases=12)
-    assert (findings.prompts, findings.faults, findings.switched_off) == (sum(FAMILIES.values()), [], 0)
+    assert (len(findings.tried), findings.faults, findings.switched_off) == (sum(FAMILIES.values()), [], 0)
 
 
 @pytest.mark.slow
