@@ -227,7 +227,9 @@ class RunFolder:
 
     def release(self) -> None:
         """Lets other processes in again, once this one has ended with the folder."""
-        if file := _HELD.pop(self.path.resolve() / _LOCK, None):
+        path = self.path.resolve() / _LOCK
+        if file := _HELD.pop(path, None):
+            path.unlink(missing_ok=True)
             file.close()
 
     def open(self, ready: Ready) -> None:

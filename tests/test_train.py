@@ -55,7 +55,7 @@ def test_training_prints_one_table_and_leaves_the_whole_run_behind(toy_folder: P
     folder = tmp_path / "run"
     answer = train_py("--data", "toy", "--data-dir", toy_folder, "--epochs", 2, "--output", folder)
     assert answer.code == 0
-    assert {path.name for path in folder.iterdir()} == {*FILES, ".lock"}
+    assert {path.name for path in folder.iterdir()} == FILES
     assert {path.name for path in (folder / "baselines").iterdir()} == {*components.names("baselines")} - {
         "cosine",
         "smoothed",
